@@ -1,0 +1,128 @@
+"""What keystone 0.9.2 refuses, or answers with another instruction: encodings as data (Intel SDM vol. 2, AMD APM vol. 3).
+
+Every row is read back by the disassembler like all else, so that a wrong one is refused and cannot reach a kernel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_BOTH = """
+    endbr64 f30f1efa        endbr32 f30f1efb       serialize 0f01e8    wbnoinvd f30f09     wrmsrns 0f01c6
+    pconfig 0f01c5          enclv 0f01c0           setssbsy f30f01e8   saveprevssp f30f01ea
+    tdcall 660f01cc         vmgexit f30f01d9       pvalidate f20f01ff  invlpgb 0f01fe      tlbsync 0f01ff
+    rdpru 0f01fd            mcommit f30f01fa       ud2 0f0b            int3 cc             movsd a5
+"""
+_ONLY_32 = """
+    pushfd 9c   popfd 9d    iretd cf    iretw 66cf  pushfw 669c  popfw 669d  sysret 0f07  sysexit 0f35
+    vmload 0f01da  vmsave 0f01db  vmrun 0f01d8
+"""
+_ONLY_64 = """
+    pushfq 9c   popfq 9d    iretd cf    iretw 66cf  pushfw 669c  popfw 669d  iretq 48cf   retfq 48cb
+    sysretd 0f07  sysretq 480f07  sysexitq 480f35  psmash f30f01ff  rmpadjust f30f01fe  rmpupdate f20f01fe
+    seamcall 660f01cf  clui f30f01ee  stui f30f01ef  testui f30f01ed  uiret f30f01ec
+    vmload 0f01da  vmsave 0f01db  vmrun 0f01d8
+"""
+
+
+def _rows(*tables: str) -> dict[str, bytes]:
+    words = " ".join(tables).split()
+    return {name: bytes.fromhex(code) for name, code in zip(words[::2], words[1::2], strict=True)}
+
+
+FIXED = {
+    32: _rows(_BOTH, _ONLY_32)
+    | {f"push {segment}": bytes([code]) for segment, code in zip(("es", "cs", "ss", "ds"), b"\x06\x0e\x16\x1e", strict=True)}
+    | {f"pop {segment}": bytes([code]) for segment, code in zip(("es", "ss", "ds"), b"\x07\x17\x1f", strict=True)},
+    64: _rows(_BOTH, _ONLY_64),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Transplant:
+    """An instruction of one r/m operand: its opcode and ModRM digit, put into the encoding of a donor's operand."""
+
+    prefix: bytes
+    opcode: bytes
+    digit: int
+
+
+def _transplant(prefix: str, opcode: str, digit: int) -> Transplant:
+    return Transplant(bytes.fromhex(prefix), bytes.fromhex(opcode), digit)
+
+
+# The donor is keystone's `nop r/m`, which it encodes as the reserved 0f 18 /4 instead of 0f 1f /0.
+DONOR_OPCODE, DONOR_DIGIT = bytes.fromhex("0f18"), 4
+TRANSPLANTS = {  # by mnemonic and operand size in bytes (None: a memory operand without one)
+    ("nop", 2): _transplant("66", "0f1f", 0),
+    ("nop", 4): _transplant("", "0f1f", 0),
+    ("jmp", 6): _transplant("", "ff", 5),
+    ("call", 6): _transplant("", "ff", 3),
+    ("rdpid", 4): _transplant("f3", "0fc7", 7),
+    ("incsspd", 4): _transplant("f3", "0fae", 5),
+    ("rdsspd", 4): _transplant("f3", "0f1e", 1),
+    ("umonitor", 4): _transplant("f3", "0fae", 6),
+    ("umwait", 4): _transplant("f2", "0fae", 6),
+    ("tpause", 4): _transplant("66", "0fae", 6),
+    ("ptwrite", 4): _transplant("f3", "0fae", 4),
+    ("rstorssp", 8): _transplant("f3", "0f01", 5),
+    ("clrssbsy", 8): _transplant("f3", "0fae", 6),
+}
+
+_CONDITIONS = """
+    z e  nz ne  c b  nae b  nc ae  nb ae  na be  nbe a  pe p  po np  nge l  nl ge  ng le  nle g
+""".split()
+ALIASES = {
+    f"{stem}{alias}": f"{stem}{name}"
+    for stem in ("j", "set", "cmov")
+    for alias, name in zip(_CONDITIONS[::2], _CONDITIONS[1::2], strict=True)
+} | {
+    "sal": "shl",
+    "loopz": "loope",
+    "loopnz": "loopne",
+    "fwait": "wait",
+    "xlat": "xlatb",
+    "lret": "retf",
+    "lretq": "retfq",
+    "retq": "ret",
+    "ud2a": "ud2",
+}
+# GNU as gives these the mode's width; keystone gives them 16 bits, or 64.
+ALIASES_BY_MODE = {
+    32: {"pushf": "pushfd", "popf": "popfd", "iret": "iretd", "pusha": "pushad", "popa": "popad", "sysretd": "sysret"},
+    64: {"pushf": "pushfq", "popf": "popfq"},
+}
+AMBIGUOUS = {  # mnemonics that GNU as warns about or refuses, with what to write
+    64: {
+        "iret": "iretq, or iretd for a 32-bit frame",
+        "sysret": "sysretq or sysretd",
+        "sysexit": "sysexitq",
+        "retf": "retfq",
+    },
+    32: {},
+}
+CONDITIONS = "o no b ae e ne be a s ns p np l ge le g".split()
+BRANCHES = frozenset(
+    [f"j{condition}" for condition in CONDITIONS]
+    + ["jmp", "call", "loop", "loope", "loopne", "jcxz", "jecxz", "jrcxz", "xbegin"]
+)
+STRINGS = frozenset(f"{stem}{width}" for stem in ("ins", "outs", "movs", "cmps", "stos", "lods", "scas") for width in "bwdq")
+PREFIX_BYTES = {
+    "lock": 0xF0,
+    "rep": 0xF3,
+    "repe": 0xF3,
+    "repz": 0xF3,
+    "repne": 0xF2,
+    "repnz": 0xF2,
+    "es": 0x26,
+    "cs": 0x2E,
+    "ss": 0x36,
+    "ds": 0x3E,
+    "fs": 0x64,
+    "gs": 0x65,
+    "notrack": 0x3E,
+}
+# GNU as emits legacy prefixes in this order: segment, address size, operand size, lock or repeat.
+PREFIX_RANK = {0x26: 0, 0x2E: 0, 0x36: 0, 0x3E: 0, 0x64: 0, 0x65: 0, 0x67: 1, 0x66: 2, 0xF0: 3, 0xF2: 3, 0xF3: 3}
+# keystone adds an operand-size prefix in 32-bit mode, which would load 24 bits of the table's base
+NO_OPERAND_SIZE = frozenset(("lgdt", "lidt", "sgdt", "sidt"))

@@ -1,0 +1,490 @@
+"""Text to syntax tree: the only door to lark.
+
+Shapes alone are parsed here; what names and numbers mean is `check`'s business.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from lark import Lark, Token, Tree
+from lark.exceptions import UnexpectedCharacters, UnexpectedInput
+
+from pvspec import syntax as ast
+from pvspec.diagnostics import Diagnostic, Label, SpecError, suggestion
+from pvspec.resources import cache_directory, resource
+from pvspec.source import Source, Span
+
+MAX_NESTING = 32  # parentheses; the tree is walked recursively
+MAX_NUMBER = (1 << 64) - 1
+MAX_TEXT = 16 << 20  # characters in a file
+
+T = TypeVar("T")
+_Tree = Tree[Token]
+_Child = _Tree | Token | None
+
+
+def parse(source: Source) -> ast.File:
+    """The syntax tree of one file; SpecError if it does not follow the grammar."""
+    _check_limits(source)
+    try:
+        tree = _parser().parse(source.text)
+    except UnexpectedInput as error:
+        raise SpecError([_syntax_error(source, error)]) from None
+    return ast.File(tuple(_Builder(source).items(tree.children)))
+
+
+@functools.cache
+def _parser() -> Lark:
+    # Building the LALR tables costs more than everything else in a small compilation, so lark keeps them in a file.
+    cache = cache_directory()
+    grammar = resource("grammar", "pvspec.lark").read_text(encoding="utf-8")
+    name = str(cache / "grammar.lark") if cache else False
+    return Lark(grammar, parser="lalr", propagate_positions=True, maybe_placeholders=True, cache=name)
+
+
+# ---- limits and syntax errors ----------------------------------------------
+
+_LEXEMES = re.compile(r'#[^\n]*|"""(?:.|\n)*?"""|"[^"\n]*"|\b[0-9][0-9A-Fa-fxX]*|[()]')
+
+
+def _check_limits(source: Source) -> None:
+    if len(source.text) > MAX_TEXT:
+        raise SpecError([Diagnostic("PV003", f"{source.name} is longer than {MAX_TEXT} characters")])
+    depth = 0
+    for match in _LEXEMES.finditer(source.text):
+        lexeme = match.group()
+        depth += (lexeme == "(") - (lexeme == ")")
+        if depth > MAX_NESTING:
+            raise SpecError([_limit(source, match, f"parentheses nested deeper than {MAX_NESTING}")])
+        if lexeme[0].isdigit() and (len(lexeme) > 20 or _number(lexeme) > MAX_NUMBER):
+            raise SpecError([_limit(source, match, "a number above 64 bits")])
+
+
+def _number(lexeme: str) -> int:
+    try:
+        return int(lexeme, 0)
+    except ValueError:
+        return int(lexeme) if lexeme.isdigit() else 0  # leading zeros; no number at all: the lexer's affair
+
+
+def _limit(source: Source, match: re.Match[str], message: str) -> Diagnostic:
+    return Diagnostic("PV003", message, (Label(Span(source, match.start(), match.end())),))
+
+
+def _syntax_error(source: Source, error: UnexpectedInput) -> Diagnostic:
+    at = error.pos_in_stream if error.pos_in_stream is not None else len(source.text)
+    token = getattr(error, "token", None)
+    if token is not None and token.type == "$END":
+        at, word, message = len(source.text.rstrip()), "", "the file ends in the middle of something"
+    else:
+        word = _word_at(source.text, at) if token is None else str(token)
+        message = f"`{_shorten(word)}` cannot stand here"
+    if isinstance(error, UnexpectedCharacters) and source.text.startswith('"', at):
+        message = "a string that does not end"
+    expected = error.allowed if isinstance(error, UnexpectedCharacters) else getattr(error, "accepts", None)
+    expected = expected or getattr(error, "expected", ())
+    wanted = _wanted(expected or ())
+    label = Label(Span(source, at, max(at + len(word), at + 1)), f"expected {wanted}" if wanted else "")
+    return Diagnostic("PV002", message, (label,), help=suggestion(word, _keywords(expected or ())))
+
+
+def _word_at(text: str, at: int) -> str:
+    match = re.compile(r"\w+|\S|$").match(text, at)
+    return match.group() if match else ""
+
+
+def _shorten(word: str) -> str:
+    return word if len(word) <= 40 else word[:37] + "…"
+
+
+_SPOKEN = {"NAME": "a name", "INT": "a number", "STRING": "a string", "LONG_STRING": "", "TYPE": "a type (u8, rel32, …)"}
+
+
+@functools.cache
+def _literals() -> dict[str, str]:
+    return {t.name: t.pattern.value for t in _parser().terminals if t.pattern.type == "str"}
+
+
+def _keywords(terminals: Iterable[str]) -> list[str]:
+    return [_literals()[t] for t in terminals if t in _literals() and _literals()[t].isalpha()]
+
+
+def _wanted(terminals: Iterable[str]) -> str:
+    spoken = {_SPOKEN.get(t, f"`{_literals()[t]}`" if t in _literals() else "") for t in terminals}
+    words = sorted(spoken - {""})
+    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+# ---- from lark's tree to ours ----------------------------------------------
+
+
+class _Builder:
+    """One method a grammar rule: lark's tree in, a node of `syntax` out."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    def items(self, children: Iterable[_Child]) -> Iterator[Any]:
+        """The nodes of these subtrees."""
+        return (self.node(child) for child in children)
+
+    def node(self, child: _Child) -> Any:
+        """The node of one subtree or token; None stays None."""
+        if child is None:
+            return None
+        if isinstance(child, Token):
+            return _TOKENS[child.type](self, child)
+        method: Callable[[_Tree], Any] = getattr(self, child.data)
+        return method(child)
+
+    def span(self, child: _Tree | Token) -> Span:
+        """The place of a subtree or token."""
+        if isinstance(child, Token):
+            return Span(self.source, child.start_pos or 0, child.end_pos or 0)
+        return Span(self.source, child.meta.start_pos, child.meta.end_pos)
+
+    def parts(self, tree: _Tree) -> list[Any]:
+        """The nodes of a subtree's children."""
+        return [self.node(child) for child in tree.children]
+
+    # tokens
+
+    def name(self, token: Token) -> ast.Name:
+        return ast.Name(self.span(token), str(token))
+
+    def int_(self, token: Token) -> ast.Number:
+        return ast.Number(self.span(token), _number(str(token)))
+
+    def text(self, token: Token) -> ast.Text:
+        quote = 3 if token.type == "LONG_STRING" else 1
+        span = self.span(token)
+        inner = Span(self.source, span.start + quote, span.end - quote)
+        return ast.Text(inner, str(token)[quote:-quote])
+
+    def truth_value(self, token: Token) -> ast.Truth:
+        return ast.Truth(self.span(token), token.type == "TRUE")
+
+    # files and the machine
+
+    def include(self, tree: _Tree) -> ast.Include:
+        return ast.Include(self.span(tree), *self.parts(tree))
+
+    def machine(self, tree: _Tree) -> ast.Machine:
+        name, *items = self.parts(tree)
+        choices = tuple(choice for item in items if isinstance(item, tuple) for choice in item)
+        return ast.Machine(
+            self.span(tree),
+            name,
+            _only(items, ast.Number),
+            _only(items, ast.Feature),
+            _only(items, ast.Nops),
+            choices,
+        )
+
+    def bits(self, tree: _Tree) -> ast.Number:
+        number: ast.Number = self.node(tree.children[0])
+        return number
+
+    def feature(self, tree: _Tree) -> ast.Feature:
+        return ast.Feature(self.span(tree), *self.parts(tree))
+
+    def nops(self, tree: _Tree) -> ast.Nops:
+        name, *entries = self.parts(tree)
+        return ast.Nops(self.span(tree), name, tuple(entries))
+
+    def choose(self, tree: _Tree) -> tuple[ast.Choice, ...]:
+        return tuple(self.parts(tree))
+
+    def choice(self, tree: _Tree) -> ast.Choice:
+        return ast.Choice(self.span(tree), *self.parts(tree))
+
+    # the interface
+
+    def interface(self, tree: _Tree) -> ast.Interface:
+        name, machine, *items = self.parts(tree)
+        bits = tuple(bit for item in items if isinstance(item, tuple) for bit in item)
+        return ast.Interface(
+            self.span(tree),
+            name,
+            machine,
+            _only(items, ast.Table),
+            _only(items, ast.Number),
+            bits,
+            _only(items, ast.Option),
+            _only(items, ast.Symbol),
+            _only(items, ast.Protect),
+            _only(items, ast.Op),
+        )
+
+    def table(self, tree: _Tree) -> ast.Table:
+        section, *fields = self.parts(tree)
+        padded = fields[0] is not None
+        return ast.Table(self.span(tree), section, padded, tuple(fields[1:]))
+
+    def value_field(self, tree: _Tree) -> ast.Field:
+        return ast.Field(self.span(tree), *self.parts(tree))
+
+    def pad_field(self, tree: _Tree) -> ast.Field:
+        count = self.node(tree.children[0])
+        return ast.Field(self.span(tree), None, ast.Name(count.span, f"pad{count.value}"))
+
+    def max_len(self, tree: _Tree) -> ast.Number:
+        return self.bits(tree)
+
+    def clobbers(self, tree: _Tree) -> tuple[ast.ClobberBit, ...]:
+        return tuple(self.parts(tree))
+
+    def clobber_bit(self, tree: _Tree) -> ast.ClobberBit:
+        return ast.ClobberBit(self.span(tree), *self.parts(tree))
+
+    def option(self, tree: _Tree) -> ast.Option:
+        *names, default = self.parts(tree)
+        return ast.Option(self.span(tree), tuple(names), default)
+
+    def symbol(self, tree: _Tree) -> ast.Symbol:
+        *names, clobbers = self.parts(tree)
+        return ast.Symbol(self.span(tree), tuple(names), clobbers)
+
+    def protect(self, tree: _Tree) -> ast.Protect:
+        return ast.Protect(self.span(tree), tuple(self.parts(tree)))
+
+    def op(self, tree: _Tree) -> ast.Op:
+        name, number, inputs, results, clobbers, noreturn, length, guard = self.parts(tree)
+        return ast.Op(
+            self.span(tree),
+            name,
+            number,
+            inputs or (),
+            results or (),
+            clobbers or (),
+            noreturn is not None,
+            length,
+            guard,
+        )
+
+    def names(self, tree: _Tree) -> tuple[ast.Name, ...]:
+        return tuple(self.parts(tree))
+
+    inputs = results = names
+
+    # rules
+
+    def chain_def(self, tree: _Tree) -> ast.Chain:
+        name, *arms = self.parts(tree)
+        return ast.Chain(self.span(tree), name, tuple(arms))
+
+    def backend(self, tree: _Tree) -> ast.Backend:
+        name, interface, *items = self.parts(tree)
+        return ast.Backend(
+            self.span(tree),
+            name,
+            interface,
+            _only(items, ast.Option),
+            _only(items, ast.Symbol),
+            _only(items, ast.Rom),
+            _only(items, ast.Rule),
+            _only(items, ast.Otherwise),
+        )
+
+    def rule(self, tree: _Tree) -> ast.Rule:
+        *ops, arms = self.parts(tree)
+        return ast.Rule(self.span(tree), tuple(ops), arms)
+
+    def otherwise(self, tree: _Tree) -> ast.Otherwise:
+        return ast.Otherwise(self.span(tree), *self.parts(tree))
+
+    def chain(self, tree: _Tree) -> tuple[ast.Arm, ...]:
+        return tuple(self.parts(tree))
+
+    def arm(self, tree: _Tree) -> ast.Arm:
+        action, clobbers, guard = self.parts(tree)
+        return ast.Arm(self.span(tree), action, clobbers or (), guard)
+
+    def asm(self, tree: _Tree) -> ast.Asm:
+        return ast.Asm(self.span(tree), *self.parts(tree))
+
+    def bytes(self, tree: _Tree) -> ast.Bytes:
+        return ast.Bytes(self.span(tree), *self.parts(tree))
+
+    def call(self, tree: _Tree) -> ast.Branch:
+        return ast.Branch(self.span(tree), "call", *self.parts(tree))
+
+    def jmp(self, tree: _Tree) -> ast.Branch:
+        return ast.Branch(self.span(tree), "jmp", *self.parts(tree))
+
+    def nop(self, tree: _Tree) -> ast.Nop:
+        return ast.Nop(self.span(tree))
+
+    def keep(self, tree: _Tree) -> ast.Keep:
+        return ast.Keep(self.span(tree))
+
+    def bug(self, tree: _Tree) -> ast.Bug:
+        return ast.Bug(self.span(tree), *self.parts(tree))
+
+    def copy(self, tree: _Tree) -> ast.Copy:
+        address, size, relocated = self.parts(tree)
+        return ast.Copy(self.span(tree), address, size, relocated is not None)
+
+    def chain_ref(self, tree: _Tree) -> ast.ChainRef:
+        return ast.ChainRef(self.span(tree), *self.parts(tree))
+
+    def query(self, tree: _Tree) -> ast.Query:
+        return ast.Query(self.span(tree), *self.parts(tree))
+
+    def rom(self, tree: _Tree) -> ast.Rom:
+        name, parameter, type_, *rest, otherwise = self.parts(tree)
+        return ast.Rom(
+            self.span(tree), name, parameter, type_, _only(rest, ast.Field), _only(rest, ast.Answer), otherwise
+        )
+
+    def answer(self, tree: _Tree) -> ast.Answer:
+        return ast.Answer(self.span(tree), *self.parts(tree))
+
+    # guards
+
+    def any_of(self, tree: _Tree) -> ast.Guard:
+        parts = tuple(self.parts(tree))
+        guard: ast.Guard = parts[0] if len(parts) == 1 else ast.AnyOf(self.span(tree), parts)
+        return guard
+
+    def all_of(self, tree: _Tree) -> ast.Guard:
+        parts = tuple(self.parts(tree))
+        guard: ast.Guard = parts[0] if len(parts) == 1 else ast.AllOf(self.span(tree), parts)
+        return guard
+
+    def negated(self, tree: _Tree) -> ast.Not:
+        return ast.Not(self.span(tree), *self.parts(tree))
+
+    def target_is(self, tree: _Tree) -> ast.TargetIs:
+        return ast.TargetIs(self.span(tree), *self.parts(tree))
+
+    def op_noreturn(self, tree: _Tree) -> ast.OpNoreturn:
+        return ast.OpNoreturn(self.span(tree))
+
+    def cpu_has(self, tree: _Tree) -> ast.CpuHas:
+        return ast.CpuHas(self.span(tree), *self.parts(tree))
+
+    def cpus(self, tree: _Tree) -> ast.Cpus:
+        return ast.Cpus(self.span(tree), *self.parts(tree))
+
+    def within(self, tree: _Tree) -> ast.Within:
+        return ast.Within(self.span(tree), *self.parts(tree))
+
+    def equals(self, tree: _Tree) -> ast.Equals:
+        return ast.Equals(self.span(tree), *self.parts(tree))
+
+    def truth(self, tree: _Tree) -> ast.IsTrue:
+        return ast.IsTrue(self.span(tree), *self.parts(tree))
+
+    # families and passes
+
+    def family(self, tree: _Tree) -> ast.Family:
+        name, machine, *items = self.parts(tree)
+        return ast.Family(
+            self.span(tree),
+            name,
+            machine,
+            _only(items, ast.Table),
+            _only(items, ast.Number),
+            "stacked" in items,
+            _only(items, ast.Option),
+            _only(items, ast.Symbol),
+            _only(items, ast.Protect),
+            _only(items, ast.Arm),
+        )
+
+    def site_len(self, tree: _Tree) -> ast.Number:
+        return self.bits(tree)
+
+    def passes(self, tree: _Tree) -> ast.Passes:
+        return ast.Passes(self.span(tree), tuple(self.parts(tree)))
+
+    # tests
+
+    def test(self, tree: _Tree) -> ast.Test:
+        name, *cases = self.parts(tree)
+        return ast.Test(self.span(tree), name, tuple(cases))
+
+    def case(self, tree: _Tree) -> ast.Case:
+        op, address, *rest = self.parts(tree)
+        return ast.Case(
+            self.span(tree),
+            op,
+            address,
+            _only(rest, ast.Number),
+            tuple(item for item in rest if isinstance(item, tuple)),
+            _only(rest, ast.Text),
+            _only(rest, ast.FieldValue),
+            _only(rest, ast.Setting),
+            _only(rest, ast.Want),
+        )
+
+    def case_len(self, tree: _Tree) -> ast.Number:
+        return self.bits(tree)
+
+    def case_clobber(self, tree: _Tree) -> tuple[ast.Name, ...]:
+        clobbers: tuple[ast.Name, ...] = self.node(tree.children[0])
+        return clobbers
+
+    def case_original(self, tree: _Tree) -> ast.Text:
+        text: ast.Text = self.node(tree.children[0])
+        return text
+
+    def case_field(self, tree: _Tree) -> ast.FieldValue:
+        return ast.FieldValue(self.span(tree), *self.parts(tree))
+
+    case_bytes = case_field
+
+    def _setting(self, tree: _Tree) -> ast.Setting:
+        kind = tree.data.removeprefix("set_")
+        parts = self.parts(tree)
+        name = parts.pop(0) if isinstance(parts[0], ast.Name) else None
+        return ast.Setting(self.span(tree), kind, name, tuple(part for part in parts if part is not None))
+
+    set_number = set_truth = set_nops = set_cpu = set_cpus = set_answer = set_extent = _setting
+
+    def _want(self, tree: _Tree) -> ast.Want:
+        kind = tree.data.removeprefix("want_")
+        return ast.Want(self.span(tree), kind, self.node(tree.children[0]) if tree.children else None)
+
+    want_bytes = want_asm = want_call = want_jmp = want_nops = want_keep = want_bug = _want
+
+    # numbers
+
+    def number(self, tree: _Tree) -> ast.Number:
+        return self.bits(tree)
+
+    def option_value(self, tree: _Tree) -> ast.Name:
+        name: ast.Name = self.node(tree.children[0])
+        return name
+
+    def add(self, tree: _Tree) -> ast.Binary:
+        left, right = self.parts(tree)
+        return ast.Binary(self.span(tree), _OPERATORS[tree.data], left, right)
+
+    subtract = multiply = add
+
+
+_OPERATORS = {"add": "+", "subtract": "-", "multiply": "*"}
+
+_TOKENS: dict[str, Callable[[_Builder, Token], Any]] = {
+    "NAME": _Builder.name,
+    "TYPE": _Builder.name,
+    "INT": _Builder.int_,
+    "STRING": _Builder.text,
+    "LONG_STRING": _Builder.text,
+    "TRUE": _Builder.truth_value,
+    "FALSE": _Builder.truth_value,
+    "PADDED": lambda builder, token: str(token),
+    "STACKED": lambda builder, token: str(token),
+    "NORETURN": lambda builder, token: str(token),
+    "RELOCATED": lambda builder, token: str(token),
+}
+
+
+def _only(items: Sequence[Any], kind: type[T]) -> tuple[T, ...]:
+    return tuple(item for item in items if isinstance(item, kind))
