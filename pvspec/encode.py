@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from pvspec.decode import Field, Reading, read
 from pvspec.encodings import (
+    BRANCHES,
     DONOR_DIGIT,
     DONOR_OPCODE,
+    FAR_POINTERS,
     FIXED,
+    HIGH_BYTES,
+    LONG_VECTORS,
     NO_OPERAND_SIZE,
+    ONE_WIDTH,
     PREFIX_BYTES,
     PREFIX_RANK,
+    PREFIX_USERS,
     STRINGS,
     TRANSPLANTS,
+    WORD_STORES,
 )
-from pvspec.intel import AsmError, Immediate, Memory, Operand, Register, Statement, Value, format_statement
+from pvspec.intel import (
+    GENERAL_SIZES,
+    SEGMENTS,
+    AsmError,
+    Immediate,
+    Memory,
+    Operand,
+    Register,
+    Statement,
+    Value,
+    format_statement,
+)
 from pvspec.machinecode import Hole
 from pvspec.readback import address_width, check_reading
 
@@ -30,7 +49,7 @@ _STAND_INS = {
     2: ((0x1231, 0x2135), (0x6DCE, 0x5E7A)),
     1: ((0x31, 0x35), (0x4E, 0x4A)),
 }
-_SIZES = (1, 2, 4, 8, 10, 16, 32)
+_SIZES = (1, 2, 4, 8, 16, 32)
 _STACK_WIDTH = ("call", "jmp", "push", "pop")  # without a size these move what the mode's stack slots hold
 
 
@@ -49,7 +68,10 @@ def encode(statement: Statement, bits: int, assembler: Assembler, widths: tuple[
     `widths` are the sizes that are tried for a number that stands for a symbol, in bytes, the best first.
     Raises AsmError if the assembler refuses it or if its answer does not read back as the statement.
     """
-    statement = _sized(_without_default_segment(statement), bits, assembler)
+    _check_prefixes(statement)
+    _check_registers(statement, bits)
+    _check_string(statement)
+    statement = _sized(_without_default_segment(_with_word_source(statement)), bits, assembler)
     symbolic = [n for n, operand in enumerate(statement.operands) if _value(operand).symbol is not None]
     if not symbolic:
         data, reading = _answer(statement, bits, assembler)
@@ -65,14 +87,20 @@ def _with_holes(
         try:
             first, second = (_stand_in(statement, symbolic, width, n) for n in (0, 1))
             data, reading = _answer(first, bits, assembler)
-            other, _ = _answer(second, bits, assembler)
+            other, again = _answer(second, bits, assembler)
         except AsmError as raised:
             error = error or raised
             continue
         fields = [_field(statement, n, reading) for n in symbolic]
         if all(f.size for f in fields) and _blank(data, fields) == _blank(other, fields):
-            holes = tuple(_hole(statement.operands[n], f, reading, bits) for n, f in zip(symbolic, fields, strict=True))
-            return Encoded(_blank(data, fields), holes, _named(reading.text, statement, first, symbolic))
+            holes = tuple(
+                _hole(statement.operands[n], f, reading, bits) for n, f in zip(symbolic, fields, strict=True)
+            )
+            text = _named(reading.text, statement, first, symbolic) or _named(
+                again.text, statement, second, symbolic
+            )
+            if text:
+                return Encoded(_blank(data, fields), holes, text)
     raise error or _refused(statement)
 
 
@@ -122,18 +150,25 @@ def _blank(data: bytes, fields: list[Field]) -> bytes:
     return bytes(blank)
 
 
-def _named(text: str, statement: Statement, stand_in: Statement, symbolic: list[int]) -> str:
+def _named(text: str, statement: Statement, stand_in: Statement, symbolic: list[int]) -> str | None:
+    """Put the symbols into a disassembly, None if a number of its own looks like one of the stand-ins."""
     for place in symbolic:
-        number = _value(stand_in.operands[place]).number
-        text = text.replace(hex(number), _spelling(statement.operands[place]))
+        number = rf"\b{_value(stand_in.operands[place]).number:#x}\b"
+        text, count = re.subn(number, _spelling(statement.operands[place]), text)
+        if count != 1:
+            return None
     return text
 
 
 def _spelling(operand: Operand) -> str:
     value = _value(operand)
     sign = "-" if value.number < 0 else "+"
-    text = f"{value.symbol} {sign} {abs(value.number):#x}" if value.number else str(value.symbol)
+    text = f"{value.symbol} {sign} {_number(abs(value.number))}" if value.number else str(value.symbol)
     return f"offset {text}" if isinstance(operand, Immediate) and operand.offset else text
+
+
+def _number(number: int) -> str:
+    return str(number) if number < 10 else hex(number)
 
 
 def _value(operand: Operand) -> Value:
@@ -150,6 +185,55 @@ def _with_value(operand: Operand, value: Value) -> Operand:
     if isinstance(operand, Memory):
         return replace(operand, displacement=value)
     return replace(operand, value=value) if isinstance(operand, Immediate) else operand
+
+
+def _check_registers(statement: Statement, bits: int) -> None:
+    names = {o.name for o in statement.operands if isinstance(o, Register)}
+    addresses = {n for o in statement.operands if isinstance(o, Memory) for n in (o.base, o.index) if n}
+    if bits == 32 and (absent := sorted(filter(_is_long, names | addresses))):
+        raise AsmError(
+            f"`{absent[0]}` is not a register of 32-bit code", None, statement.start, statement.end
+        )
+    stores_word = statement.mnemonic in WORD_STORES or (statement.mnemonic == "mov" and names & {*SEGMENTS})
+    if stores_word and any(map(_is_wide, names)):
+        raise AsmError("only 16 bits are moved", "write the 32-bit register", statement.start, statement.end)
+    if names & HIGH_BYTES and (any(map(_needs_rex, names)) or any(name[1:2].isdigit() for name in addresses)):
+        # keystone's way to refuse these is to abort the process
+        raise AsmError(
+            "`ah`, `ch`, `dh` and `bh` have no encoding here", None, statement.start, statement.end
+        )
+
+
+def _check_string(statement: Statement) -> None:
+    """Refuse explicit operands, about which keystone prints warnings; SSE's `movsd` and `cmpsd` name a register first."""
+    if statement.mnemonic in (*STRINGS, "xlatb") and statement.operands:
+        names = [o.name for o in statement.operands if isinstance(o, Register)]
+        if not any(name.startswith("xmm") for name in names):
+            raise AsmError(
+                "string instructions are written without operands", None, statement.start, statement.end
+            )
+
+
+def _is_long(name: str) -> bool:
+    return _needs_rex(name) or name in ("rip", "eip") or name[-2:] in LONG_VECTORS
+
+
+def _is_wide(name: str) -> bool:
+    return name[0] == "r" and name[-1] not in "dwb"
+
+
+def _needs_rex(name: str) -> bool:
+    return name[0] == "r" or name in ("spl", "bpl", "sil", "dil")
+
+
+def _with_word_source(statement: Statement) -> Statement:
+    """Read `mov ds, eax` as `mov ds, ax`, as the disassembler does: only 16 bits are loaded."""
+    match statement:
+        case Statement(mnemonic="mov", operands=(Register(segment) as to, Register(name) as source)) if (
+            segment in SEGMENTS and name[0] == "e"
+        ):
+            return replace(statement, operands=(to, replace(source, name=name[1:])))
+    return statement
 
 
 def _without_default_segment(statement: Statement) -> Statement:
@@ -169,23 +253,36 @@ def _sized(statement: Statement, bits: int, assembler: Assembler) -> Statement:
 
     Raises AsmError where two sizes make two different instructions.
     """
-    place = next((n for n, o in enumerate(statement.operands) if isinstance(o, Memory) and o.size is None), None)
+    place = next(
+        (n for n, o in enumerate(statement.operands) if isinstance(o, Memory) and o.size is None), None
+    )
     if place is None or statement.mnemonic == "lea":
         return statement
+    if statement.mnemonic in FAR_POINTERS:
+        return _with_size(statement, place, 6)
     if statement.mnemonic in _STACK_WIDTH:
         return _with_size(statement, place, bits // 8)
+    if statement.mnemonic in ONE_WIDTH and (size := _general_size(statement)):
+        return _with_size(statement, place, size)
     possible = [sized for sized in _all_sizes(statement, place) if _is_possible(sized, bits, assembler)]
     if len(possible) > 1:
         operand = statement.operands[place]
-        raise AsmError("the operand's size is not clear", "write `dword ptr […]` or the like", operand.start, operand.end)
+        raise AsmError(
+            "the operand's size is not clear", "write `dword ptr […]` or the like", operand.start, operand.end
+        )
     return possible[0] if possible else statement
+
+
+def _general_size(statement: Statement) -> int | None:
+    names = [o.name for o in statement.operands if isinstance(o, Register)]
+    return next((GENERAL_SIZES[name] for name in names if name in GENERAL_SIZES), None)
 
 
 def _all_sizes(statement: Statement, place: int) -> Iterator[Statement]:
     return (_with_size(statement, place, size) for size in _SIZES)
 
 
-def _with_size(statement: Statement, place: int, size: int) -> Statement:
+def _with_size(statement: Statement, place: int, size: int | None) -> Statement:
     operands = list(statement.operands)
     memory = operands[place]
     assert isinstance(memory, Memory)
@@ -196,7 +293,11 @@ def _with_size(statement: Statement, place: int, size: int) -> Statement:
 def _is_possible(statement: Statement, bits: int, assembler: Assembler) -> bool:
     symbolic = [n for n, operand in enumerate(statement.operands) if _value(operand).symbol is not None]
     stand_ins = (_stand_in(statement, symbolic, width, 0) for width in _widths(statement))
-    return any(_is_answered(s, bits, assembler) for s in stand_ins) if symbolic else _is_answered(statement, bits, assembler)
+    return (
+        any(_is_answered(s, bits, assembler) for s in stand_ins)
+        if symbolic
+        else _is_answered(statement, bits, assembler)
+    )
 
 
 def _is_answered(statement: Statement, bits: int, assembler: Assembler) -> bool:
@@ -208,38 +309,64 @@ def _is_answered(statement: Statement, bits: int, assembler: Assembler) -> bool:
 
 
 def _answer(statement: Statement, bits: int, assembler: Assembler) -> tuple[bytes, Reading]:
-    _check_prefixes(statement)
     data = _prefixed(statement, _bytes(statement, bits, assembler))
-    reading = read(data, bits)
+    reading = read(data, bits, -len(_all_prefixes(statement)) % (1 << 64))  # keystone counts from behind ours
     if reading is None or reading.size != len(data):
         raise _refused(statement)
-    wanted = replace(statement, mnemonic="mov") if statement.mnemonic == "movabs" else statement
-    check_reading(wanted, reading, bits)
-    if statement.mnemonic == "movabs" and not _has_wide_field(reading):
-        raise _refused(statement)
+    check_reading(statement, reading, bits)
     return data, reading
 
 
-def _has_wide_field(reading: Reading) -> bool:
-    return any(field.size == 8 for field in (*reading.immediates, reading.displacement) if field)
-
-
 def _check_prefixes(statement: Statement) -> None:
-    for prefix in statement.prefixes:
-        repeats = prefix.startswith("rep") and statement.mnemonic not in (*STRINGS, "ret")
-        if prefix not in PREFIX_BYTES or repeats:
-            raise AsmError(f"prefix `{prefix}` does not go with this instruction", None, statement.start, statement.end)
+    prefixes = _all_prefixes(statement)
+    for prefix in prefixes:
+        users = PREFIX_USERS.get(prefix)
+        if prefix not in PREFIX_BYTES or (users and statement.mnemonic not in users):
+            raise AsmError(
+                f"prefix `{prefix}` does not go with this instruction", None, statement.start, statement.end
+            )
+    if statement.mnemonic in BRANCHES and isinstance(next(iter(statement.operands), None), Immediate):
+        _check_branch_prefixes(statement, prefixes)
+    ranks = [PREFIX_RANK[PREFIX_BYTES[prefix]] for prefix in prefixes]
+    if len(set(ranks)) < len(ranks):
+        raise AsmError("two prefixes exclude each other", None, statement.start, statement.end)
+
+
+def _check_branch_prefixes(statement: Statement, prefixes: list[str]) -> None:
+    """Refuse what GNU as drops with a warning: all but the hints `cs` and `ds` before a `jmp` or `jcc`."""
+    takes_hints = statement.mnemonic[0] == "j" and not statement.mnemonic.endswith("cxz")
+    if set(prefixes) - ({"cs", "ds"} if takes_hints else set()):
+        raise AsmError(
+            "this branch takes no such prefix", 'write it as `bytes "…"`', statement.start, statement.end
+        )
 
 
 def _bytes(statement: Statement, bits: int, assembler: Assembler) -> bytes:
-    bare = format_statement(replace(statement, prefixes=()))
-    fixed = FIXED[bits].get(bare)
-    if fixed is not None:
-        return fixed
-    answer = _transplanted(statement, assembler) or assembler(bare)
+    asked = replace(
+        statement, prefixes=(), operands=tuple(_question(o, statement, bits) for o in statement.operands)
+    )
+    text = format_statement(asked)
+    answer = FIXED[bits].get(text) or _transplanted(asked, assembler) or assembler(text)
     if not answer:
         raise _refused(statement)
     return answer
+
+
+def _question(operand: Operand, statement: Statement, bits: int) -> Operand:
+    """Spell a memory operand so that keystone cannot misread it.
+
+    It drops some segments (they are added to the answer), takes `[number]` for rip-relative in 64-bit mode (`riz` is its
+    name for no index), and does not know the sizes of far pointers.
+    """
+    if not isinstance(operand, Memory):
+        return operand
+    operand = replace(
+        operand, segment=None, size=None if statement.mnemonic in FAR_POINTERS else operand.size
+    )
+    if bits == 32 or operand.base or operand.index or statement.mnemonic == "movabs":
+        return operand
+    number = operand.displacement.number
+    return replace(operand, index="riz", displacement=Value(number - (1 << 64) * (number >> 63 == 1)))
 
 
 def _refused(statement: Statement) -> AsmError:
@@ -249,9 +376,24 @@ def _refused(statement: Statement) -> AsmError:
 def _prefixed(statement: Statement, data: bytes) -> bytes:
     """Add the statement's prefixes, and put all of them into the order of GNU as."""
     own = bytes(takewhile(PREFIX_RANK.__contains__, data))
-    named = bytes(PREFIX_BYTES[prefix] for prefix in statement.prefixes)
-    kept = bytes(b for b in own if not (b == 0x66 and statement.mnemonic in NO_OPERAND_SIZE))
+    named = bytes(PREFIX_BYTES[prefix] for prefix in _all_prefixes(statement))
+    kept = bytes(b for b in own if not (b == 0x66 and _has_no_operand_size(statement)))
     return bytes(sorted(named + kept, key=PREFIX_RANK.__getitem__)) + data[len(own) :]
+
+
+def _all_prefixes(statement: Statement) -> list[str]:
+    segments = [o.segment for o in statement.operands if isinstance(o, Memory) and o.segment]
+    return [*statement.prefixes, *segments]
+
+
+def _has_no_operand_size(statement: Statement) -> bool:
+    if statement.mnemonic in NO_OPERAND_SIZE:
+        return True
+    if statement.mnemonic != "mov" or len(statement.operands) != 2:
+        return False
+    to, source = statement.operands
+    loads = isinstance(to, Register) and to.name in SEGMENTS
+    return loads or (isinstance(to, Memory) and isinstance(source, Register) and source.name in SEGMENTS)
 
 
 def _transplanted(statement: Statement, assembler: Assembler) -> bytes | None:
@@ -259,7 +401,9 @@ def _transplanted(statement: Statement, assembler: Assembler) -> bytes | None:
     if len(statement.operands) != 1 or isinstance(statement.operands[0], Immediate):
         return None
     operand = statement.operands[0]
-    row = TRANSPLANTS.get((statement.mnemonic, operand.size if isinstance(operand, Memory) else _register_size(operand)))
+    row = TRANSPLANTS.get(
+        (statement.mnemonic, operand.size if isinstance(operand, Memory) else GENERAL_SIZES.get(operand.name))
+    )
     if row is None:
         return None
     donated = replace(operand, size=4) if isinstance(operand, Memory) else operand
@@ -270,8 +414,3 @@ def _transplanted(statement: Statement, assembler: Assembler) -> bytes | None:
     legacy = bytes(b for b in head if b in PREFIX_RANK and b != 0x66)
     rex = bytes(b for b in head if b not in PREFIX_RANK)
     return legacy + row.prefix + rex + row.opcode + bytes([tail[0] & ~0x38 | row.digit << 3]) + tail[1:]
-
-
-def _register_size(register: Register) -> int:
-    name = register.name
-    return 4 if name[0] == "e" or name[-1] == "d" else 8 if name[0] == "r" and name[-1] not in "wb" else 2

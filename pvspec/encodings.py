@@ -5,23 +5,21 @@ Every row is read back by the disassembler like all else, so that a wrong one is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _BOTH = """
     endbr64 f30f1efa        endbr32 f30f1efb       serialize 0f01e8    wbnoinvd f30f09     wrmsrns 0f01c6
     pconfig 0f01c5          enclv 0f01c0           setssbsy f30f01e8   saveprevssp f30f01ea
-    tdcall 660f01cc         vmgexit f30f01d9       pvalidate f20f01ff  invlpgb 0f01fe      tlbsync 0f01ff
+    tdcall 660f01cc         vmgexit f30f01d9           tlbsync 0f01ff
     rdpru 0f01fd            mcommit f30f01fa       ud2 0f0b            int3 cc             movsd a5
 """
 _ONLY_32 = """
     pushfd 9c   popfd 9d    iretd cf    iretw 66cf  pushfw 669c  popfw 669d  sysret 0f07  sysexit 0f35
-    vmload 0f01da  vmsave 0f01db  vmrun 0f01d8
 """
 _ONLY_64 = """
     pushfq 9c   popfq 9d    iretd cf    iretw 66cf  pushfw 669c  popfw 669d  iretq 48cf   retfq 48cb
     sysretd 0f07  sysretq 480f07  sysexitq 480f35  psmash f30f01ff  rmpadjust f30f01fe  rmpupdate f20f01fe
     seamcall 660f01cf  clui f30f01ee  stui f30f01ef  testui f30f01ed  uiret f30f01ec
-    vmload 0f01da  vmsave 0f01db  vmrun 0f01d8
 """
 
 
@@ -30,16 +28,22 @@ def _rows(*tables: str) -> dict[str, bytes]:
     return {name: bytes.fromhex(code) for name, code in zip(words[::2], words[1::2], strict=True)}
 
 
-FIXED = {
+def _one_byte(names: str, codes: bytes) -> dict[str, bytes]:
+    return {name: bytes([code]) for name, code in zip(names.split(", "), codes, strict=True)}
+
+
+FIXED = {  # what keystone would be asked, and the answer
     32: _rows(_BOTH, _ONLY_32)
-    | {f"push {segment}": bytes([code]) for segment, code in zip(("es", "cs", "ss", "ds"), b"\x06\x0e\x16\x1e", strict=True)}
-    | {f"pop {segment}": bytes([code]) for segment, code in zip(("es", "ss", "ds"), b"\x07\x17\x1f", strict=True)},
-    64: _rows(_BOTH, _ONLY_64),
+    | _one_byte("push es, push cs, push ss, push ds, pop es, pop ss, pop ds", b"\x06\x0e\x16\x1e\x07\x17\x1f")
+    | {"clzero eax": b"\x0f\x01\xfc", "pvalidate eax": b"\xf2\x0f\x01\xff"},
+    64: _rows(_BOTH, _ONLY_64) | {"clzero rax": b"\x0f\x01\xfc", "pvalidate rax": b"\xf2\x0f\x01\xff"},
 }
+# GNU as shortens these to another instruction, which does not read back: so they are refused.
+for _fixed in FIXED.values():
+    _fixed |= {"int 0x3": b"\xcc", "xchg rax, rax": b"\x90"}
 
 
-@dataclass(frozen=True, slots=True)
-class Transplant:
+class Transplant(NamedTuple):
     """An instruction of one r/m operand: its opcode and ModRM digit, put into the encoding of a donor's operand."""
 
     prefix: bytes
@@ -69,9 +73,7 @@ TRANSPLANTS = {  # by mnemonic and operand size in bytes (None: a memory operand
     ("clrssbsy", 8): _transplant("f3", "0fae", 6),
 }
 
-_CONDITIONS = """
-    z e  nz ne  c b  nae b  nc ae  nb ae  na be  nbe a  pe p  po np  nge l  nl ge  ng le  nle g
-""".split()
+_CONDITIONS = ["z", "e", "nz", "ne", "c", "b", "nae", "b", "nc", "ae", "nb", "ae", "na", "be", "nbe", "a", "pe", "p", "po", "np", "nge", "l", "nl", "ge", "ng", "le", "nle", "g"]
 ALIASES = {
     f"{stem}{alias}": f"{stem}{name}"
     for stem in ("j", "set", "cmov")
@@ -83,14 +85,63 @@ ALIASES = {
     "fwait": "wait",
     "xlat": "xlatb",
     "lret": "retf",
-    "lretq": "retfq",
-    "retq": "ret",
     "ud2a": "ud2",
 }
 # GNU as gives these the mode's width; keystone gives them 16 bits, or 64.
 ALIASES_BY_MODE = {
-    32: {"pushf": "pushfd", "popf": "popfd", "iret": "iretd", "pusha": "pushad", "popa": "popad", "sysretd": "sysret"},
-    64: {"pushf": "pushfq", "popf": "popfq"},
+    32: {
+        "pushf": "pushfd",
+        "popf": "popfd",
+        "iret": "iretd",
+        "pusha": "pushad",
+        "popa": "popad",
+        "sysretd": "sysret",
+    },
+    64: {"pushf": "pushfq", "popf": "popfq", "lretq": "retfq", "retq": "ret"},
+}
+_IMPLYING = ("vmrun", "vmload", "vmsave", "clzero", "pvalidate")
+# Written without the register that their address size implies.
+IMPLIED = {32: dict.fromkeys(_IMPLYING, "eax"), 64: dict.fromkeys(_IMPLYING, "rax")}
+REFUSED = {  # mnemonics that GNU as warns about or does not take, with what to write
+    32: {"salc": None, "retq": "ret", "retn": "ret"},
+    64: {
+        "salc": None,
+        "retn": "ret",
+        "iret": "iretq, or iretd for a 32-bit frame",
+        "sysret": "sysretq or sysretd",
+        "sysexit": "sysexitq",
+        "retf": "retfq",
+    },
+}
+CONDITIONS = ["z", "e", "nz", "ne", "c", "b", "nae", "b", "nc", "ae", "nb", "ae", "na", "be", "nbe", "a", "pe", "p", "po", "np", "nge", "l", "nl", "ge", "ng", "le", "nle", "g"]
+ALIASES = {
+    f"{stem}{alias}": f"{stem}{name}"
+    for stem in ("j", "set", "cmov")
+    for alias, name in zip(_CONDITIONS[::2], _CONDITIONS[1::2], strict=True)
+} | {
+    "sal": "shl",
+    "loopz": "loope",
+    "loopnz": "loopne",
+    "fwait": "wait",
+    "xlat": "xlatb",
+    "lret": "retf",
+    "ud2a": "ud2",
+}
+# GNU as gives these the mode's width; keystone gives them 16 bits, or 64.
+ALIASES_BY_MODE = {
+    32: {
+        "pushf": "pushfd",
+        "popf": "popfd",
+        "iret": "iretd",
+        "pusha": "pushad",
+        "popa": "popad",
+        "sysretd": "sysret",
+    },
+    64: {"pushf": "pushfq", "popf": "popfq", "lretq": "retfq", "retq": "ret"},
+}
+IMPLIED = {  # written without the register that their address size implies
+    32: {name: "eax" for name in ("vmrun", "vmload", "vmsave", "clzero", "pvalidate")},
+    64: {name: "rax" for name in ("vmrun", "vmload", "vmsave", "clzero", "pvalidate")},
 }
 AMBIGUOUS = {  # mnemonics that GNU as warns about or refuses, with what to write
     64: {
@@ -101,12 +152,27 @@ AMBIGUOUS = {  # mnemonics that GNU as warns about or refuses, with what to writ
     },
     32: {},
 }
-CONDITIONS = "o no b ae e ne be a s ns p np l ge le g".split()
+CONDITIONS = ["o", "no", "b", "ae", "e", "ne", "be", "a", "s", "ns", "p", "np", "l", "ge", "le", "g"]
 BRANCHES = frozenset(
     [f"j{condition}" for condition in CONDITIONS]
     + ["jmp", "call", "loop", "loope", "loopne", "jcxz", "jecxz", "jrcxz", "xbegin"]
 )
-STRINGS = frozenset(f"{stem}{width}" for stem in ("ins", "outs", "movs", "cmps", "stos", "lods", "scas") for width in "bwdq")
+STRINGS = frozenset(
+    f"{stem}{width}" for stem in ("ins", "outs", "movs", "cmps", "stos", "lods", "scas") for width in "bwdq"
+)
+WORD_STORES = frozenset(("str", "sldt"))  # GNU as drops REX.W here, and for `mov r64, segment`
+LONG_VECTORS = frozenset(f"m{n}" for n in (8, 9)) | frozenset(map(str, range(10, 16)))
+FAR_POINTERS = frozenset(("lds", "les", "lss", "lfs", "lgs"))
+HIGH_BYTES = frozenset(("ah", "ch", "dh", "bh"))
+PREFIX_USERS = {  # prefixes that mean nothing, or something else, before other instructions
+    **{name: frozenset((*STRINGS, "ret")) for name in ("rep", "repe", "repz")},
+    **{name: STRINGS for name in ("repne", "repnz")},
+    "notrack": frozenset(("jmp", "call")),
+}
+# Instructions whose memory operand is as wide as their register.
+ONE_WIDTH = frozenset(
+    ["mov", "add", "or", "adc", "sbb", "and", "sub", "xor", "cmp", "test", "xchg", "xadd", "cmpxchg", "imul", "bt", "bts", "btr", "btc", "bsf", "bsr", "popcnt", "lzcnt", "tzcnt", "movbe", "movnti"]
+) | {f"cmov{condition}" for condition in CONDITIONS}
 PREFIX_BYTES = {
     "lock": 0xF0,
     "rep": 0xF3,
@@ -123,6 +189,18 @@ PREFIX_BYTES = {
     "notrack": 0x3E,
 }
 # GNU as emits legacy prefixes in this order: segment, address size, operand size, lock or repeat.
-PREFIX_RANK = {0x26: 0, 0x2E: 0, 0x36: 0, 0x3E: 0, 0x64: 0, 0x65: 0, 0x67: 1, 0x66: 2, 0xF0: 3, 0xF2: 3, 0xF3: 3}
+PREFIX_RANK = {
+    0x26: 0,
+    0x2E: 0,
+    0x36: 0,
+    0x3E: 0,
+    0x64: 0,
+    0x65: 0,
+    0x67: 1,
+    0x66: 2,
+    0xF0: 3,
+    0xF2: 3,
+    0xF3: 3,
+}
 # keystone adds an operand-size prefix in 32-bit mode, which would load 24 bits of the table's base
 NO_OPERAND_SIZE = frozenset(("lgdt", "lidt", "sgdt", "sidt"))

@@ -190,7 +190,8 @@ class _Builder:
         return number
 
     def feature(self, tree: _Tree) -> ast.Feature:
-        return ast.Feature(self.span(tree), *self.parts(tree))
+        name, number, always = self.parts(tree)
+        return ast.Feature(self.span(tree), name, number, always is not None)
 
     def nops(self, tree: _Tree) -> ast.Nops:
         name, *entries = self.parts(tree)
@@ -455,21 +456,14 @@ class _Builder:
 
     # numbers
 
-    def number(self, tree: _Tree) -> ast.Number:
-        return self.bits(tree)
+    def expr(self, tree: _Tree) -> ast.Sum:
+        first, *rest = self.parts(tree)
+        signed = zip(rest[::2], rest[1::2], strict=True)
+        return ast.Sum(self.span(tree), ((1, first), *((-1 if sign == "-" else 1, part) for sign, part in signed)))
 
-    def option_value(self, tree: _Tree) -> ast.Name:
-        name: ast.Name = self.node(tree.children[0])
-        return name
+    def product(self, tree: _Tree) -> ast.Product:
+        return ast.Product(self.span(tree), tuple(self.parts(tree)))
 
-    def add(self, tree: _Tree) -> ast.Binary:
-        left, right = self.parts(tree)
-        return ast.Binary(self.span(tree), _OPERATORS[tree.data], left, right)
-
-    subtract = multiply = add
-
-
-_OPERATORS = {"add": "+", "subtract": "-", "multiply": "*"}
 
 _TOKENS: dict[str, Callable[[_Builder, Token], Any]] = {
     "NAME": _Builder.name,
@@ -479,6 +473,8 @@ _TOKENS: dict[str, Callable[[_Builder, Token], Any]] = {
     "LONG_STRING": _Builder.text,
     "TRUE": _Builder.truth_value,
     "FALSE": _Builder.truth_value,
+    "SIGN": lambda builder, token: str(token),
+    "ALWAYS": lambda builder, token: str(token),
     "PADDED": lambda builder, token: str(token),
     "STACKED": lambda builder, token: str(token),
     "NORETURN": lambda builder, token: str(token),

@@ -13,10 +13,14 @@ from functools import cached_property
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """One spec file: the name shown to users, and its text."""
+    """One spec file: the name shown to users, its text, and the name that generated code gives it.
+
+    `label` is relative to what was compiled, so that the output does not depend on where that lies.
+    """
 
     name: str
     text: str = field(repr=False)
+    label: str = ""
 
     @cached_property
     def _starts(self) -> list[int]:
@@ -63,6 +67,11 @@ class Span:
 
     def __str__(self) -> str:
         return f"{self.source.name}:{self.line}:{self.column}"
+
+    @property
+    def where(self) -> str:
+        """File and line, as generated code names them."""
+        return f"{self.source.label or self.source.name}:{self.line}"
 
     def to(self, other: Span) -> Span:
         """The span from the start of this one to the end of another."""

@@ -51,15 +51,20 @@ class Text(Node):
 
 
 @dataclass(frozen=True, slots=True)
-class Binary(Node):
-    """`left operator right`, operator one of + - *."""
+class Product(Node):
+    """Factors multiplied."""
 
-    operator: str
-    left: Expr
-    right: Expr
+    factors: tuple[Number | Name | Sum, ...]
 
 
-Expr: TypeAlias = Number | Name | Binary
+@dataclass(frozen=True, slots=True)
+class Sum(Node):
+    """Products added, or subtracted where the sign is -1."""
+
+    parts: tuple[tuple[int, Product], ...]
+
+
+Expr: TypeAlias = Sum
 
 # ---- guards ----------------------------------------------------------------
 
@@ -226,10 +231,11 @@ class Include(Node):
 
 @dataclass(frozen=True, slots=True)
 class Feature(Node):
-    """A CPU feature and its number."""
+    """A CPU feature and its number; `always`: every CPU has it."""
 
     name: Name
     number: Expr
+    always: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,74 @@
+"""The machine: width, features, nop tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pvspec import syntax as ast
+from pvspec.check.guards import Scope, guard
+from pvspec.check.names import Declared, look_up
+from pvspec.check.numbers import check_names, evaluate, hex_bytes, in_range
+from pvspec.diagnostics import Findings
+from pvspec.runtime.rules import Guard, Machine
+
+MAX_FEATURE = (1 << 16) - 1
+MAX_NOP = 15  # bytes: no x86 instruction is longer
+
+
+def machine(item: ast.Machine, findings: Findings) -> Machine:
+    """The machine; what is wrong with it is replaced by something harmless."""
+    features, always = _features(item, findings)
+    tables = Declared[tuple[bytes, ...]]("nop table", findings)
+    for nops in item.nops:
+        tables.declare(nops.name, _nop_table(nops, findings))
+    scope = Scope(features=features)
+    return Machine(
+        item.name.text,
+        _bits(item, findings),
+        features,
+        always,
+        dict(tables),
+        tuple(_choices(item, tables, scope, findings)),
+    )
+
+
+def _bits(item: ast.Machine, findings: Findings) -> int:
+    if len(item.bits) != 1:
+        findings.add("PV104", f"machine `{item.name.text}` needs one `bits`", (item.name.span, "32 or 64"))
+        return 32
+    (bits,) = item.bits
+    if bits.value not in (32, 64):
+        findings.add("PV202", f"a machine of {bits.value} bits", (bits.span, "32 or 64"))
+        return 32
+    return bits.value
+
+
+def _features(item: ast.Machine, findings: Findings) -> tuple[dict[str, int], frozenset[int]]:
+    features = Declared[int]("feature", findings)
+    for feature in item.features:
+        check_names(feature.number, {}, findings)
+        number = ast.Number(feature.number.span, max(0, evaluate(feature.number, {})))
+        features.declare(feature.name, in_range(number, 0, MAX_FEATURE, "feature", findings))
+    return dict(features), frozenset(features[f.name.text] for f in item.features if f.always)
+
+
+def _nop_table(nops: ast.Nops, findings: Findings) -> tuple[bytes, ...]:
+    table = [hex_bytes(entry, findings) for entry in nops.entries]
+    for index, (entry, code) in enumerate(zip(nops.entries, table, strict=True), 1):
+        if len(code) != index or index > MAX_NOP:
+            findings.add("PV204", f"nop {index} of `{nops.name.text}` has {len(code)} bytes", (entry.span, f"must have {index}"))
+    return tuple(table)
+
+
+def _choices(
+    item: ast.Machine, tables: Mapping[str, tuple[bytes, ...]], scope: Scope, findings: Findings
+) -> list[tuple[str, Guard | None]]:
+    choices = []
+    for choice in item.choices:
+        if look_up(tables, choice.nops, "nop table", findings) is not None:
+            choices.append((choice.nops.text, guard(choice.guard, scope, findings)))
+    if not item.choices:
+        findings.add("PV104", f"machine `{item.name.text}` does not `choose nops`", (item.name.span, "padding needs them"))
+    elif item.choices[-1].guard is not None:
+        findings.add("PV104", "on some CPU no nop table is chosen", (item.choices[-1].span, "give the last one no guard"))
+    return choices

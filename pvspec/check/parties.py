@@ -1,0 +1,192 @@
+"""Those who patch: named chains, backends with their roms, and families."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from pvspec import model
+from pvspec import syntax as ast
+from pvspec.check.names import Declared, look_up, option_names, protected_names, symbol_names
+from pvspec.check.numbers import in_range
+from pvspec.check.records import layout, require_fields
+from pvspec.check.rules import Place, chain
+from pvspec.diagnostics import Findings
+from pvspec.runtime.rules import Layout, Machine
+
+MAX_SITE = 0xFFFF
+
+
+def op_place(machine: Machine, interface: model.Interface) -> Place:
+    """What an arm for an interface's sites may speak of, wherever it stands."""
+    return Place(
+        features=machine.features,
+        options=interface.names.options,
+        symbols=interface.names.symbols,
+        ops=True,
+        bits=machine.bits,
+        targets=frozenset({"target"}),
+        clobbers=interface.clobbers,
+    )
+
+
+def chains(items: Sequence[ast.Chain], place: Place, findings: Findings) -> dict[str, model.Chain]:
+    """The named chains; one may refer to those declared anywhere, but not to itself."""
+    declared = Declared[ast.Chain]("chain", findings)
+    for item in items:
+        declared.declare(item.name, item)
+    done: dict[str, model.Chain] = {}
+    for name in declared:
+        _resolve(name, declared, (), done, place, findings)
+    return {name: done[name] for name in declared}
+
+
+def _resolve(
+    name: str,
+    declared: Mapping[str, ast.Chain],
+    path: tuple[str, ...],
+    done: dict[str, model.Chain],
+    place: Place,
+    findings: Findings,
+) -> None:
+    if name in done:
+        return
+    for arm in declared[name].arms:
+        if not isinstance(arm.action, ast.ChainRef) or arm.action.name.text not in declared:
+            continue
+        used = arm.action.name.text
+        if used in (*path, name) or len(path) >= MAX_CHAIN_DEPTH:
+            message = "a chain that refers to itself" if used in (*path, name) else "chains refer to chains too deeply"
+            findings.add("PV304", message, (arm.action.span, " -> ".join([*path, name, used])))
+            done.setdefault(used, ())
+        _resolve(used, declared, (*path, name), done, place, findings)
+    done.setdefault(name, chain(declared[name].arms, replace(place, chains={**declared_chains(declared, done)}), findings))
+
+
+MAX_CHAIN_DEPTH = 16
+
+
+def declared_chains(declared: Mapping[str, ast.Chain], done: Mapping[str, model.Chain]) -> dict[str, model.Chain]:
+    """Every declared chain, those without arms yet as empty: a cycle is one finding, not many."""
+    return {name: done.get(name, ()) for name in declared}
+
+
+def backend(
+    item: ast.Backend, machine: Machine, interface: model.Interface, place: Place, findings: Findings
+) -> model.Backend:
+    """One backend and its rules."""
+    options = option_names(item.options, findings)
+    symbols = symbol_names(item.symbols, machine.bits, frozenset(interface.clobbers), findings)
+    names = model.Names(dict(options), dict(symbols), ())
+    _check_shadowing(item, place, findings)
+    place = replace(place, options={**place.options, **options}, symbols={**place.symbols, **symbols})
+    layouts = _rom_layouts(item, findings)
+    roms = {rom.name.text: _rom(rom, layouts[rom.name.text], place, findings) for rom in item.roms if rom.name.text in layouts}
+    place = replace(place, roms=layouts)
+    rules, answered = [], Declared[None](f"rule of backend `{item.name.text}` for", findings)
+    for rule in item.rules:
+        ops = [look_up(interface.ops, name, "op", findings) for name in rule.ops]
+        for name in rule.ops:
+            answered.declare(name, None)
+        rules.append(model.Rule(rule.span, tuple(filter(None, ops)), chain(rule.arms, place, findings)))
+    rest = [op for op in interface.ops.values() if op.name not in answered]
+    return model.Backend(
+        item.name.text, item.name.span, tuple(rules), _otherwise(item, rest, place, findings), names, roms
+    )
+
+
+def _otherwise(
+    item: ast.Backend, rest: list[model.Op], place: Place, findings: Findings
+) -> model.Rule | None:
+    if len(item.otherwise) > 1:
+        spans = [(otherwise.span, "") for otherwise in item.otherwise]
+        findings.add("PV102", "`otherwise` is given twice", *reversed(spans))
+    for otherwise in item.otherwise:
+        return model.Rule(otherwise.span, tuple(rest), chain(otherwise.arms, place, findings))
+    if rest:
+        names = ", ".join(op.name for op in rest[:8]) + (", …" if len(rest) > 8 else "")
+        findings.add(
+            "PV303",
+            f"backend `{item.name.text}` leaves {len(rest)} ops unanswered",
+            (item.name.span, names),
+            (rest[0].span, "the first of them"),
+            help="add `otherwise = default`, or `otherwise = keep`",
+        )
+    return None
+
+
+def _check_shadowing(item: ast.Backend, place: Place, findings: Findings) -> None:
+    for names, known, what in (
+        ([n for o in item.options for n in o.names], place.options, "option"),
+        ([n for s in item.symbols for n in s.names], place.symbols, "symbol"),
+    ):
+        for name in names:
+            if name.text in known:
+                findings.add("PV102", f"{what} `{name.text}` is the interface's already", (name.span, "again here"))
+
+
+def _rom_layouts(item: ast.Backend, findings: Findings) -> dict[str, Layout]:
+    layouts = Declared[Layout]("rom", findings)
+    for rom in item.roms:
+        record = layout(rom.name.text, False, rom.fields, rom.name.span, findings)
+        if record is None:
+            continue
+        require_fields(record, {"type": "what kind of answer it is"}, rom.name.span, findings)
+        if rom.type.text.startswith("rel"):
+            findings.add("PV305", "a rom's parameter is a number", (rom.type.span, "must be uN"))
+        layouts.declare(rom.name, record)
+    return dict(layouts)
+
+
+def _rom(item: ast.Rom, record: Layout, place: Place, findings: Findings) -> model.Rom:
+    fields = frozenset(field.name for field in record.fields) - {"type"}
+    place = replace(place, targets=place.targets | fields)
+    limit = max((1 << field.bits for field in record.fields if field.name == "type"), default=1) - 1
+    names, answers = Declared[None]("answer", findings), dict[int, model.Answer]()
+    for answer in item.answers:
+        names.declare(answer.name, None)
+        number = in_range(answer.number, 0, limit, "answer", findings)
+        if number in answers:
+            findings.add("PV201", f"two answers with number {number}", (answer.span, f"`{answers[number].name}` has it"))
+        answers[number] = model.Answer(answer.name.text, chain(answer.arms, place, findings))
+    return model.Rom(item.name.text, record, answers, chain(item.otherwise.arms, place, findings))
+
+
+def family(item: ast.Family, machine: Machine, findings: Findings) -> model.Family | None:
+    """One family, None if it has no usable record."""
+    if len(item.tables) != 1:
+        findings.add("PV104", f"family `{item.name.text}` needs one `table`", (item.name.span, f"has {len(item.tables)}"))
+        return None
+    (table,) = item.tables
+    record = layout(table.section.value, table.padded, table.fields, table.section.span, findings)
+    if record is None:
+        return None
+    length = _length(item, record, findings)
+    require_fields(record, {"site": "where the site lies"}, table.section.span, findings)
+    options = option_names(item.options, findings)
+    symbols = symbol_names(item.symbols, machine.bits, frozenset(), findings)
+    fields = frozenset(field.name for field in record.fields)
+    place = Place(
+        features=machine.features,
+        options=options,
+        symbols=symbols,
+        fields=fields,
+        bits=machine.bits,
+        targets=fields,
+    )
+    names = model.Names(dict(options), dict(symbols), protected_names(item.protects, findings))
+    rule = chain(item.arms, place, findings)
+    return model.Family(item.name.text, item.name.span, record, length, item.stacked, names, rule)
+
+
+def _length(item: ast.Family, record: Layout, findings: Findings) -> int | None:
+    has_field = any(field.name == "len" for field in record.fields)
+    if len(item.lengths) + has_field != 1:
+        findings.add(
+            "PV104",
+            f"family `{item.name.text}` must say once how long a site is",
+            (item.name.span, "a field `len` in the record, or the word `len`"),
+        )
+    for number in item.lengths:
+        return in_range(number, 1, MAX_SITE, "len", findings)
+    return None

@@ -1,0 +1,69 @@
+"""Records: fields at bits."""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Sequence
+
+from pvspec import syntax as ast
+from pvspec.check.names import Declared
+from pvspec.diagnostics import Findings
+from pvspec.runtime.rules import Field, Layout
+from pvspec.source import Span
+
+MAX_RECORD = 256  # bytes
+
+
+def layout(
+    section: str, padded: bool, fields: Sequence[ast.Field], place: Span, findings: Findings
+) -> Layout | None:
+    """The layout of a record, None if it cannot be laid out."""
+    found = len(findings.found)
+    names = Declared[Field]("field", findings)
+    at = slack = 0
+    for item in fields:
+        bits = _width(item, findings)
+        if item.name is None:
+            slack += bits
+        else:
+            _check_place(item, at, bits, findings)
+            names.declare(item.name, Field(item.name.text, at, bits, item.type.text.startswith("rel")))
+            slack = 0
+        at += bits
+    if at % 8 or at > 8 * MAX_RECORD:
+        findings.add("PV203", f"a record of {at} bits", (place, f"must be whole bytes, at most {MAX_RECORD}"))
+    if len(findings.found) > found:
+        return None
+    return Layout(section, at // 8, tuple(names.values()), slack // 8, padded)
+
+
+def _width(item: ast.Field, findings: Findings) -> int:
+    text = item.type.text
+    if item.name is None:
+        count = int(text.removeprefix("pad"))
+        if not 0 < count <= MAX_RECORD:
+            findings.add("PV203", f"padding of {count} bytes", (item.type.span, f"1 to {MAX_RECORD}"))
+            return 0
+        return 8 * count
+    bits = int(text.lstrip("urel"))
+    if not 0 < bits <= 64 or (text.startswith("rel") and bits not in (8, 16, 32, 64)):
+        wanted = "rel8, rel16, rel32 or rel64" if text.startswith("rel") else "u1 to u64"
+        findings.add("PV203", f"a field of type {text}", (item.type.span, wanted))
+        return 0
+    return bits
+
+
+def _check_place(item: ast.Field, at: int, bits: int, findings: Findings) -> None:
+    assert item.name is not None
+    if keyword.iskeyword(item.name.text) or item.name.text.startswith("_"):
+        findings.add("PV103", f"`{item.name.text}` cannot name a field", (item.name.span, "a reserved word"))
+    if at % 8 and (item.type.text.startswith("rel") or bits >= 8):
+        findings.add("PV203", f"field `{item.name.text}` starts inside a byte", (item.span, f"at bit {at}"))
+
+
+def require_fields(table: Layout, wanted: dict[str, str], place: Span, findings: Findings) -> None:
+    """A finding for each field that a record must have; `wanted` maps it to what it is for."""
+    have = {field.name for field in table.fields}
+    for name, meaning in wanted.items():
+        if name not in have:
+            findings.add("PV104", f"the record has no field `{name}`", (place, f"it must say {meaning}"))

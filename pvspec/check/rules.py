@@ -1,0 +1,108 @@
+"""Arms and chains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from pvspec import model
+from pvspec import syntax as ast
+from pvspec.check.guards import Scope, both, guard
+from pvspec.check.names import clobber_registers, look_up, unknown
+from pvspec.check.numbers import hex_bytes
+from pvspec.diagnostics import Findings
+from pvspec.runtime.rules import Guard, Layout
+from pvspec.source import Span
+
+
+@dataclass(frozen=True)
+class Place(Scope):
+    """What an arm may speak of: besides a guard's words, branch targets, chains, roms and clobber registers."""
+
+    bits: int = 32
+    targets: frozenset[str] = frozenset()
+    clobbers: Mapping[str, int] = field(default_factory=dict)
+    chains: Mapping[str, model.Chain] = field(default_factory=dict)
+    roms: Mapping[str, Layout] = field(default_factory=dict)
+
+
+def chain(items: Sequence[ast.Arm], place: Place, findings: Findings) -> model.Chain:
+    """The arms, those of named chains in place of their names."""
+    return tuple(arm for item in items for arm in _arms(item, place, findings))
+
+
+def _arms(item: ast.Arm, place: Place, findings: Findings) -> Iterator[model.Arm]:
+    condition = guard(item.guard, place, findings)
+    if item.clobbers and not isinstance(item.action, ast.Asm | ast.Bytes | ast.Branch):
+        findings.add("PV305", "only code clobbers registers", (item.clobbers[0].span, "no meaning here"))
+    if isinstance(item.action, ast.ChainRef):
+        yield from _referred(item.action, condition, place, findings)
+        return
+    action = _action(item.action, place, findings)
+    if action is None:
+        return
+    clobbers = clobber_registers(item.clobbers, frozenset(place.clobbers), place.bits, findings)
+    _check_bits(item, clobbers, place, findings)
+    mask = sum(place.clobbers.get(register, 0) for register in clobbers)
+    yield model.Arm(_without_guard(item), action, condition, clobbers, mask, place.symbols)
+
+
+def _without_guard(item: ast.Arm) -> Span:
+    return item.action.span
+
+
+def _check_bits(item: ast.Arm, clobbers: frozenset[str], place: Place, findings: Findings) -> None:
+    for name in item.clobbers:
+        if name.text in clobbers and name.text not in place.clobbers:
+            unknown(name, "clobber register", place.clobbers, findings)
+
+
+def _referred(
+    item: ast.ChainRef, condition: Guard | None, place: Place, findings: Findings
+) -> Iterator[model.Arm]:
+    arms = look_up(place.chains, item.name, "chain", findings) or ()
+    for arm in arms:
+        yield arm if condition is None else replace(arm, guard=both(condition, arm.guard))
+
+
+def _action(item: ast.Action, place: Place, findings: Findings) -> model.Action | None:
+    match item:
+        case ast.Asm():
+            return model.Assembly(item.source)
+        case ast.Bytes():
+            return model.RawBytes(item.source, hex_bytes(item.source, findings))
+        case ast.Branch():
+            return _branch(item, place, findings)
+        case ast.Nop():
+            return model.Nop()
+        case ast.Keep():
+            return model.Keep()
+        case ast.Bug():
+            return model.Bug(item.message.value)
+        case ast.Copy():
+            return _copy(item, place, findings)
+        case ast.Query():
+            return _query(item, place, findings)
+    return None
+
+
+def _branch(item: ast.Branch, place: Place, findings: Findings) -> model.Action:
+    known = {*place.targets, *place.symbols}
+    if item.target.text not in known:
+        unknown(item.target, f"{item.mnemonic} target", known, findings)
+    return model.Branch(item.mnemonic, item.target.text, item.target.span)
+
+
+def _copy(item: ast.Copy, place: Place, findings: Findings) -> model.Action:
+    if not place.fields:
+        findings.add("PV305", "nothing to copy", (item.span, "only a family's record has fields to copy from"))
+    else:
+        for name in (item.address, item.size):
+            if name.text not in place.fields:
+                unknown(name, "field", place.fields, findings)
+    return model.Copy(item.address.text, item.size.text, item.relocated)
+
+
+def _query(item: ast.Query, place: Place, findings: Findings) -> model.Action | None:
+    rom = look_up(place.roms, item.rom, "rom", findings)
+    return None if rom is None else model.Query(item.rom.text, item.argument.value)

@@ -1,0 +1,68 @@
+"""The whole pipeline: files, items, model, program, module text."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from pvspec import model
+from pvspec.check import check
+from pvspec.diagnostics import Diagnostic, Findings, SpecError
+from pvspec.files import read_spec
+from pvspec.program import Program, assemble_spec
+from pvspec.verify import verify
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What checking a spec gives: a program as far as there is one, and all findings, sorted by place."""
+
+    program: Program | None
+    diagnostics: tuple[Diagnostic, ...]
+
+    def sound(self) -> Program:
+        """The program; SpecError if anything is wrong."""
+        if self.diagnostics or self.program is None:
+            raise SpecError(self.diagnostics)
+        return self.program
+
+
+def check_spec(path: Path) -> Checked:
+    """Read, check, assemble and verify; every stage goes on with what the one before could make sense of."""
+    findings = Findings()
+    files = read_spec(path, findings)
+    spec = check(files.items, files.sources, findings) if files.items or not findings.found else None
+    program = _assembled(spec, findings) if spec is not None else None
+    return Checked(program, SpecError(findings.found).diagnostics)
+
+
+def _assembled(spec: model.Spec, findings: Findings) -> Program:
+    program = assemble_spec(spec, findings)
+    verify(program, findings)
+    return program
+
+
+def compile_spec(path: Path) -> str:
+    """The text of the module that a spec compiles to; SpecError if the spec is wrong."""
+    from pvspec.render import render
+
+    return render(check_spec(path).sound())
+
+
+def load(path: str | Path) -> ModuleType:
+    """Compile a spec (a file or a directory) and import the result; SpecError if the spec is wrong."""
+    return import_text(compile_spec(Path(path)), f"pvspec.generated.{Path(path).stem}")
+
+
+def import_text(text: str, name: str) -> ModuleType:
+    """A module made from its text."""
+    module = ModuleType(name)
+    sys.modules[name] = module  # dataclasses look their module up there
+    try:
+        exec(compile(text, f"<{name}>", "exec"), module.__dict__)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

@@ -1,0 +1,86 @@
+"""Spec files and what they include."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pvspec import syntax as ast
+from pvspec.diagnostics import Diagnostic, Findings, Label, SpecError
+from pvspec.parse import parse
+from pvspec.source import Source, Span
+
+MAX_BYTES = 16 << 20
+SUFFIX = ".pvs"
+
+
+@dataclass
+class Files:
+    """The items of a spec's files, each file once, an included one before the file that includes it."""
+
+    root: Path
+    findings: Findings
+    items: list[ast.Item] = field(default_factory=list)
+    sources: list[Source] = field(default_factory=list)
+    _done: set[Path] = field(default_factory=set)
+
+    def read(self, path: Path, path_in: Span | None = None, chain: Sequence[Path] = ()) -> None:
+        """Read one file and its includes; what is wrong is a finding."""
+        real = path.resolve()
+        if real in chain:
+            self._cycle(real, chain, path_in)
+        elif real not in self._done:
+            self._done.add(real)
+            source = self._source(path, path_in)
+            if source is not None:
+                self._parse(source, path, (*chain, real))
+
+    def _source(self, path: Path, path_in: Span | None) -> Source | None:
+        label = Path(os.path.relpath(path, self.root)).as_posix()
+        try:
+            if path.stat().st_size > MAX_BYTES:
+                raise ValueError(f"longer than {MAX_BYTES} bytes")
+            return Source(str(path), path.read_text(encoding="utf-8-sig"), label)
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            labels = ((path_in, "included here"),) if path_in else ()
+            self.findings.add("PV001", f"{path} cannot be read: {why}", *labels)
+            return None
+
+    def _parse(self, source: Source, path: Path, chain: tuple[Path, ...]) -> None:
+        self.sources.append(source)
+        try:
+            items = parse(source).items
+        except SpecError as error:
+            self.findings.found += error.diagnostics
+            return
+        for item in items:
+            if isinstance(item, ast.Include):
+                self.read(path.parent / item.path.value, item.path.span, chain)
+            else:
+                self.items.append(item)
+
+    def _cycle(self, real: Path, chain: Sequence[Path], path_in: Span | None) -> None:
+        names = [step.name for step in chain[chain.index(real) :]] + [real.name]
+        labels = (Label(path_in, " -> ".join(names)),) if path_in else ()
+        self.findings.found.append(Diagnostic("PV004", "an include that leads back to itself", labels))
+
+
+def read_spec(path: Path, findings: Findings) -> Files:
+    """All items of a spec: one file, or a directory's files; with what they include."""
+    files = Files(path if path.is_dir() else path.parent, findings)
+    found = list(_spec_files(path))
+    if not found:
+        findings.add("PV001", f"{path} holds no {SUFFIX} file")
+    for file in found:
+        files.read(file)
+    return files
+
+
+def _spec_files(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        yield from sorted(path.glob(f"*{SUFFIX}"))
+    else:
+        yield path

@@ -1,0 +1,70 @@
+"""Model to program: every emitter assembled to code with holes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pvspec import model
+from pvspec.assemble import AsmErrors, assemble
+from pvspec.decode import disassemble
+from pvspec.diagnostics import Findings
+from pvspec.machinecode import Code, Hole, Instruction
+
+_OPCODES = {"call": b"\xe8", "jmp": b"\xe9"}
+
+
+@dataclass(frozen=True)
+class Program:
+    """A model, and the code of each arm that emits any; an arm whose code is wrong is missing."""
+
+    spec: model.Spec
+    code: Mapping[model.Arm, Code]
+
+
+def assemble_spec(spec: model.Spec, findings: Findings) -> Program:
+    """The program of a model; statements that cannot be assembled are findings."""
+    code: dict[model.Arm, Code] = {}
+    for arm in spec.arms():
+        emitted = _emit(arm, spec.machine.bits, findings) if arm.emits else None
+        if emitted is not None:
+            code[arm] = emitted
+    return Program(spec, code)
+
+
+def _emit(arm: model.Arm, bits: int, findings: Findings) -> Code | None:
+    match arm.action:
+        case model.Assembly():
+            return _assembled(arm.action, arm, bits, findings)
+        case model.RawBytes():
+            return _raw(arm.action, bits, findings)
+        case model.Branch():
+            return branch(arm.action.mnemonic, arm.action.symbol)
+    return Code(b"", (), ())
+
+
+def _assembled(action: model.Assembly, arm: model.Arm, bits: int, findings: Findings) -> Code | None:
+    try:
+        return assemble(action.source.value, bits, arm.symbols.keys())
+    except AsmErrors as errors:
+        for error in errors.errors:
+            place = action.source.span.part(error.start, error.end)
+            findings.add("PV401", error.message, (place, ""), help=error.help)
+    return None
+
+
+def _raw(action: model.RawBytes, bits: int, findings: Findings) -> Code | None:
+    instructions = disassemble(action.data, bits)
+    bad = [instruction for instruction in instructions if instruction.text == "(bad)"]
+    if bad:
+        left = action.data[bad[0].offset :].hex(" ")
+        findings.add("PV402", "bytes that are no instructions", (action.source.span, f"from `{left}` on"))
+        return None
+    return Code(action.data, (), instructions)
+
+
+def branch(mnemonic: str, symbol: str) -> Code:
+    """`call` or `jmp` to a symbol: the opcode and a rel32, 5 bytes."""
+    hole = Hole(offset=1, size=4, relative=True, symbol=symbol, addend=0, end=5, signed=True)
+    instruction = Instruction(0, 5, f"{mnemonic} {symbol}", "")
+    return Code(_OPCODES[mnemonic] + bytes(4), (hole,), (instruction,))

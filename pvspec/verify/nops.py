@@ -1,0 +1,15 @@
+"""Nop tables: entries must be whole instructions."""
+
+from __future__ import annotations
+
+from pvspec import model
+from pvspec.decode import disassemble
+from pvspec.diagnostics import Findings
+
+
+def check_nops(spec: model.Spec, findings: Findings) -> None:
+    """A finding for each nop that does not decode."""
+    for name, table in spec.machine.nops.items():
+        for code in table:
+            if any(instruction.text == "(bad)" for instruction in disassemble(code, spec.machine.bits)):
+                findings.add("PV402", f"nop table `{name}`: `{code.hex(' ')}` is no instruction")

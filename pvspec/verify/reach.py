@@ -1,0 +1,138 @@
+"""Which arms of a chain can fire at all.
+
+Length and clobber mask need no search: an arm is best reached at a site of
+exactly its own length and mask, where the most of the arms before it decline.
+What is left is whether the guards allow it, and those are tried out.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pvspec import model
+from pvspec.diagnostics import Findings
+from pvspec.program import Program
+from pvspec.runtime.rules import Guard
+from pvspec.verify.fit import is_own, rules
+
+MAX_SETTINGS = 4096  # beyond, an arm counts as reachable
+
+
+def check_reach(program: Program, findings: Findings) -> None:
+    """PV302 for each arm that can never fire."""
+    spec = program.spec
+    for chain in spec.chains.values():
+        _report(chain, reachable(chain, program, None), findings)
+    for backend in spec.backends.values():
+        for rom in backend.roms.values():
+            for chain in rom.chains():
+                _report(chain, reachable(chain, program, None), findings)
+        for rule in rules(backend):
+            fired = {arm for op in rule.ops for arm in reachable(rule.chain, program, op)}
+            if rule.ops:
+                _report(tuple(arm for arm in rule.chain if is_own(arm, rule)), fired, findings)
+            else:
+                findings.add("PV302", "a rule for no op", (rule.span, "every op has a rule of its own"))
+    for family in spec.families.values():
+        _report(family.rule, reachable(family.rule, program, None), findings)
+
+
+def _report(chain: model.Chain, fired: set[model.Arm], findings: Findings) -> None:
+    for index, arm in enumerate(chain):
+        if arm not in fired:
+            before = [(other.span, "one before it always fires first") for other in chain[:index][-1:]]
+            findings.add("PV302", "an arm that can never be reached", (arm.span, "never fires"), *before)
+
+
+def reachable(chain: model.Chain, program: Program, op: model.Op | None) -> set[model.Arm]:
+    """The arms that fire for some site of the op (of any op, if None)."""
+    settings = _settings([arm.guard for arm in chain], op)
+    if settings is None:
+        return set(chain)
+    return {arm for index, arm in enumerate(chain) if _fires(index, chain, program, op, settings)}
+
+
+def _fires(
+    index: int, chain: model.Chain, program: Program, op: model.Op | None, settings: list[dict[Guard, Any]]
+) -> bool:
+    arm = chain[index]
+    size, mask = _needs(arm, program)
+    if op is not None and op.length is not None:
+        if size > op.length:
+            return True  # PV301's affair
+        size = op.length
+    before = [other for other in chain[:index] if _takes(other, size, mask, program)]
+    return any(
+        _true(arm.guard, setting) and not any(_true(other.guard, setting) for other in before)
+        for setting in settings
+    )
+
+
+def _needs(arm: model.Arm, program: Program) -> tuple[int, int]:
+    code = program.code.get(arm)
+    return (len(code.data), arm.mask) if code is not None else (0, 0)
+
+
+def _takes(arm: model.Arm, size: int, mask: int, program: Program) -> bool:
+    """Whether an arm whose guard holds never declines a site of this length and mask."""
+    if isinstance(arm.action, model.Query) or (arm.emits and arm not in program.code):
+        return False
+    needed, clobbered = _needs(arm, program)
+    return needed <= size and not clobbered & ~mask
+
+
+# ---- guards, by trial ------------------------------------------------------
+
+
+def _settings(guards: list[Guard | None], op: model.Op | None) -> list[dict[Guard, Any]] | None:
+    """Every setting of what the guards ask; None if there are too many."""
+    domains: dict[Guard, set[Any]] = {}
+    for guard in guards:
+        for variable, values in _questions(guard):
+            domains.setdefault(variable, set()).update(values)
+    if op is not None and ("noreturn",) in domains:
+        domains["noreturn",] = {op.noreturn}
+    count = 1
+    for values in domains.values():
+        count *= len(values)
+    if count > MAX_SETTINGS:
+        return None
+    ordered = [sorted(values, key=repr) for values in domains.values()]
+    return [dict(zip(domains, setting, strict=True)) for setting in itertools.product(*ordered)]
+
+
+_OTHER = "something else"
+
+
+def _questions(guard: Guard | None) -> Iterator[tuple[Guard, set[Any]]]:
+    match guard:
+        case None:
+            return
+        case ("any" | "all" | "not", *parts):
+            for part in parts:
+                yield from _questions(part)
+        case ("target" | "cpus" as what, value):
+            yield (what,), {(value,), _OTHER}
+        case ("equals", name, value):
+            yield ("equals", name), {(value,), _OTHER}
+        case _:
+            yield guard, {True, False}
+
+
+def _true(guard: Guard | None, setting: Mapping[Guard, Any]) -> bool:
+    match guard:
+        case None:
+            return True
+        case ("any", *parts):
+            return any(_true(part, setting) for part in parts)
+        case ("all", *parts):
+            return all(_true(part, setting) for part in parts)
+        case ("not", part):
+            return not _true(part, setting)
+        case ("target" | "cpus" as what, value):
+            return bool(setting[what,] == (value,))
+        case ("equals", name, value):
+            return bool(setting["equals", name] == (value,))
+    return bool(setting[guard])
