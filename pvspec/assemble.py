@@ -23,8 +23,8 @@ from pvspec.intel import (
     Register,
     Statement,
     Value,
-    parse_statement,
 )
+from pvspec.intel_parser import parse_statement
 from pvspec.layout import Label, Placeable, lay_out
 from pvspec.machinecode import Code
 
@@ -85,16 +85,12 @@ def _labels(lines: list[Label | Statement], symbols: Collection[str], errors: li
             continue
         if label.name in names or label.name in symbols or label.name.lower() in REGISTERS:
             what = "label" if label.name in names else "symbol" if label.name in symbols else "register"
-            errors.append(
-                AsmError(f"`{label.name}` is already a {what}", "rename the label", label.start, label.end)
-            )
+            errors.append(AsmError(f"`{label.name}` is already a {what}", "rename the label", label.start, label.end))
         names.add(label.name)
     return names
 
 
-def _item(
-    source: str, statement: Statement, bits: int, labels: set[str], symbols: Collection[str]
-) -> Placeable:
+def _item(source: str, statement: Statement, bits: int, labels: set[str], symbols: Collection[str]) -> Placeable:
     statement = _unaliased(statement, bits)
     is_branch = statement.mnemonic in BRANCHES
     target = _checked_target(statement, labels, symbols) if is_branch else None
@@ -128,9 +124,7 @@ def _checked_target(statement: Statement, labels: set[str], symbols: Collection[
     operand = statement.operands[0]
     name = operand.value.symbol
     if name is None:
-        raise AsmError(
-            "a branch out of the code needs a name", "declare a symbol for it", operand.start, operand.end
-        )
+        raise AsmError("a branch out of the code needs a name", "declare a symbol for it", operand.start, operand.end)
     if operand.offset or name not in labels:
         return None
     if operand.value.number:
@@ -160,18 +154,14 @@ def _unknown(name: str, operand: Operand, known: set[str]) -> AsmError:
 
 def _bare_name(name: str, operand: Operand, is_branch: bool) -> AsmError:
     if is_branch:
-        return AsmError(
-            "a branch takes the name without `offset`", f"write `{name}`", operand.start, operand.end
-        )
+        return AsmError("a branch takes the name without `offset`", f"write `{name}`", operand.start, operand.end)
     help = f"write `offset {name}` for its address, `[{name}]` for what lies there"
     return AsmError(f"`{name}` alone is memory to some assemblers", help, operand.start, operand.end)
 
 
 def _to_label(statement: Statement, bits: int, target: str, source: str) -> Placeable:
     operand = statement.operands[0]
-    anywhere = replace(
-        statement, operands=(Immediate(Value(0, _ANY_LABEL), False, operand.start, operand.end),)
-    )
+    anywhere = replace(statement, operands=(Immediate(Value(0, _ANY_LABEL), False, operand.start, operand.end),))
     return Placeable(statement, source, _branch_forms(anywhere, bits), target)
 
 

@@ -1,24 +1,24 @@
 """Read machine code back: the door to the disassemblers.
 
-iced-x86 reads every assembled instruction: it shares no tables with keystone, whereas capstone, like keystone, comes
-from LLVM and would share its mistakes. Capstone, slow to import, is the witness for bytes that nobody here assembled.
+iced-x86 reads everything: it shares no tables with keystone, whereas capstone, like keystone, comes from LLVM and could
+share its mistakes. Capstone, the slowest to import, is a second witness, asked for by name.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from pvspec.intel import SEGMENTS
-from pvspec.machinecode import Code, Instruction, InstructionEffects, MemoryAccess
+from pvspec.machinecode import Instruction
 
 if TYPE_CHECKING:
     import iced_x86
 
 BAD = "(bad)"
+_LONGEST = 15  # bytes of an x86 instruction
 # iced's spelling on the left, on the right the one that GNU as takes for the same bytes
 _SPELLINGS = (
     (re.compile(r"^data64 ret far\b"), "retfq"),
@@ -30,9 +30,8 @@ _SPELLINGS = (
     (re.compile(r"^(lea|sgdt|sidt|lgdt|lidt)(.*?)(?:[ft]word|tbyte) ptr "), r"\1\2"),
     (re.compile(r"\bst(?=,|$)"), "st(0)"),
 )
-_WORD_FORMS = re.compile(
-    r"^(pushf|popf|iret|pusha|popa)$"
-)  # unsuffixed, iced means 16 bits and GNU as the mode's width
+# unsuffixed, iced means 16 bits and GNU as the mode's width
+_WORD_FORMS = re.compile(r"^(pushf|popf|iret|pusha|popa)$")
 _BARE_IN_64 = {"sysret": "sysretd", "sysexit": "sysexitd"}
 
 
@@ -50,14 +49,13 @@ class Field:
 class Reading:
     """One decoded instruction.
 
-    `segment` is the segment prefix, written in `text` or not; `memory_size` is in bytes, 0 for none; `target` is where
-    a branch goes; `immediates` are in the operands' order.
+    `segment` is the segment prefix, written in `text` or not; `immediates` are in the operands' order; `target` is
+    where a branch goes.
     """
 
     size: int
     text: str
     segment: str | None
-    memory_size: int
     displacement: Field | None
     immediates: tuple[Field, ...]
     target: int | None
@@ -65,42 +63,42 @@ class Reading:
 
 def read(data: bytes, bits: int, address: int = 0) -> Reading | None:
     """Decode the first instruction of `data`, None if it is not a valid one."""
-    return _iced().read(data, bits, address)
+    return _reader().read(data, bits, address)
 
 
 def disassemble(data: bytes, bits: int, address: int = 0) -> tuple[Instruction, ...]:
     """Disassemble bytes that lie at `address`; offsets count from the start of `data`.
 
-    A byte that neither decoder can begin an instruction with becomes an instruction `(bad)` of one byte.
+    A byte that no instruction can begin with becomes an instruction `(bad)` of one byte.
     """
     return tuple(_disassemble(data, bits, address))
 
 
-def effects(code: Code, bits: int) -> tuple[InstructionEffects, ...]:
-    """Tell what each instruction of `code` reads, writes and where it goes on."""
-    relative_ends = {hole.end for hole in code.holes if hole.relative}
-    return tuple(
-        _iced().effects(code.data, i, bits, i.offset + i.size in relative_ends) for i in code.instructions
-    )
+def second_opinions(data: bytes, bits: int, address: int = 0) -> tuple[Instruction, ...]:
+    """Return capstone's reading of each instruction for which it sees another length than `disassemble` does.
+
+    These are places to look at: processors differ (`66 0f 80` in 64-bit code), or capstone errs (it splits
+    `0f b9 cc` in two, and reads `lock` before what cannot be locked). Empty if the decoders agree.
+    """
+    readings = (_capstone_reading(data, bits, address, i.offset) for i in disassemble(data, bits, address))
+    lengths = {(i.offset, i.size) for i in disassemble(data, bits, address)}
+    return tuple(reading for reading in readings if (reading.offset, reading.size) not in lengths)
 
 
 def _disassemble(data: bytes, bits: int, address: int) -> Iterator[Instruction]:
     offset = 0
     while offset < len(data):
-        window = data[offset : offset + 15]  # no x86 instruction is longer
-        reading = read(window, bits, address + offset)
-        size, text = (
-            (reading.size, reading.text) if reading else _second_opinion(window, bits, address + offset)
-        )
+        reading = read(data[offset : offset + _LONGEST], bits, address + offset)
+        size, text = (reading.size, reading.text) if reading else (1, BAD)
         yield Instruction(offset, size, text, "")
         offset += size
 
 
-def _second_opinion(data: bytes, bits: int, address: int) -> tuple[int, str]:
-    """Ask capstone, which knows old and undocumented opcodes; it is not asked first as it splits `0f b9 cc`."""
-    for _, size, mnemonic, operands in _capstone(bits).disasm_lite(data, address, 1):
-        return size, f"{mnemonic} {operands}".rstrip()
-    return 1, BAD
+def _capstone_reading(data: bytes, bits: int, address: int, offset: int) -> Instruction:
+    window = data[offset : offset + _LONGEST]
+    for _, size, mnemonic, operands in _capstone(bits).disasm_lite(window, address + offset, 1):
+        return Instruction(offset, size, f"{mnemonic} {operands}".rstrip(), "")
+    return Instruction(offset, 1, BAD, "")
 
 
 @cache
@@ -110,23 +108,24 @@ def _capstone(bits: int) -> Any:
     return capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_32 if bits == 32 else capstone.CS_MODE_64)
 
 
+def decoder_library() -> Any:
+    """Import iced-x86, which nothing else does."""
+    import iced_x86
+
+    return iced_x86
+
+
 @cache
-def _iced() -> _Iced:
-    return _Iced()
+def _reader() -> _Reader:
+    return _Reader()
 
 
-class _Iced:
-    """iced-x86 and its tables, imported and built when first needed."""
+class _Reader:
+    """iced-x86 and its tables, built when first needed."""
 
     def __init__(self) -> None:
-        import iced_x86 as iced
-
-        self._iced = iced
+        self._iced = iced = decoder_library()
         self._formatter = _formatter(iced)
-        self._facts = iced.InstructionInfoFactory()
-        self._flags = {
-            value: name.lower() for name, value in vars(iced.RflagsBits).items() if name.isupper() and value
-        }
         self._registers = {v: n.lower() for n, v in vars(iced.Register).items() if isinstance(v, int)}
         kind = iced.OpKind
         self._immediates = {  # the operand's width in bits, and whether the field is sign-extended to it
@@ -145,19 +144,6 @@ class _Iced:
             32: {kind.MEMORY_SEG_ESI, kind.MEMORY_ESEDI, kind.REGISTER},
             64: {kind.MEMORY_SEG_RSI, kind.MEMORY_ESRDI, kind.REGISTER},
         }
-        flow = iced.FlowControl
-        self._kinds = {
-            flow.NEXT: "plain",
-            flow.XBEGIN_XABORT_XEND: "branch",
-            flow.UNCONDITIONAL_BRANCH: "jump",
-            flow.INDIRECT_BRANCH: "jump",
-            flow.CONDITIONAL_BRANCH: "branch",
-            flow.RETURN: "return",
-            flow.CALL: "call",
-            flow.INDIRECT_CALL: "call",
-            flow.INTERRUPT: "trap",
-            flow.EXCEPTION: "exception",
-        }
 
     def read(self, data: bytes, bits: int, address: int) -> Reading | None:
         decoder = self._iced.Decoder(bits, data, ip=address)
@@ -170,33 +156,12 @@ class _Iced:
             instruction.len,
             self._text(instruction, kinds, bits, 8 in (offsets.displacement_size, offsets.immediate_size)),
             self._segment(instruction.segment_prefix),
-            self._iced.MemorySizeExt.size(instruction.memory_size),
             self._displacement(offsets, bits),
             tuple(self._immediate_fields(offsets, kinds)),
             instruction.near_branch_target if kinds and kinds[0] in self._branches else None,
         )
 
-    def effects(
-        self, data: bytes, source: Instruction, bits: int, target_is_hole: bool
-    ) -> InstructionEffects:
-        window = data[source.offset : source.offset + source.size]
-        instruction = self._iced.Decoder(bits, window, ip=source.offset).decode()
-        facts = self._facts.info(instruction)
-        kind = self._kind(instruction)
-        return InstructionEffects(
-            source,
-            self._used(facts, self._is_read, bits),
-            self._used(facts, self._is_written, bits),
-            self._flag_names(instruction.rflags_read),
-            self._flag_names(instruction.rflags_modified),
-            tuple(map(self._access, facts.used_memory())),
-            self._stack_delta(instruction, facts, kind),
-            kind,
-            self._target(instruction, data, target_is_hole),
-            kind not in ("jump", "return", "exception"),
-        )
-
-    def _text(self, instruction: iced_x86.Instruction, kinds: list[int], bits: int, is_wide: bool) -> str:
+    def _text(self, instruction: iced_x86.Instruction, kinds: Sequence[int], bits: int, is_wide: bool) -> str:
         text = self._formatter.format(instruction)
         if is_wide:
             return text.replace("mov ", "movabs ", 1)
@@ -208,7 +173,7 @@ class _Iced:
             text = pattern.sub(spelling, text)
         return _WORD_FORMS.sub(r"\1w", text)
 
-    def _is_default_string(self, instruction: iced_x86.Instruction, kinds: list[int], bits: int) -> bool:
+    def _is_default_string(self, instruction: iced_x86.Instruction, kinds: Sequence[int], bits: int) -> bool:
         return not instruction.segment_prefix and self._string_memory[bits].issuperset(kinds)
 
     def _segment(self, register: int) -> str | None:
@@ -220,7 +185,7 @@ class _Iced:
         size = offsets.displacement_size
         return Field(offsets.displacement_offset, size, bits, size * 8 < bits)
 
-    def _immediate_fields(self, offsets: iced_x86.ConstantOffsets, kinds: list[int]) -> Iterator[Field]:
+    def _immediate_fields(self, offsets: iced_x86.ConstantOffsets, kinds: Sequence[int]) -> Iterator[Field]:
         places = [
             (offsets.immediate_offset, offsets.immediate_size),
             (offsets.immediate_offset2, offsets.immediate_size2),
@@ -230,84 +195,6 @@ class _Iced:
                 yield Field(*places.pop(0), 0, True)
             elif kind in self._immediates:
                 yield Field(*places.pop(0), *self._immediates[kind])
-
-    def _kind(self, instruction: iced_x86.Instruction) -> str:
-        kind = self._kinds[instruction.flow_control]
-        is_call = instruction.is_call_near or instruction.is_call_far
-        is_call = is_call or instruction.is_call_near_indirect or instruction.is_call_far_indirect
-        return "trap" if kind == "call" and not is_call else kind
-
-    def _is_read(self, access: int) -> bool:
-        names = self._iced.OpAccess
-        return access in (names.READ, names.COND_READ, names.READ_WRITE, names.READ_COND_WRITE)
-
-    def _is_written(self, access: int) -> bool:
-        names = self._iced.OpAccess
-        return access in (names.WRITE, names.COND_WRITE, names.READ_WRITE, names.READ_COND_WRITE)
-
-    def _used(self, facts: iced_x86.InstructionInfo, is_used: Any, bits: int) -> frozenset[str]:
-        return frozenset(self._full(u.register, bits) for u in facts.used_registers() if is_used(u.access))
-
-    def _full(self, register: int, bits: int) -> str:
-        extend = self._iced.RegisterExt
-        full = extend.full_register32 if bits == 32 and extend.is_gpr(register) else extend.full_register
-        return self._registers[full(register)]
-
-    def _flag_names(self, mask: int) -> frozenset[str]:
-        return frozenset(name for bit, name in self._flags.items() if mask & bit)
-
-    def _access(self, used: iced_x86.UsedMemory) -> MemoryAccess:
-        displacement = used.displacement
-        displacement -= (1 << 64) * (displacement >> 63)
-        return MemoryAccess(
-            self._segment(used.segment),
-            self._segment(used.base),
-            self._segment(used.index),
-            used.scale,
-            displacement,
-            self._iced.MemorySizeExt.size(used.memory_size),
-            self._is_read(used.access),
-            self._is_written(used.access),
-        )
-
-    def _stack_delta(
-        self, instruction: iced_x86.Instruction, facts: iced_x86.InstructionInfo, kind: str
-    ) -> int | None:
-        names = self._iced.Register
-        stack = (names.ESP, names.RSP, names.SP)
-        writes = [u for u in facts.used_registers() if u.register in stack and self._is_written(u.access)]
-        if not writes or kind == "call":
-            return 0
-        if (
-            instruction.is_stack_instruction
-            and len(writes) == 1
-            and writes[0].access == self._iced.OpAccess.READ_WRITE
-        ):
-            return instruction.stack_pointer_increment
-        return self._arithmetic_delta(instruction, stack)
-
-    def _arithmetic_delta(self, instruction: iced_x86.Instruction, stack: tuple[int, ...]) -> int | None:
-        mnemonics, kind = self._iced.Mnemonic, self._iced.OpKind
-        if instruction.op0_register not in stack:
-            return None
-        if instruction.mnemonic == mnemonics.LEA:
-            plain = instruction.memory_base in stack and not instruction.memory_index
-            return _signed(instruction.memory_displacement) if plain else None
-        if instruction.op1_kind not in self._immediates or instruction.op1_kind == kind.IMMEDIATE64:
-            return None
-        amount = _signed(instruction.immediate(1))
-        return {mnemonics.ADD: amount, mnemonics.SUB: -amount}.get(instruction.mnemonic)
-
-    def _target(self, instruction: iced_x86.Instruction, data: bytes, is_hole: bool) -> int | None:
-        if is_hole or not instruction.op_count or instruction.op0_kind not in self._branches:
-            return None
-        target = instruction.near_branch_target
-        return target if target <= len(data) else None
-
-
-def _signed(number: int) -> int:
-    """Take a 32-bit or a sign-extended 64-bit number for what it means in an addition to a stack pointer."""
-    return ((number & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
 
 
 def _formatter(iced: Any) -> iced_x86.Formatter:
@@ -324,7 +211,4 @@ def _formatter(iced: Any) -> iced_x86.Formatter:
     formatter.show_useless_prefixes = True
     formatter.rip_relative_addresses = True
     formatter.use_pseudo_ops = False
-    return formatter  # type: ignore[no-any-return]
-
-
-__all__ = ["BAD", "SEGMENTS", "Field", "Reading", "disassemble", "effects", "read"]
+    return cast("iced_x86.Formatter", formatter)

@@ -1,4 +1,4 @@
-"""What keystone 0.9.2 refuses, or answers with another instruction: encodings as data (Intel SDM vol. 2, AMD APM vol. 3).
+"""What keystone 0.9.2 refuses, or answers with another instruction: encodings as data (Intel SDM vol. 2, AMD APM 3).
 
 Every row is read back by the disassembler like all else, so that a wrong one is refused and cannot reach a kernel.
 """
@@ -57,7 +57,7 @@ def _transplant(prefix: str, opcode: str, digit: int) -> Transplant:
 
 # The donor is keystone's `nop r/m`, which it encodes as the reserved 0f 18 /4 instead of 0f 1f /0.
 DONOR_OPCODE, DONOR_DIGIT = bytes.fromhex("0f18"), 4
-TRANSPLANTS = {  # by mnemonic and operand size in bytes (None: a memory operand without one)
+TRANSPLANTS = {  # by mnemonic and operand size in bytes
     ("nop", 2): _transplant("66", "0f1f", 0),
     ("nop", 4): _transplant("", "0f1f", 0),
     ("jmp", 6): _transplant("", "ff", 5),
@@ -73,11 +73,12 @@ TRANSPLANTS = {  # by mnemonic and operand size in bytes (None: a memory operand
     ("clrssbsy", 8): _transplant("f3", "0fae", 6),
 }
 
-_CONDITIONS = ["z", "e", "nz", "ne", "c", "b", "nae", "b", "nc", "ae", "nb", "ae", "na", "be", "nbe", "a", "pe", "p", "po", "np", "nge", "l", "nl", "ge", "ng", "le", "nle", "g"]
+_CONDITION_ALIASES = "z e  nz ne  c b  nae b  nc ae  nb ae  na be  nbe a  pe p  po np  nge l  nl ge  ng le  nle g"
+_NAMES = _CONDITION_ALIASES.split()
 ALIASES = {
     f"{stem}{alias}": f"{stem}{name}"
     for stem in ("j", "set", "cmov")
-    for alias, name in zip(_CONDITIONS[::2], _CONDITIONS[1::2], strict=True)
+    for alias, name in zip(_NAMES[::2], _NAMES[1::2], strict=True)
 } | {
     "sal": "shl",
     "loopz": "loope",
@@ -113,11 +114,40 @@ REFUSED = {  # mnemonics that GNU as warns about or does not take, with what to 
         "retf": "retfq",
     },
 }
-CONDITIONS = ["z", "e", "nz", "ne", "c", "b", "nae", "b", "nc", "ae", "nb", "ae", "na", "be", "nbe", "a", "pe", "p", "po", "np", "nge", "l", "nl", "ge", "ng", "le", "nle", "g"]
+CONDITIONS = [
+    "z",
+    "e",
+    "nz",
+    "ne",
+    "c",
+    "b",
+    "nae",
+    "b",
+    "nc",
+    "ae",
+    "nb",
+    "ae",
+    "na",
+    "be",
+    "nbe",
+    "a",
+    "pe",
+    "p",
+    "po",
+    "np",
+    "nge",
+    "l",
+    "nl",
+    "ge",
+    "ng",
+    "le",
+    "nle",
+    "g",
+]
 ALIASES = {
     f"{stem}{alias}": f"{stem}{name}"
     for stem in ("j", "set", "cmov")
-    for alias, name in zip(_CONDITIONS[::2], _CONDITIONS[1::2], strict=True)
+    for alias, name in zip(_NAMES[::2], _NAMES[1::2], strict=True)
 } | {
     "sal": "shl",
     "loopz": "loope",
@@ -169,10 +199,13 @@ PREFIX_USERS = {  # prefixes that mean nothing, or something else, before other 
     **{name: STRINGS for name in ("repne", "repnz")},
     "notrack": frozenset(("jmp", "call")),
 }
-# Instructions whose memory operand is as wide as their register.
-ONE_WIDTH = frozenset(
-    ["mov", "add", "or", "adc", "sbb", "and", "sub", "xor", "cmp", "test", "xchg", "xadd", "cmpxchg", "imul", "bt", "bts", "btr", "btc", "bsf", "bsr", "popcnt", "lzcnt", "tzcnt", "movbe", "movnti"]
-) | {f"cmov{condition}" for condition in CONDITIONS}
+# Instructions whose memory operand is as wide as their register, and those that always have to say it.
+_ONE_WIDTH = """
+    mov add or adc sbb and sub xor cmp test xchg xadd cmpxchg imul bt bts btr btc bsf bsr popcnt lzcnt tzcnt movbe
+    movnti
+"""
+ONE_WIDTH = frozenset(_ONE_WIDTH.split()) | {f"cmov{condition}" for condition in CONDITIONS}
+ALWAYS_SIZED = frozenset(("movsx", "movzx", "movsxd"))
 PREFIX_BYTES = {
     "lock": 0xF0,
     "rep": 0xF3,

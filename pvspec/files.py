@@ -58,7 +58,8 @@ class Files:
             return
         for item in items:
             if isinstance(item, ast.Include):
-                self.read(path.parent / item.path.value, item.path.span, chain)
+                included = Path(os.path.normpath(path.parent / item.path.value))
+                self.read(included, item.path.span, chain)
             else:
                 self.items.append(item)
 

@@ -1,13 +1,7 @@
-"""One statement of Intel-syntax assembly, as text and as a value.
-
-The grammar is the part of `.intel_syntax noprefix` that two assemblers cannot read differently:
-numbers are decimal, 0x… or 0b…, and a name as an operand is a branch target or stands behind `offset`.
-"""
+"""One statement of Intel-syntax assembly as a value, and its vocabulary."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 SEGMENTS = ("es", "cs", "ss", "ds", "fs", "gs")
@@ -16,11 +10,7 @@ GENERAL_SIZES = {  # the general registers, in bytes
     **dict.fromkeys(["ax", "cx", "dx", "bx", "sp", "bp", "si", "di"], 2),
     **dict.fromkeys(["eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi"], 4),
     **dict.fromkeys(["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"], 8),
-    **{
-        f"r{n}{suffix}": size
-        for n in range(8, 16)
-        for suffix, size in (("b", 1), ("w", 2), ("d", 4), ("", 8))
-    },
+    **{f"r{n}{suffix}": size for n in range(8, 16) for suffix, size in (("b", 1), ("w", 2), ("d", 4), ("", 8))},
 }
 REGISTERS = frozenset(
     [*GENERAL_SIZES, *SEGMENTS, "rip", "eip", "st"]
@@ -55,28 +45,7 @@ PREFIXES = frozenset(
         *SEGMENTS,
     )
 )
-_RESERVED = {
-    *SIZES,
-    "ptr",
-    "offset",
-    "short",
-    "near",
-    "far",
-    "flat",
-    "and",
-    "or",
-    "xor",
-    "not",
-    "mod",
-    "shl",
-    "shr",
-}
 _SIZE_NAMES = {size: name for name, size in SIZES.items()}
-_TOKEN = re.compile(
-    r"\s*(?:(st\s*\(\s*[0-7]\s*\)|[A-Za-z_.$][\w.$]*)|(\d\w*)|(\S))", re.IGNORECASE | re.ASCII
-)
-_NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[bB][01]+|0|[1-9][0-9]*")
-_MAX_DIGITS = 66  # 0b and 64 bits: the longest spelling of a number that any field can hold
 
 
 class AsmError(Exception):
@@ -154,14 +123,6 @@ def format_statement(statement: Statement) -> str:
     return f"{head} {', '.join(map(_format_operand, statement.operands))}".rstrip()
 
 
-def parse_statement(text: str, start: int = 0) -> Statement:
-    """Parse one statement without its label; `start` is where `text` begins in the whole source.
-
-    Raises AsmError, which points at the word that does not fit.
-    """
-    return _Parser(text, start).statement()
-
-
 def _format_operand(operand: Operand) -> str:
     match operand:
         case Register(name):
@@ -174,215 +135,3 @@ def _format_operand(operand: Operand) -> str:
             terms += [f"{index}*{scale}"] if index else []
             terms += [hex(displacement.number)] if displacement.number or not terms else []
             return f"{size_text}{segment + ':' if segment else ''}[{' + '.join(terms).replace('+ -', '- ')}]"
-
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    kind: str  # "word", "number", "sign" or "end"
-    text: str
-    start: int
-    end: int
-
-    def error(self, message: str, help: str | None = None) -> AsmError:
-        return AsmError(message, help, self.start, self.end)
-
-
-def _tokens(text: str, start: int) -> Iterator[_Token]:
-    for found in _TOKEN.finditer(text.rstrip()):
-        kind = ("word", "number", "sign")[found.lastindex - 1 if found.lastindex else 0]
-        spelling = found.group(found.lastindex or 0)
-        yield _Token(kind, spelling, start + found.end() - len(spelling), start + found.end())
-
-
-class _Parser:
-    def __init__(self, text: str, start: int) -> None:
-        self._tokens = list(_tokens(text, start))
-        self._start = self._tokens[0].start if self._tokens else start
-        self._stop = self._tokens[-1].end if self._tokens else start
-        self._position = 0
-
-    def statement(self) -> Statement:
-        prefixes = []
-        word = self._mnemonic()
-        while word in PREFIXES:
-            prefixes.append(word)
-            if self._peek().kind == "end":
-                raise self._peek().error(
-                    f"`{word}` is a prefix and needs its instruction",
-                    f"write both in one statement, as in `{word} …`",
-                )
-            word = self._mnemonic()
-        operands = tuple(self._operands())
-        return Statement(tuple(prefixes), word, operands, self._start, self._stop)
-
-    def _mnemonic(self) -> str:
-        token = self._next()
-        if token.text.startswith("."):
-            raise token.error(
-                f"directive `{token.text}` is not an instruction", 'raw bytes are written `bytes "…"`'
-            )
-        if token.kind != "word":
-            raise token.error(f"expected an instruction, not `{token.text}`")
-        return token.text.lower()
-
-    def _operands(self) -> Iterator[Operand]:
-        if self._peek().kind == "end":
-            return
-        yield self._operand()
-        while self._peek().kind != "end":
-            self._expect(",")
-            yield self._operand()
-
-    def _operand(self) -> Operand:
-        first = self._peek()
-        name = _word(first)
-        if name in SIZES or first.text == "[" or self._peek(1).text == ":":
-            return self._memory()
-        if name == "offset":
-            self._next()
-            return self._immediate(first.start, offset=True)
-        if name in REGISTERS:
-            self._next()
-            return Register(name, first.start, first.end)
-        return self._immediate(first.start, offset=False)
-
-    def _immediate(self, start: int, offset: bool) -> Immediate:
-        sum_ = self._sum()
-        if sum_.registers:
-            raise AsmError(
-                "a register cannot be part of this number", "memory is written [ … ]", start, self._end()
-            )
-        if offset and sum_.symbol is None:
-            raise AsmError("`offset` needs a symbol", None, start, self._end())
-        return Immediate(Value(sum_.number, sum_.symbol), offset, start, self._end())
-
-    def _memory(self) -> Memory:
-        start = self._peek().start
-        size = self._size()
-        segment = self._segment()
-        self._expect("[", "memory is written [ … ]")
-        sum_ = self._sum()
-        self._expect("]")
-        base, index, scale = _address(sum_.registers, start, self._end())
-        return Memory(size, segment, base, index, scale, Value(sum_.number, sum_.symbol), start, self._end())
-
-    def _size(self) -> int | None:
-        size = SIZES.get(_word(self._peek()))
-        if size is not None:
-            self._next()
-            token = self._next()
-            if _word(token) != "ptr":
-                raise token.error("expected `ptr` after the operand's size")
-        return size
-
-    def _segment(self) -> str | None:
-        token = self._peek()
-        if self._peek(1).text != ":":
-            return None
-        if _word(token) not in SEGMENTS:
-            raise token.error(f"`{token.text}` is not a segment register")
-        self._position += 2
-        return _word(token)
-
-    def _sum(self) -> _Sum:
-        sum_ = _Sum()
-        sign = -1 if self._accept("-") else 1
-        self._term(sum_, sign)
-        while self._peek().text in ("+", "-"):
-            sign = -1 if self._next().text == "-" else 1
-            if self._accept("-"):
-                sign = -sign
-            self._term(sum_, sign)
-        return sum_
-
-    def _term(self, sum_: _Sum, sign: int) -> None:
-        token = self._next()
-        name = _word(token)
-        if token.kind == "number":
-            number = _number(token)
-            if self._accept("*"):
-                self._scaled(sum_, sign, self._next(), number)
-            else:
-                sum_.number += sign * number
-        elif name in REGISTERS:
-            factor = _number(self._next()) if self._accept("*") else None
-            self._scaled(sum_, sign, token, factor)
-        elif token.kind != "word" or name in _RESERVED:
-            raise token.error(f"expected a register, a number or a symbol, not `{token.text}`")
-        elif sum_.symbol is not None or sign < 0:
-            raise token.error(
-                "one symbol at most can be added up", "a difference of symbols is not known here"
-            )
-        else:
-            sum_.symbol = token.text
-
-    def _scaled(self, sum_: _Sum, sign: int, token: _Token, factor: int | None) -> None:
-        if _word(token) not in REGISTERS:
-            raise token.error(f"expected a register, not `{token.text}`", "work the product out by hand")
-        if sign < 0 or factor not in (None, 1, 2, 4, 8):
-            raise token.error(f"`{token.text}` can only be added, times 1, 2, 4 or 8")
-        sum_.registers.append((_word(token), factor))
-
-    def _peek(self, ahead: int = 0) -> _Token:
-        position = self._position + ahead
-        return (
-            self._tokens[position]
-            if position < len(self._tokens)
-            else _Token("end", "", self._start, self._stop)
-        )
-
-    def _next(self) -> _Token:
-        token = self._peek()
-        if token.kind == "end":
-            raise token.error("the statement ends too early")
-        self._position += 1
-        return token
-
-    def _accept(self, text: str) -> bool:
-        found = self._peek().text == text
-        self._position += found
-        return found
-
-    def _expect(self, text: str, help: str | None = None) -> None:
-        token = self._peek()
-        if not self._accept(text):
-            raise token.error(
-                f"expected `{text}` before `{token.text}`" if token.text else f"missing `{text}`", help
-            )
-
-    def _end(self) -> int:
-        return self._tokens[self._position - 1].end
-
-
-@dataclass(slots=True)
-class _Sum:
-    number: int = 0
-    symbol: str | None = None
-    registers: list[tuple[str, int | None]] = field(
-        default_factory=list
-    )  # with the factor, if one is written
-
-
-def _word(token: _Token) -> str:
-    return re.sub(r"\s", "", token.text).lower() if token.kind == "word" else ""
-
-
-def _number(token: _Token) -> int:
-    if not _NUMBER.fullmatch(token.text) or len(token.text) > _MAX_DIGITS:
-        raise token.error(f"`{token.text}` is not a number here", "numbers are decimal, 0x… or 0b…")
-    return int(token.text, 0)
-
-
-def _address(
-    registers: list[tuple[str, int | None]], start: int, end: int
-) -> tuple[str | None, str | None, int]:
-    """Tell base from index: the scaled register is the index, else the second one is."""
-    plain = [name for name, factor in registers if factor is None]
-    scaled = [(name, factor) for name, factor in registers if factor is not None]
-    if len(registers) > 2 or len(scaled) > 1:
-        raise AsmError("an address has one base and one scaled index at most", None, start, end)
-    if scaled:
-        return (plain[0] if plain else None), *scaled[0]
-    if len(plain) > 1 and plain[1] in ("esp", "rsp"):  # which cannot be an index, and keystone drops it
-        plain.reverse()
-    return (plain[0] if plain else None), (plain[1] if len(plain) > 1 else None), 1

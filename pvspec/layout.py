@@ -48,12 +48,8 @@ def lay_out(items: Sequence[Label | Placeable], bits: int) -> Code:
     """
     forms = [0] * len(items)
     while True:
-        offsets = list(
-            accumulate((_size(item, form) for item, form in zip(items, forms, strict=True)), initial=0)
-        )
-        labels = {
-            item.name: offset for item, offset in zip(items, offsets, strict=False) if isinstance(item, Label)
-        }
+        offsets = list(accumulate((_size(item, form) for item, form in zip(items, forms, strict=True)), initial=0))
+        labels = {item.name: offset for item, offset in zip(items, offsets, strict=False) if isinstance(item, Label)}
         placed = [
             _Placed(item, offset, item.forms[form])
             for item, offset, form in zip(items, offsets, forms, strict=False)
@@ -101,12 +97,7 @@ def _distance(placed: _Placed, labels: dict[str, int]) -> int:
 def _code(placed: list[_Placed], labels: dict[str, int], bits: int) -> Code:
     return Code(
         b"".join(_filled(one, labels, bits) for one in placed),
-        tuple(
-            _moved(hole, one.offset)
-            for one in placed
-            if one.item.target is None
-            for hole in one.encoded.holes
-        ),
+        tuple(_moved(hole, one.offset) for one in placed if one.item.target is None for hole in one.encoded.holes),
         tuple(_instruction(one) for one in placed),
     )
 

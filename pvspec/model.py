@@ -13,6 +13,7 @@ from typing import TypeAlias
 from pvspec import syntax as ast
 from pvspec.runtime.rules import Guard, Layout
 from pvspec.runtime.rules import Machine as Machine
+from pvspec.runtime.rules import Slot as Slot
 from pvspec.source import Source, Span
 
 Configuration: TypeAlias = tuple[bool, ...]
@@ -36,10 +37,11 @@ class Assembly:
 
 @dataclass(frozen=True, slots=True)
 class RawBytes:
-    """Code given in bytes."""
+    """Code given in bytes; `partial`: not whole instructions, as where a family's site is a part of one."""
 
     source: ast.Text
     data: bytes
+    partial: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,7 @@ class Interface:
     span: Span
     layout: Layout
     max_len: int
+    slots: tuple[Slot, ...]
     clobbers: Mapping[str, int]
     names: Names
     ops: Mapping[str, Op]

@@ -89,7 +89,14 @@ def _syntax_error(source: Source, error: UnexpectedInput) -> Diagnostic:
     expected = expected or getattr(error, "expected", ())
     wanted = _wanted(expected or ())
     label = Label(Span(source, at, max(at + len(word), at + 1)), f"expected {wanted}" if wanted else "")
-    return Diagnostic("PV002", message, (label,), help=suggestion(word, _keywords(expected or ())))
+    help = suggestion(word, _keywords(expected or ())) or _misspelt_before(source.text, at)
+    return Diagnostic("PV002", message, (label,), help=help)
+
+
+def _misspelt_before(text: str, at: int) -> str | None:
+    """A word that was taken for a name may have been meant for a keyword."""
+    match = re.search(r"(\w+)\s*$", text[max(0, at - 80) : at])
+    return suggestion(match[1], _keywords(_literals())) if match and match[1] not in _keywords(_literals()) else None
 
 
 def _word_at(text: str, at: int) -> str:
@@ -101,7 +108,13 @@ def _shorten(word: str) -> str:
     return word if len(word) <= 40 else word[:37] + "…"
 
 
-_SPOKEN = {"NAME": "a name", "INT": "a number", "STRING": "a string", "LONG_STRING": "", "TYPE": "a type (u8, rel32, …)"}
+_SPOKEN = {
+    "NAME": "a name",
+    "INT": "a number",
+    "STRING": "a string",
+    "LONG_STRING": "",
+    "TYPE": "a type (u8, rel32, …)",
+}
 
 
 @functools.cache
@@ -214,6 +227,7 @@ class _Builder:
             machine,
             _only(items, ast.Table),
             _only(items, ast.Number),
+            _only(items, ast.Slot),
             bits,
             _only(items, ast.Option),
             _only(items, ast.Symbol),
@@ -235,6 +249,9 @@ class _Builder:
 
     def max_len(self, tree: _Tree) -> ast.Number:
         return self.bits(tree)
+
+    def slot(self, tree: _Tree) -> ast.Slot:
+        return ast.Slot(self.span(tree), *self.parts(tree))
 
     def clobbers(self, tree: _Tree) -> tuple[ast.ClobberBit, ...]:
         return tuple(self.parts(tree))

@@ -54,6 +54,8 @@ def _assembled(action: model.Assembly, arm: model.Arm, bits: int, findings: Find
 
 
 def _raw(action: model.RawBytes, bits: int, findings: Findings) -> Code | None:
+    if action.partial:
+        return Code(action.data, (), (Instruction(0, len(action.data), "", ""),))
     instructions = disassemble(action.data, bits)
     bad = [instruction for instruction in instructions if instruction.text == "(bad)"]
     if bad:

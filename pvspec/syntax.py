@@ -283,6 +283,14 @@ class Table(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class Slot(Node):
+    """What an unpatched site begins with before the address of its op's slot."""
+
+    prefix: Text
+    type: Name
+
+
+@dataclass(frozen=True, slots=True)
 class ClobberBit(Node):
     """A register and its bit in the clobber mask."""
 
@@ -335,6 +343,7 @@ class Interface(Node):
     machine: Name
     tables: tuple[Table, ...]
     max_lens: tuple[Number, ...]
+    slots: tuple[Slot, ...]
     clobbers: tuple[ClobberBit, ...]
     options: tuple[Option, ...]
     symbols: tuple[Symbol, ...]

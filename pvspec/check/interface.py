@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from pvspec import model
 from pvspec import syntax as ast
@@ -15,10 +16,10 @@ from pvspec.check.names import (
     registers,
     symbol_names,
 )
-from pvspec.check.numbers import check_names, evaluate, in_range
+from pvspec.check.numbers import check_names, evaluate, hex_bytes, in_range
 from pvspec.check.records import layout, require_fields
 from pvspec.diagnostics import Findings
-from pvspec.runtime.rules import Guard, Layout, Machine
+from pvspec.runtime.rules import Guard, Layout, Machine, Slot
 
 MAX_OPTIONS = 6  # an enumeration of op numbers is generated for each of their 2^n settings
 _FIELDS = {"addr": "where the site lies", "type": "which op it is", "len": "how long the site is"}
@@ -37,18 +38,21 @@ def interface(item: ast.Interface, machine: Machine, findings: Findings) -> mode
     symbols = symbol_names(item.symbols, machine.bits, frozenset(clobbers), findings)
     names = model.Names(dict(options), dict(symbols), protected_names(item.protects, findings))
     max_len = _max_len(item, record, findings)
-    result = model.Interface(item.name.text, item.name.span, record, max_len, clobbers, names, {})
+    slots = tuple(_slot(slot, findings) for slot in item.slots)
+    result = model.Interface(item.name.text, item.name.span, record, max_len, slots, clobbers, names, {})
     ops = Declared[model.Op]("op", findings)
     for op in item.ops:
         ops.declare(op.name, _op(op, result, machine, findings))
     _check_spelling(ops.values(), findings)
     _check_clashes(ops.values(), result, findings)
-    return model.Interface(item.name.text, item.name.span, record, max_len, clobbers, names, dict(ops))
+    return replace(result, ops=dict(ops))
 
 
 def _record(item: ast.Interface, findings: Findings) -> Layout | None:
     if len(item.tables) != 1:
-        findings.add("PV104", f"interface `{item.name.text}` needs one `table`", (item.name.span, f"has {len(item.tables)}"))
+        findings.add(
+            "PV104", f"interface `{item.name.text}` needs one `table`", (item.name.span, f"has {len(item.tables)}")
+        )
         return None
     (table,) = item.tables
     record = layout(table.section.value, table.padded, table.fields, table.section.span, findings)
@@ -77,7 +81,9 @@ def _clobbers(item: ast.Interface, record: Layout, machine: Machine, findings: F
         registers([bit.name], machine.bits, findings)
         mask = bit.mask.value
         if mask.bit_count() != 1 or mask > limit:
-            findings.add("PV202", f"clobber mask {mask:#x}", (bit.mask.span, f"must be one bit of the record's {limit:#x}"))
+            findings.add(
+                "PV202", f"clobber mask {mask:#x}", (bit.mask.span, f"must be one bit of the record's {limit:#x}")
+            )
         elif mask in clobbers.values():
             findings.add("PV201", f"two registers with the clobber bit {mask:#x}", (bit.span, ""))
         clobbers.declare(bit.name, mask)
@@ -91,6 +97,13 @@ def _max_len(item: ast.Interface, record: Layout, findings: Findings) -> int:
     for number in item.max_lens:
         return in_range(number, 1, min(limit, 0xFFFF), "max_len", findings)
     return min(limit, 0xFFFF)
+
+
+def _slot(item: ast.Slot, findings: Findings) -> Slot:
+    if item.type.text not in ("u32", "u64", "rel32"):
+        findings.add("PV203", f"a slot's address of type {item.type.text}", (item.type.span, "u32, u64 or rel32"))
+    relative = item.type.text.startswith("rel")
+    return Slot(hex_bytes(item.prefix, findings), int(item.type.text.lstrip("urel")) // 8, relative)
 
 
 def _op(item: ast.Op, owner: model.Interface, machine: Machine, findings: Findings) -> model.Op:
@@ -181,5 +194,3 @@ def _clashes(
             if first is not op and (first.name, op.name) not in told:
                 told.add((first.name, op.name))
                 yield first, op, configuration
-
-

@@ -56,7 +56,9 @@ def _nop_table(nops: ast.Nops, findings: Findings) -> tuple[bytes, ...]:
     table = [hex_bytes(entry, findings) for entry in nops.entries]
     for index, (entry, code) in enumerate(zip(nops.entries, table, strict=True), 1):
         if len(code) != index or index > MAX_NOP:
-            findings.add("PV204", f"nop {index} of `{nops.name.text}` has {len(code)} bytes", (entry.span, f"must have {index}"))
+            findings.add(
+                "PV204", f"nop {index} of `{nops.name.text}` has {len(code)} bytes", (entry.span, f"must have {index}")
+            )
     return tuple(table)
 
 
@@ -68,7 +70,11 @@ def _choices(
         if look_up(tables, choice.nops, "nop table", findings) is not None:
             choices.append((choice.nops.text, guard(choice.guard, scope, findings)))
     if not item.choices:
-        findings.add("PV104", f"machine `{item.name.text}` does not `choose nops`", (item.name.span, "padding needs them"))
+        findings.add(
+            "PV104", f"machine `{item.name.text}` does not `choose nops`", (item.name.span, "padding needs them")
+        )
     elif item.choices[-1].guard is not None:
-        findings.add("PV104", "on some CPU no nop table is chosen", (item.choices[-1].span, "give the last one no guard"))
+        findings.add(
+            "PV104", "on some CPU no nop table is chosen", (item.choices[-1].span, "give the last one no guard")
+        )
     return choices

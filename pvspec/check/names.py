@@ -12,7 +12,13 @@ from pvspec.source import Span
 
 T = TypeVar("T")
 
-RESERVED = frozenset({"any", "cpu", "cpus", "none", "not", "null", "op", "site", "target"})
+# words that a guard or a branch would take for something else
+_GUARD_WORDS = frozenset({"cpu", "cpus", "not", "op", "target"})
+RESERVED = {
+    "field": _GUARD_WORDS,
+    "option": _GUARD_WORDS | {"site"},
+    "symbol": frozenset({"null", "target"}),
+}
 
 
 class Declared(dict[str, T]):
@@ -34,8 +40,8 @@ class Declared(dict[str, T]):
                 (self.spans[name.text], "first here"),
             )
             return
-        if name.text in RESERVED:
-            self.findings.add("PV103", f"`{name.text}` is a word of the language", (name.span, f"no name for a {self.what}"))
+        if name.text in RESERVED.get(self.what, ()):
+            self.findings.add("PV103", f"`{name.text}` is a word of the language", (name.span, "choose another name"))
         self.spans[name.text] = name.span
         self[name.text] = value
 
@@ -57,8 +63,10 @@ def unknown(name: ast.Name, what: str, known: Iterable[str], findings: Findings)
 
 
 _REGISTERS = {
-    32: frozenset("eax ebx ecx edx esi edi ebp".split()),
-    64: frozenset("rax rbx rcx rdx rsi rdi rbp r8 r9 r10 r11 r12 r13 r14 r15".split()),
+    32: frozenset(["eax", "ebx", "ecx", "edx", "esi", "edi", "ebp"]),
+    64: frozenset(
+        ["rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"]
+    ),
 }
 
 

@@ -9,13 +9,14 @@ from pvspec import syntax as ast
 from pvspec.check.names import look_up
 from pvspec.diagnostics import Findings
 
-
 MAX_FACTORS = 8
 
 
 def evaluate(expr: ast.Sum, options: Mapping[str, bool]) -> int:
     """The value of an expression; a name that is no option counts 0."""
-    return sum(sign * math.prod(_factor(f, options) for f in product.factors[:MAX_FACTORS]) for sign, product in expr.parts)
+    return sum(
+        sign * math.prod(_factor(f, options) for f in product.factors[:MAX_FACTORS]) for sign, product in expr.parts
+    )
 
 
 def _factor(factor: ast.Number | ast.Name | ast.Sum, options: Mapping[str, bool]) -> int:

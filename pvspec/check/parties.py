@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pvspec import model
 from pvspec import syntax as ast
-from pvspec.check.names import Declared, look_up, option_names, protected_names, symbol_names
+from pvspec.check.names import Declared, option_names, protected_names, symbol_names, unknown
 from pvspec.check.numbers import in_range
 from pvspec.check.records import layout, require_fields
 from pvspec.check.rules import Place, chain
@@ -60,7 +60,9 @@ def _resolve(
             findings.add("PV304", message, (arm.action.span, " -> ".join([*path, name, used])))
             done.setdefault(used, ())
         _resolve(used, declared, (*path, name), done, place, findings)
-    done.setdefault(name, chain(declared[name].arms, replace(place, chains={**declared_chains(declared, done)}), findings))
+    done.setdefault(
+        name, chain(declared[name].arms, replace(place, chains={**declared_chains(declared, done)}), findings)
+    )
 
 
 MAX_CHAIN_DEPTH = 16
@@ -81,11 +83,15 @@ def backend(
     _check_shadowing(item, place, findings)
     place = replace(place, options={**place.options, **options}, symbols={**place.symbols, **symbols})
     layouts = _rom_layouts(item, findings)
-    roms = {rom.name.text: _rom(rom, layouts[rom.name.text], place, findings) for rom in item.roms if rom.name.text in layouts}
+    roms = {
+        rom.name.text: _rom(rom, layouts[rom.name.text], place, findings)
+        for rom in item.roms
+        if rom.name.text in layouts
+    }
     place = replace(place, roms=layouts)
     rules, answered = [], Declared[None](f"rule of backend `{item.name.text}` for", findings)
     for rule in item.rules:
-        ops = [look_up(interface.ops, name, "op", findings) for name in rule.ops]
+        ops = [_op(name, interface, findings) for name in rule.ops]
         for name in rule.ops:
             answered.declare(name, None)
         rules.append(model.Rule(rule.span, tuple(filter(None, ops)), chain(rule.arms, place, findings)))
@@ -95,9 +101,13 @@ def backend(
     )
 
 
-def _otherwise(
-    item: ast.Backend, rest: list[model.Op], place: Place, findings: Findings
-) -> model.Rule | None:
+def _op(name: ast.Name, interface: model.Interface, findings: Findings) -> model.Op | None:
+    if name.text not in interface.ops:
+        unknown(name, "op", [*interface.ops, "otherwise"], findings)
+    return interface.ops.get(name.text)
+
+
+def _otherwise(item: ast.Backend, rest: list[model.Op], place: Place, findings: Findings) -> model.Rule | None:
     if len(item.otherwise) > 1:
         spans = [(otherwise.span, "") for otherwise in item.otherwise]
         findings.add("PV102", "`otherwise` is given twice", *reversed(spans))
@@ -147,7 +157,9 @@ def _rom(item: ast.Rom, record: Layout, place: Place, findings: Findings) -> mod
         names.declare(answer.name, None)
         number = in_range(answer.number, 0, limit, "answer", findings)
         if number in answers:
-            findings.add("PV201", f"two answers with number {number}", (answer.span, f"`{answers[number].name}` has it"))
+            findings.add(
+                "PV201", f"two answers with number {number}", (answer.span, f"`{answers[number].name}` has it")
+            )
         answers[number] = model.Answer(answer.name.text, chain(answer.arms, place, findings))
     return model.Rom(item.name.text, record, answers, chain(item.otherwise.arms, place, findings))
 
@@ -155,7 +167,9 @@ def _rom(item: ast.Rom, record: Layout, place: Place, findings: Findings) -> mod
 def family(item: ast.Family, machine: Machine, findings: Findings) -> model.Family | None:
     """One family, None if it has no usable record."""
     if len(item.tables) != 1:
-        findings.add("PV104", f"family `{item.name.text}` needs one `table`", (item.name.span, f"has {len(item.tables)}"))
+        findings.add(
+            "PV104", f"family `{item.name.text}` needs one `table`", (item.name.span, f"has {len(item.tables)}")
+        )
         return None
     (table,) = item.tables
     record = layout(table.section.value, table.padded, table.fields, table.section.span, findings)

@@ -14,9 +14,7 @@ from pvspec.source import Span
 MAX_RECORD = 256  # bytes
 
 
-def layout(
-    section: str, padded: bool, fields: Sequence[ast.Field], place: Span, findings: Findings
-) -> Layout | None:
+def layout(section: str, padded: bool, fields: Sequence[ast.Field], place: Span, findings: Findings) -> Layout | None:
     """The layout of a record, None if it cannot be laid out."""
     found = len(findings.found)
     names = Declared[Field]("field", findings)

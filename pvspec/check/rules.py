@@ -57,9 +57,7 @@ def _check_bits(item: ast.Arm, clobbers: frozenset[str], place: Place, findings:
             unknown(name, "clobber register", place.clobbers, findings)
 
 
-def _referred(
-    item: ast.ChainRef, condition: Guard | None, place: Place, findings: Findings
-) -> Iterator[model.Arm]:
+def _referred(item: ast.ChainRef, condition: Guard | None, place: Place, findings: Findings) -> Iterator[model.Arm]:
     arms = look_up(place.chains, item.name, "chain", findings) or ()
     for arm in arms:
         yield arm if condition is None else replace(arm, guard=both(condition, arm.guard))
@@ -70,7 +68,7 @@ def _action(item: ast.Action, place: Place, findings: Findings) -> model.Action 
         case ast.Asm():
             return model.Assembly(item.source)
         case ast.Bytes():
-            return model.RawBytes(item.source, hex_bytes(item.source, findings))
+            return model.RawBytes(item.source, hex_bytes(item.source, findings), partial=not place.ops)
         case ast.Branch():
             return _branch(item, place, findings)
         case ast.Nop():

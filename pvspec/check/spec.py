@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from pvspec import model
@@ -55,7 +56,6 @@ class _Parts:
         self.families = self._families()
         self.passes = self._passes()
 
-
     def _interface(self) -> model.Interface | None:
         item = _the_one([item for item in self.items if isinstance(item, ast.Interface)], "interface", self.findings)
         if item is None:
@@ -74,12 +74,11 @@ class _Parts:
         for item in self.items:
             if not isinstance(item, ast.Backend):
                 continue
-            known = {self.interface.name: self.interface} if self.interface else {}
-            owner = look_up(known, item.interface, "interface", self.findings)
-            if owner is not None:
-                place = op_place(self.machine, owner)
-                place = type(place)(**{**place.__dict__, "chains": self.chains})
-                backends.declare(item.name, backend(item, self.machine, owner, place, self.findings))
+            known = {other.name.text: other for other in self.items if isinstance(other, ast.Interface)}
+            look_up(known, item.interface, "interface", self.findings)
+            if self.interface is not None and item.interface.text == self.interface.name:
+                place = replace(op_place(self.machine, self.interface), chains=self.chains)
+                backends.declare(item.name, backend(item, self.machine, self.interface, place, self.findings))
         return dict(backends)
 
     def _families(self) -> dict[str, model.Family]:
@@ -93,7 +92,7 @@ class _Parts:
         return dict(families)
 
     def _passes(self) -> tuple[str, ...]:
-        tables = {*self.families, *([self.interface.name] if self.interface else [])}
+        tables = {item.name.text for item in self.items if isinstance(item, ast.Family | ast.Interface)}
         order = Declared[None]("pass", self.findings)
         for item in self.items:
             if isinstance(item, ast.Passes):

@@ -86,4 +86,3 @@ def _parts(value: Any) -> tuple[str, list[tuple[str, Any]], str]:
 
 def _argument(part: Any) -> tuple[str, Any]:
     return (f"{part.name}=", part.value) if isinstance(part, Keyword) else ("", part)
-

@@ -26,7 +26,7 @@ def render(program: Program) -> str:
     """The module's text; the same program gives the same text to the byte."""
     spec = program.spec
     arms = _Arms(program)
-    return _template().render(
+    text: str = _template().render(
         version=__version__,
         title=_title(spec),
         origin=_origin(spec),
@@ -39,6 +39,7 @@ def render(program: Program) -> str:
         backends=list(spec.backends),
         has_interface=spec.interface is not None,
     )
+    return text
 
 
 @cache
@@ -223,7 +224,8 @@ def _machine(machine: model.Machine) -> Call:
 
 def _layout(layout: Layout) -> Call:
     fields = tuple(
-        Call("Field", [field.name, field.at, field.bits, *([True] if field.relative else [])]) for field in layout.fields
+        Call("Field", [field.name, field.at, field.bits, *([True] if field.relative else [])])
+        for field in layout.fields
     )
     slack = [Keyword("slack", layout.slack)] if layout.slack else []
     padded = [Keyword("padded", True)] if layout.padded else []
@@ -246,6 +248,7 @@ def _interface(interface: model.Interface) -> Call:
     for configuration in interface.configurations():
         ops = sorted(_ops(interface, configuration), key=lambda op: op.numbers[configuration])
         numbers[configuration] = {op.numbers[configuration]: op.name for op in ops}
+    slots = tuple(Call("Slot", [*slot[:2], *([True] if slot.relative else [])]) for slot in interface.slots)
     noreturn = frozenset(op.name for op in interface.ops.values() if op.noreturn)
     return Call(
         "Interface",
@@ -257,6 +260,7 @@ def _interface(interface: model.Interface) -> Call:
             numbers,
             *([Keyword("noreturn", noreturn)] if noreturn else []),
             *_names(interface.names),
+            *([Keyword("slots", slots)] if slots else []),
         ],
     )
 
@@ -283,4 +287,3 @@ def _family(family: model.Family, arms: _Arms) -> Call:
         "Family",
         [family.name, _layout(family.layout), arms.chain(family.rule), *length, *stacked, *_names(family.names)],
     )
-

@@ -6,26 +6,31 @@ robust, fix paravirt issue"), hence one write a site, and none over what the wri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from struct import Struct
 from typing import Any, NamedTuple, TypeAlias
 
-from pvspec.runtime.patcher import KEPT, Patcher, Row
-from pvspec.runtime.records import Columns, parse_records
+from pvspec.runtime.patcher import KEPT, Patcher, Way, wrapped
+from pvspec.runtime.records import Columns, PatchSite, fits, parse_records, require_fields
 from pvspec.runtime.rules import Copy, Family, PatchBug, PatchError
-from pvspec.runtime.text import Text, merged, text_poke
+from pvspec.runtime.text import PACKS, Extents, Pack, Text, merged, text_poke
 
 Poke: TypeAlias = Callable[[int, bytes], object]
 
+Writer: TypeAlias = tuple[Pack | None, Any]
+"""How the sites of one kind are written: (pack, code), or (None, ways).
 
-class Writer(NamedTuple):
-    """How the sites of one rest are written: `pack` takes the head, for a relative field its value, and the tail."""
+Of the ways, each site takes the first that is open to it. They are the kind's own, or an iterator that has one way
+ready for each of its sites.
+"""
 
-    pack: Callable[..., None]
-    head: bytes
-    value: int | None
-    tail: bytes
+
+class Plan(NamedTuple):
+    """What will be written, when nothing can be wrong any more: for each site its offset and its kind's writer."""
+
+    columns: Columns
+    offsets: Any
+    writers: Sequence[Writer]
 
 
 class Kernel(Patcher):
@@ -46,14 +51,16 @@ class Kernel(Patcher):
         `text` is a writable buffer at address `base`, `executable` as for `Text`; `poke(addr, code)` is called for
         each site in place of the writing. PatchError: nothing was written.
         """
-        place = Text(text, base, executable)
-        columns, codes = self._plan_ops(table, table_address, place)
+        place = self._text(text, base, executable, poke)
+        plan = self._plan(table, table_address, place)
         if poke is None:
-            self._write(columns, codes, place)
-        else:
-            for addr, rest in zip(columns.addresses, columns.rests, strict=True):
-                poke(addr, self._code(codes[rest], addr, columns.distinct[rest].len, place))
-        return len(columns.addresses)
+            self._write(plan, place)
+            return len(plan.columns)
+        copy = place.copy()
+        self._write(plan, copy)
+        for address, length in plan.columns.extents():
+            poke(address, copy.read(address, length))
+        return len(plan.columns)
 
     def apply_family(
         self,
@@ -83,176 +90,199 @@ class Kernel(Patcher):
         """Patch several tables: interface or family name to the table and its address. Returns the number of pokes.
 
         A later pass sees what an earlier one made of a site; each site is poked once, when all passes are done.
+        PatchError: nothing was written.
         """
-        place = Text(text, base, executable)
-        shadow = Text(bytearray(place.view), base, executable)
-        sites: list[tuple[int, int]] = []
-        for name in self.spec.passes if order is None else order:
+        place = self._text(text, base, executable, poke)
+        passes = self.spec.passes if order is None else order
+        for name in sorted(tables.keys() - set(passes)):
+            raise PatchError(f"there is a table for {name}, which is none of the passes: {', '.join(passes)}")
+        copy, sites = place.copy(), Extents()
+        for name in passes:
             if name in tables:
-                sites += self._pass(name, *tables[name], shadow)
-        pokes = list(merged(sites))
-        for start, end in pokes:
-            code = shadow.read(start, end - start)
+                self._pass(name, *tables[name], copy, sites)
+        pokes = 0
+        for start, end in merged(sites.in_order()):
+            code = copy.read(start, end - start)
             if poke is None:
-                text_poke(place.view, start - base, code)
+                text_poke(place.buffer, start - base, code)
             else:
                 poke(start, code)
-        return len(pokes)
+            pokes += 1
+        return pokes
+
+    def _text(self, buffer: Any, base: int, executable: Sequence[tuple[int, int]], poke: Poke | None) -> Text:
+        place = Text(buffer, base, executable, writable=poke is None)
+        if base < 0 or place.end > 1 << self.spec.machine.bits:
+            bits = self.spec.machine.bits
+            raise PatchError(f"text from {base:#x} to {place.end:#x} does not lie in {bits}-bit addresses")
+        return place
 
     # ---- an interface's table, by its columns
 
-    def _plan_ops(
-        self, table: bytes | memoryview, address: int, place: Text
-    ) -> tuple[Columns, dict[int, Row | Iterator[bytes]]]:
-        """The table's columns, and for each rest its row, or the codes of its sites one by one. All is checked."""
+    def _plan(self, table: bytes | memoryview, address: int, place: Text) -> Plan:
         interface = self.spec.interface
         if interface is None:
             raise PatchError("the spec has no interface")
         columns = Columns(interface.layout, table, address)
-        self._check(columns, place, self.protected(interface.names))
-        codes: dict[int, Row | Iterator[bytes]] = {}
-        for rest, site in columns.distinct.items():
-            row = self._located_row(columns, rest)
-            same = not self.asks(site.type) and self._packs(row, columns)
-            codes[rest] = row if same else iter([*self._each(columns, rest, place)])
-        return columns, codes
+        offsets = _offsets(columns, place, self.protected(interface.names))
+        return Plan(columns, offsets, self._writers(columns, place))
 
-    def _check(self, columns: Columns, place: Text, protected: Mapping[str, tuple[int, int]]) -> None:
-        longest = max((site.len for site in columns.distinct.values()), default=0)
-        for index in place.suspects(columns.addresses, longest, protected.values()):
-            place.check(columns.addresses[index], columns.distinct[columns.rests[index]].len, protected)
-        overlap = columns.first_overlap()
-        if overlap:
-            raise PatchError(f"site {overlap[0]:#x} overlaps site {overlap[1]:#x}")
+    def _writers(self, columns: Columns, place: Text) -> Sequence[Writer]:
+        """For each key how its sites are written; PatchError if one of them cannot be patched."""
+        writers: list[Writer] = [(None, ())] * (max(columns.kinds, default=-1) + 1)
+        singly: dict[int, list[Way]] = {}
+        for key, (type, length) in columns.kinds.items():
+            ways = self.ways(type, length)
+            if not self._suffice(ways, place):
+                singly[key] = []
+                writers[key] = None, iter(singly[key])
+            elif len(ways) == 1 and ways[0][4] is None:
+                writers[key] = ways[0][2:4]
+            else:
+                writers[key] = None, ways
+        if singly:
+            for index, key in enumerate(columns.keys):
+                if key in singly:
+                    singly[key].append(self._way_of(columns.site(index)))
+        return writers
 
-    def _located_row(self, columns: Columns, rest: int) -> Row:
-        site = columns.distinct[rest]
+    def _suffice(self, ways: Sequence[Way], place: Text) -> bool:
+        """Whether one of the ways is open to any site, and each rel32 reaches its target from all of the text."""
+        near = all(way[4] is None or self._reaches(way[4], place.base, place.end) for way in ways)
+        return near and bool(ways) and not ways[-1][0]
+
+    def _reaches(self, value: int, *addresses: int) -> bool:
+        return all(-self._reach <= value - address < self._reach for address in addresses)
+
+    def _way_of(self, site: PatchSite) -> Way:
+        """The way to patch this one site."""
+        for way in self.ways(site.type, site.len):
+            if not way[0] & ~site.clobber and (way[4] is None or self._reaches(way[4], site.addr)):
+                return way
         try:
-            return self.row(site.type, site.clobber, site.len)
+            row = self.row(site.type, site.clobber, site.len)
+            code = b"" if row is KEPT else self.placed(row, site.addr)
         except PatchError as error:
-            first = columns.addresses[columns.rests.index(rest)]
-            raise error.__class__(f"site {first:#x}: {error}") from None
+            raise error.__class__(f"site {site.addr:#x}: {error}") from None
+        return 0, row.used, PACKS[len(code)], code, None, b""
 
-    def _each(self, columns: Columns, rest: int, place: Text) -> Iterator[bytes]:
-        length = columns.distinct[rest].len
-        for addr, other in zip(columns.addresses, columns.rests, strict=True):
-            if other == rest:
-                yield self._code(self._located_row(columns, rest), addr, length, place)
-
-    def _code(self, row: Row | Iterator[bytes], addr: int, length: int, place: Text) -> bytes:
-        if not isinstance(row, Row):
-            return next(row)
-        return place.read(addr, length) if row is KEPT else self.placed(row, addr)
-
-    def _packs(self, row: Row, columns: Columns) -> bool:
-        """Whether every site of a row can be written by one `pack`: at most one rel32, in reach of all sites."""
-        if not row.relative:
-            return True
-        if len(row.relative) > 1 or row.relative[0][1] != 4:
-            return False
-        value = row.relative[0][2]
-        ends = columns.addresses[0], columns.addresses[-1]
-        return self.spec.machine.bits == 32 or all(-1 << 31 <= value - addr < 1 << 31 for addr in ends)
-
-    def _write(self, columns: Columns, codes: Mapping[int, Row | Iterator[bytes]], place: Text) -> None:
-        writers = {rest: _writer(row) for rest, row in codes.items() if isinstance(row, Row)}
-        buffer, base, known = place.view, place.base, writers.get
-        for addr, rest in zip(columns.addresses, columns.rests, strict=True):
-            writer = known(rest)
-            if writer is None:
-                text_poke(buffer, addr - base, self._code(codes[rest], addr, columns.distinct[rest].len, place))
+    def _write(self, plan: Plan, place: Text) -> None:
+        buffer, base, writers = place.buffer, place.base, plan.writers
+        for offset, key, clobber in zip(plan.offsets, plan.columns.keys, plan.columns.clobbers, strict=True):
+            pack, code = writers[key]
+            if pack is not None:
+                pack(buffer, offset, code)
                 continue
-            pack, head, value, tail = writer
-            if value is not None:
-                pack(buffer, addr - base, head, value - addr & 0xFFFFFFFF, tail)
-            elif pack is not _leave:
-                pack(buffer, addr - base, head)
+            for needs, _, pack, head, value, tail in code:
+                if needs & ~clobber:
+                    continue
+                if value is None:
+                    pack(buffer, offset, head)
+                else:
+                    pack(buffer, offset, head, value - base - offset & 0xFFFFFFFF, tail)
+                break
 
     # ---- passes, on a copy of the text
 
-    def _pass(self, name: str, table: bytes | memoryview, address: int, shadow: Text) -> Iterator[tuple[int, int]]:
-        """Apply one pass to the copy; the address range [start, end) of each site."""
+    def _pass(self, name: str, table: bytes | memoryview, address: int, copy: Text, sites: Extents) -> None:
+        """Apply one pass to the copy, and add its sites."""
         interface = self.spec.interface
         if interface is not None and name == interface.name:
-            columns, codes = self._plan_ops(table, address, shadow)
-            self._write(columns, codes, shadow)
-            for addr, rest in zip(columns.addresses, columns.rests, strict=True):
-                yield addr, addr + columns.distinct[rest].len
+            plan = self._plan(table, address, copy)
+            self._write(plan, copy)
+            sites.extend(Extents(plan.columns.extents()))
         elif name in self.spec.families:
-            yield from self._family_pass(self.spec.families[name], table, address, shadow)
+            own = Extents()
+            try:
+                self._family_pass(self.spec.families[name], table, address, copy, own)
+                _check_disjoint(own, self.spec.families[name].stacked)
+            except PatchError as error:
+                raise error.__class__(f"{name}: {error}") from None
+            sites.extend(own)
         else:
             raise PatchError(f"there is no family {name!r}")
 
     def _family_pass(
-        self, family: Family, table: bytes | memoryview, address: int, shadow: Text
-    ) -> Iterator[tuple[int, int]]:
-        protected, sites = self.protected(family.names), set[tuple[int, int]]()
+        self, family: Family, table: bytes | memoryview, address: int, copy: Text, sites: Extents
+    ) -> None:
+        require_fields(family.layout, "site", *(["len"] if family.length is None else []))
+        protected = self.protected(family.names)
         for record in parse_records(family.layout, table, address):
-            start, length = record["site"], family.length or record["len"]
+            site = record["site"] = record["site"] & self._mask
+            length = record["len"] if family.length is None else family.length
             try:
-                code = self._family_code(family, record, start, length, shadow)
+                code = self._family_code(family, record, length, copy)
             except PatchError as error:
-                raise error.__class__(f"{family.name}: site {start:#x}: {error}") from None
-            if code is None:
-                continue
-            shadow.check(start, length, protected)
-            if (start, start + length) in sites and not family.stacked:
-                raise PatchError(f"{family.name}: two records for site {start:#x}")
-            sites.add((start, start + length))
-            text_poke(shadow.view, start - shadow.base, code)
-        for one, other in pairwise(sorted(sites)):
-            if other[0] < one[1] and not (family.stacked and other[0] == one[0]):
-                raise PatchError(f"{family.name}: site {one[0]:#x} overlaps site {other[0]:#x}")
-        yield from sites
+                raise error.__class__(f"site {site:#x}: {error}") from None
+            if code is not None:
+                copy.check(site, length, protected)
+                text_poke(copy.buffer, site - copy.base, code)
+                sites.add(site, length)
 
-    def _family_code(
-        self, family: Family, record: Mapping[str, int], site: int, length: int, shadow: Text
-    ) -> bytes | None:
+    def _family_code(self, family: Family, record: Mapping[str, int], length: int, copy: Text) -> bytes | None:
         """The code of one record's site, None if it stays as it is."""
         for arm in family.rule:
             if isinstance(arm, Copy):
                 if arm.guard is None or self.holds(arm.guard, record):
-                    return self.padded(self._copied(arm, record, site, length, shadow), length)
+                    return self.padded(self._copied(arm, record, length, copy), length)
                 continue
             row = self.choose((arm,), 0, length, record)
             if row is not None:
-                return None if row is KEPT else self.placed(row, site)
+                return None if row is KEPT else self.placed(row, record["site"])
         return None
 
-    def _copied(self, arm: Copy, record: Mapping[str, int], site: int, length: int, shadow: Text) -> bytes:
-        source, size = record[arm.address], record[arm.size]
+    def _copied(self, arm: Copy, record: Mapping[str, int], length: int, copy: Text) -> bytes:
+        source, size = record[arm.address] & self._mask, record[arm.size]
         if size > length:
             raise PatchBug(f"{arm.where}: a replacement of {size} bytes for a site of {length}")
-        code = shadow.read(source, size)
-        return self.padded(relocated(code, source, site), size) if arm.relocated else code
+        code = copy.read(source, size)
+        if not arm.relocated:
+            return code
+        return self.padded(relocated(code, source, record["site"], self.spec.machine.bits), size)
 
 
-def relocated(code: bytes, source: int, site: int) -> bytes:
+def relocated(code: bytes, source: int, site: int, bits: int) -> bytes:
     """Code copied from `source` to `site`; a call or jump that is all of it keeps its target.
 
     As Linux 6.1 arch/x86/kernel/alternative.c, apply_alternatives() and recompute_jump(): a jump forward that
-    8 bits reach becomes the short one, a jump back never does.
+    8 bits reach becomes the short one, a jump back never does. PatchError: rel32 does not reach the target, which
+    can only be with 64-bit addresses.
     """
     if len(code) != 5 or code[0] not in (_CALL, _JMP):
         return code
-    distance = source - site + int.from_bytes(code[1:], "little", signed=True)
+    distance = wrapped(source - site + int.from_bytes(code[1:], "little", signed=True), bits, True)
     if code[0] == _JMP and 0 <= distance + 5 <= 2 + 127:
         return bytes((_JMP_SHORT, distance + 5 - 2 & 0xFF))
-    return code[:1] + (distance & 0xFFFFFFFF).to_bytes(4, "little")
+    if not fits(distance, 32, True):
+        raise PatchError(f"the target of the code at {source:#x} is out of reach")
+    return code[:1] + distance.to_bytes(4, "little", signed=True)
 
 
 _CALL, _JMP, _JMP_SHORT = 0xE8, 0xE9, 0xEB
 
 
-def _writer(row: Row) -> Writer:
-    if row is KEPT:
-        return Writer(_leave, b"", None, b"")
-    if not row.relative:
-        return Writer(Struct(f"{len(row.code)}s").pack_into, row.code, None, b"")
-    ((offset, size, value),) = row.relative
-    head, tail = row.code[:offset], row.code[offset + size :]
-    return Writer(Struct(f"<{offset}sI{len(tail)}s").pack_into, head, value, tail)
+def _offsets(columns: Columns, place: Text, protected: Mapping[str, tuple[int, int]]) -> Any:
+    """The sites' offsets in the text; PatchError if a site may not lie where it does, or two overlap."""
+    offsets, end = columns.addresses[:0], 0
+    in_order = columns.has_lanes and all(length for _, length in columns.kinds.values())
+    for lanes in columns.lanes():
+        if place.allowed(lanes, protected.values()) != lanes.guards:
+            break
+        offsets.extend(lanes.offsets(place.base))
+        in_order = in_order and end <= columns.addresses[lanes.first] and lanes.apart()
+        end = lanes.end
+    for index in range(len(offsets), len(columns)):  # no lanes, or a site in them that `check` will name
+        site = columns.site(index)
+        place.check(site.addr, site.len, protected)
+        offsets.append(site.addr - place.base)
+    if not in_order:
+        _check_disjoint(Extents(columns.extents()), False)
+    return offsets
 
 
-def _leave(*_: object) -> None:
-    """Write nothing: the original instructions stay."""
+def _check_disjoint(sites: Extents, stacked: bool) -> None:
+    for (start, end), (other, _) in pairwise(sites.in_order()):
+        if start == other and not stacked:
+            raise PatchError(f"two records for site {start:#x}")
+        if start < other < end:
+            raise PatchError(f"site {start:#x} overlaps site {other:#x}")

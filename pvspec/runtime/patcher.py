@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, TypeVar
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import cache
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from pvspec.runtime.records import fits, parse_records
-from pvspec.runtime.rules import Bug, BindError, Chain, Code, Guard, Hole, Keep, Names, PatchBug, PatchError, Query, Spec
+from pvspec.runtime.rules import (
+    BindError,
+    Bug,
+    Chain,
+    Code,
+    Guard,
+    Hole,
+    Keep,
+    Names,
+    PatchBug,
+    PatchError,
+    Query,
+    Spec,
+)
+from pvspec.runtime.text import PACKS, Pack
 
+K = TypeVar("K", int, str)
 T = TypeVar("T")
 
 
@@ -26,6 +44,14 @@ class Row(NamedTuple):
 
 KEPT = Row(b"", -1)  # the original instructions stay
 
+Way: TypeAlias = tuple[int, int, Pack, bytes, int | None, bytes]
+"""A way to patch the sites of one type and length: (needs, used, pack, head, value, tail).
+
+It is open to sites whose clobber mask has all of `needs`. `pack` takes a buffer, an offset and `head`; if `value` is
+not None, then also a rel32, which is value - address of the site, and `tail`. The loops over sites unpack it: it is a
+plain tuple because that takes a NamedTuple twice the time.
+"""
+
 
 class Patcher:
     """One kernel's values for a spec's names.
@@ -35,6 +61,7 @@ class Patcher:
     `nops`: a nop table's name; without it the spec chooses, by `features` (names or numbers).
     `rom`: name to a function from the argument to the answer as the ROM returns it, an integer.
     `cpus`: processors in the machine. `protect`: name of a protected function to its addresses [start, end).
+    BindError: the spec has no such name, or a value is no address of the machine.
     """
 
     def __init__(
@@ -53,17 +80,23 @@ class Patcher:
     ) -> None:
         self.spec = spec
         self.backend = None if backend is None else _pick(spec.backends, backend, "backend")
-        self.targets = dict(targets or {})
-        self.symbols = dict(symbols or {})
+        self.targets = _addresses(spec, targets or {}, "the target of op")
+        self.symbols = _addresses(spec, symbols or {}, "symbol")
         self.rom = dict(rom or {})
         self.cpus = cpus
         self.features = spec.machine.always | {_feature(spec, feature) for feature in features}
         self.protect = dict(protect or {})
         self.options = _options(self._parties(), options or {})
         self.nops = self._nop_table(nops)
-        self._mask = (1 << spec.machine.bits) - 1
+        self._bits = spec.machine.bits
+        # as far as a rel32 reaches without wrapping; with 32-bit addresses it wraps and reaches everything
+        self._reach = 1 << 31 if self._bits > 32 else 1 << 34
+        self._clobber_bits = _clobber_bits(spec)
         self._ops = self._op_numbers()
-        self._rows: dict[tuple[int, int, int], Row] = {}
+        self._mask = (1 << self._bits) - 1
+        self._ways: dict[int, dict[int, tuple[Way, ...]]] = {}
+        self._whole: dict[tuple[int, int], tuple[Way, ...]] = {}
+        self._nop_runs: dict[int, tuple[Pack, bytes]] = {}
 
     def patch(self, type: int, clobber: int, insnbuf: Any, addr: int, len: int) -> int:
         """Write the code for one site into `insnbuf`, which holds the original instructions; return the bytes used.
@@ -72,66 +105,90 @@ class Patcher:
         length in bytes. Where the original instructions stay, `insnbuf` stays too, and the result is `len`.
         PatchError (PatchBug, BindError): nothing was written.
         """
-        row = self._rows.get((type, clobber, len)) or self.row(type, clobber, len)
-        if row is KEPT:
-            return len
-        insnbuf[: row.used] = (self.placed(row, addr) if row.relative else row.code)[: row.used]
-        return row.used
+        try:
+            ways = self._ways[type][len]
+        except KeyError:
+            ways = self._learn(type, len)
+        if addr >> self._bits or clobber >> self._clobber_bits or _size(insnbuf) < len:
+            raise self._misuse(clobber, insnbuf, addr, len)
+        for needs, used, pack, head, value, tail in ways:
+            if needs & ~clobber:
+                continue
+            try:
+                if value is None:
+                    pack(insnbuf, 0, head)
+                elif -self._reach <= value - addr < self._reach:
+                    pack(insnbuf, 0, head, value - addr & 0xFFFFFFFF, tail)
+                else:
+                    break
+            except TypeError as error:
+                raise PatchError(f"insnbuf cannot be written: {error}") from None
+            return used
+        return self._patch_row(self.row(type, clobber, len), insnbuf, addr, len)
 
     def pad(self, insnbuf: Any, used: int, len: int) -> None:
-        """Fill insnbuf[used:len] with nops, longest first."""
-        insnbuf[used:len] = self.padded(b"", len - used)
+        """Fill insnbuf[used:len] with nops, longest first; PatchError if there is no such part of it."""
+        if not 0 <= used <= len:
+            raise PatchError(f"{used} bytes were used of a site of {len}")
+        try:
+            pack, nops = self._nop_runs[len - used]
+        except KeyError:
+            pack, nops = self._nop_run(len - used)
+        try:
+            pack(insnbuf, used, nops)
+        except (struct.error, TypeError) as error:
+            raise PatchError(f"insnbuf cannot be padded from {used} to {len}: {error}") from None
 
     def padded(self, code: bytes, length: int) -> bytes:
         """The code, filled up with nops to `length` bytes, longest first."""
-        longest = len(self.nops)
-        while len(code) < length:
-            code += self.nops[min(longest, length - len(code)) - 1]
-        return code
+        count, rest = divmod(max(length - len(code), 0), len(self.nops))
+        return code + self.nops[-1] * count + (self.nops[rest - 1] if rest else b"")
 
     def row(self, type: int, clobber: int, length: int) -> Row:
         """What sites of this type, clobber mask and length (bytes) become; PatchError if they cannot be patched."""
-        interface, backend = self.spec.interface, self.backend
-        if interface is None or backend is None:
-            raise BindError("no backend is bound")
-        if type not in self._ops:
-            raise PatchError(f"{interface.name} has no op {type}")
-        if not 0 <= length <= interface.max_len:
-            raise PatchError(f"{length} bytes: a site holds 0 to {interface.max_len}")
-        op = self._ops[type]
-        try:
-            row = self.choose(self._rule(type), clobber, length, {"op": op, "type": type}) or KEPT
-        except PatchError as error:
-            raise error.__class__(f"{backend.name}, op {op}: {error}") from None
-        if not self.asks(type):
-            self._rows[type, clobber, length] = row
-        return row
+        if clobber >> self._clobber_bits:
+            raise PatchError(f"a clobber mask of {clobber:#x}: it has {self._clobber_bits} bits")
+        return next(row for needs, row in self._outcomes(type, length) if not needs & ~clobber)
+
+    def ways(self, type: int, length: int) -> tuple[Way, ...]:
+        """The ways to write whole sites of this type and length (bytes), in the order in which they are tried.
+
+        Where none is open to a site, `row` knows more: a ROM must be asked, the fields are not one rel32, or the site
+        cannot be patched.
+        """
+        found = self._whole.get((type, length))
+        if found is None:
+            found = self._whole[type, length] = self._find_ways(type, length, padded=True)
+        return found
 
     def asks(self, type: int) -> bool:
         """Whether a ROM is asked for this op: then each of its sites may get another answer."""
         return any(isinstance(arm, Query) for arm in self._rule(type))
 
     def choose(self, chain: Chain, clobber: int, length: int, site: Mapping[str, Any]) -> Row | None:
-        """The row of the first arm that does not decline, None if all do.
+        """The row of the first arm that does not decline, None if all do; `site` as for `outcomes`."""
+        rows = (row for needs, row in self.outcomes(chain, length, site) if not needs & ~clobber)
+        return next(rows, None)
 
-        `site` holds what guards and holes may ask of a site: its record's fields, for an op `op` and `type`.
+    def outcomes(self, chain: Chain, length: int, site: Mapping[str, Any]) -> Iterator[tuple[int, Row]]:
+        """The arms that may decide a site of this length, in order: the mask that each clobbers, and its row.
+
+        `site` holds what guards and holes may ask of a site: its record's fields, for an op its name and number.
+        PatchError is raised where a site would have to stop patching.
         """
         for arm in chain:
             if arm.guard is not None and not self.holds(arm.guard, site):
                 continue
             match arm:
                 case Keep():
-                    return KEPT
+                    yield 0, KEPT
                 case Bug():
                     raise PatchBug(f"{arm.where}: {arm.message}")
                 case Query():
                     answer, answers = self._ask(arm)
-                    row = self.choose(answers, clobber, length, {**site, **answer})
-                    if row is not None:
-                        return row
-                case Code() if len(arm.data) <= length and not arm.clobbers & ~clobber:
-                    return self._fill(arm, length, site)
-        return None
+                    yield from self.outcomes(answers, length, {**site, **answer})
+                case Code() if len(arm.data) <= length:
+                    yield arm.clobbers, self._fill(arm, length, site)
 
     def holds(self, guard: Guard, site: Mapping[str, Any]) -> bool:
         """Whether a guard is true of a site; BindError if it asks for something that is not bound."""
@@ -146,11 +203,11 @@ class Patcher:
                 wanted: int = 0 if name is None else self.symbol(name)
                 return self._target(site) == wanted
             case ("noreturn",):
-                return self.spec.interface is not None and site["op"] in self.spec.interface.noreturn
+                return self.spec.interface is not None and site[_OP] in self.spec.interface.noreturn
             case ("cpu", feature):
-                return feature in self.features
+                return bool(feature in self.features)
             case ("cpu field", name):
-                return site[name] in self.features
+                return bool(site[name] in self.features)
             case ("cpus", count):
                 return self._cpus() == count
             case ("within", first, last):
@@ -165,8 +222,6 @@ class Patcher:
 
     def placed(self, row: Row, addr: int) -> bytes:
         """A row's code with the relative fields of a site at this address; PatchError if one is out of reach."""
-        if not row.relative:
-            return row.code
         code = bytearray(row.code)
         for offset, size, value in row.relative:
             try:
@@ -187,6 +242,69 @@ class Patcher:
             raise BindError(f"the place of {name} is not bound; the poke runs it, so no site may lie there")
         return {name: self.protect[name] for name in sorted(names.protects)}
 
+    # ---- one site
+
+    def _learn(self, type: int, length: int) -> tuple[Way, ...]:
+        """The ways to write what is used of the sites of this type and length."""
+        ways = self._find_ways(type, length, padded=False)
+        if ways:
+            self._ways.setdefault(type, {})[length] = ways
+        return ways
+
+    def _find_ways(self, type: int, length: int, *, padded: bool) -> tuple[Way, ...]:
+        found: list[Way] = []
+        with suppress(PatchError):
+            for needs, row in () if self.asks(type) else self._outcomes(type, length):
+                if len(row.relative) > 1 or any(size != 4 for _, size, _ in row.relative):
+                    break
+                found.append(_way(needs, row, length, padded))
+                if not needs:
+                    break
+        return tuple(found)
+
+    def _misuse(self, clobber: int, insnbuf: Any, addr: int, length: int) -> PatchError:
+        if addr >> self._bits:
+            return PatchError(f"{addr:#x} is no {self._bits}-bit address")
+        if clobber >> self._clobber_bits:
+            return PatchError(f"a clobber mask of {clobber:#x}: it has {self._clobber_bits} bits")
+        return PatchError(f"insnbuf holds {len(insnbuf)} bytes, the site has {length}")
+
+    def _patch_row(self, row: Row, insnbuf: Any, addr: int, length: int) -> int:
+        if row is KEPT:
+            return length
+        try:
+            PACKS[row.used](insnbuf, 0, self.placed(row, addr)[: row.used])
+        except TypeError as error:
+            raise PatchError(f"insnbuf cannot be written: {error}") from None
+        return row.used
+
+    def _nop_run(self, size: int) -> tuple[Pack, bytes]:
+        self._nop_runs[size] = run = PACKS[size], self.padded(b"", size)
+        return run
+
+    def _outcomes(self, type: int, length: int) -> Iterator[tuple[int, Row]]:
+        """As `outcomes`, for an op; the last arm is the unwritten `keep`."""
+        interface, backend = self.spec.interface, self.backend
+        if interface is None or backend is None:
+            raise BindError("no backend is bound")
+        if type not in self._ops:
+            raise PatchError(f"{interface.name} has no op {type}")
+        if not 0 <= length <= interface.max_len:
+            raise PatchError(f"{length} bytes: a site holds 0 to {interface.max_len}")
+        op = self._ops[type]
+        try:
+            yield from self.outcomes(self._rule(type), length, {_OP: op, _NUMBER: type})
+        except PatchError as error:
+            raise error.__class__(f"{backend.name}, op {op}: {error}") from None
+        yield 0, KEPT
+
+    def _rule(self, type: int) -> Chain:
+        if self.backend is None or type not in self._ops:
+            return ()
+        return self.backend.rules.get(self._ops[type], self.backend.otherwise)
+
+    # ---- what is bound
+
     def _parties(self) -> list[Names]:
         parties = [family.names for family in self.spec.families.values()]
         parties += [self.spec.interface.names] if self.spec.interface else []
@@ -203,20 +321,15 @@ class Patcher:
         chosen = (n for n, guard in machine.choices if guard is None or self.holds(guard, {}))
         return _pick(machine.nops, name if name is not None else next(chosen, ""), "nop table")
 
-    def _rule(self, type: int) -> Chain:
-        if self.backend is None:
-            return ()
-        return self.backend.rules.get(self._ops[type], self.backend.otherwise)
-
     def _cpus(self) -> int:
         if self.cpus is None:
             raise BindError("the number of cpus is not bound")
         return self.cpus
 
     def _target(self, site: Mapping[str, Any]) -> int:
-        if site["type"] not in self.targets:
-            raise BindError(f"the target of op {site['op']} ({site['type']}) is not bound")
-        return self.targets[site["type"]]
+        if site[_NUMBER] not in self.targets:
+            raise BindError(f"the target of op {site[_OP]} ({site[_NUMBER]}) is not bound")
+        return self.targets[site[_NUMBER]]
 
     def _ask(self, query: Query) -> tuple[dict[str, int], Chain]:
         if self.backend is None or query.rom not in self.rom:
@@ -226,6 +339,8 @@ class Patcher:
             raise PatchError(f"{query.where}: rom {query.rom} answered {word:#x}, more than {rom.answer.size} bytes")
         (answer,) = parse_records(rom.answer, word.to_bytes(rom.answer.size, "little"))
         return answer, rom.chains.get(answer.pop("type"), rom.otherwise)
+
+    # ---- fields
 
     def _fill(self, arm: Code, length: int, site: Mapping[str, Any]) -> Row:
         code, relative = bytearray(self.padded(arm.data, length)), []
@@ -249,18 +364,51 @@ class Patcher:
             raise PatchError(f"{where}: {hole.symbol}: {error}") from None
 
     def _cell(self, value: int, size: int, signed: bool) -> bytes:
-        bits = 8 * size
-        if bits >= self.spec.machine.bits:
-            value &= self._mask  # addresses wrap
-        elif not fits(value, bits, signed) and not fits(value - self._mask - 1, bits, signed):
+        value = wrapped(value, self._bits, signed)
+        if not fits(value, 8 * size, signed):
             raise PatchError(f"{value:#x} does not fit a field of {size} bytes")
-        return (value & ((1 << bits) - 1)).to_bytes(size, "little")
+        return value.to_bytes(size, "little", signed=signed)
+
+
+# What an op's sites tell guards and holes. Spec names have no space, so a symbol `type` is no clash.
+_OP, _NUMBER = "op name", "op number"
+
+_size = len  # `patch` has a parameter of that name
+
+
+def _way(needs: int, row: Row, length: int, padded: bool) -> Way:
+    if row is KEPT:
+        return needs, length, PACKS[0], b"", None, b""
+    code = row.code if padded else row.code[: row.used]
+    if not row.relative:
+        return needs, row.used, PACKS[len(code)], code, None, b""
+    ((offset, size, value),) = row.relative
+    head, tail = code[:offset], code[offset + size :]
+    return needs, row.used, _rel32_pack(len(head), len(tail)), head, value, tail
+
+
+@cache
+def _rel32_pack(head: int, tail: int) -> Pack:
+    return struct.Struct(f"<{head}sI{tail}s").pack_into
+
+
+def wrapped(value: int, bits: int, signed: bool) -> int:
+    """A number as so many bits hold it: addresses and distances wrap."""
+    value &= (1 << bits) - 1
+    return value - (value >> bits - 1 << bits) if signed else value
 
 
 def _pick(known: Mapping[str, T], name: str, what: str) -> T:
     if name not in known:
         raise BindError(f"there is no {what} {name!r}; there are: {', '.join(sorted(known)) or 'none'}")
     return known[name]
+
+
+def _addresses(spec: Spec, bound: Mapping[K, int], what: str) -> dict[K, int]:
+    for name, value in bound.items():
+        if not fits(value, spec.machine.bits, False):
+            raise BindError(f"{what} {name} is bound to {value:#x}, which is no {spec.machine.bits}-bit address")
+    return dict(bound)
 
 
 def _feature(spec: Spec, feature: str | int) -> int:
@@ -273,3 +421,9 @@ def _options(parties: Iterable[Names], chosen: Mapping[str, bool]) -> dict[str, 
         _pick(options, name, "option")
         options[name] = bool(value)
     return options
+
+
+def _clobber_bits(spec: Spec) -> int:
+    """The width of the record's clobber field; without one 16, as in struct paravirt_patch_site."""
+    fields = spec.interface.layout.fields if spec.interface else ()
+    return next((field.bits for field in fields if field.name == "clobber"), 16)

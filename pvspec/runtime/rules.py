@@ -151,6 +151,17 @@ class Family:
     names: Names = Names()
 
 
+class Slot(NamedTuple):
+    """How an unpatched site names its op's slot: `prefix`, then the slot's address in `size` bytes.
+
+    A relative address counts from the byte behind it.
+    """
+
+    prefix: bytes
+    size: int
+    relative: bool = False
+
+
 @dataclass(frozen=True)
 class Interface:
     """What sites and backends agree on.
@@ -165,6 +176,7 @@ class Interface:
     numbers: Mapping[tuple[bool, ...], Mapping[int, str]]
     noreturn: frozenset[str] = frozenset()
     names: Names = Names()
+    slots: tuple[Slot, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 from pvspec import model
-from pvspec.decode import effects
 from pvspec.diagnostics import Findings
+from pvspec.effects import effects
 from pvspec.machinecode import Code, InstructionEffects
 from pvspec.program import Program
 from pvspec.verify.fit import rules
@@ -87,7 +87,7 @@ class _Contract:
                 self._report(f"`{effect.instruction.text}` writes {_list(extra)}", extra, [effect])
             written |= self._written(effect)
         missing = self.op.results - written - self.op.inputs
-        if missing and self.effects:
+        if missing and self._reaches_end():
             self.findings.add(
                 "PV403",
                 f"the result {_list(missing)} of `{self.op.name}` is never written",
@@ -150,8 +150,9 @@ class _Contract:
             self._leaves("it falls through at its end", self.effects[-1:])
 
     def _reaches_end(self) -> bool:
-        last = self.effects[-1]
-        return last.falls_through or any(effect.target == len(self.code.data) for effect in self.effects)
+        last = self.effects[-1] if self.effects else None
+        falls = last is not None and last.falls_through
+        return falls or any(effect.target == len(self.code.data) for effect in self.effects)
 
     def _leaves(self, why: str, shown: Sequence[InstructionEffects]) -> None:
         kind = "never returns" if self.op.noreturn else "must go on behind the site"

@@ -37,10 +37,18 @@ def rules(backend: model.Backend) -> Iterator[model.Rule]:
 def _check_rule(rule: model.Rule, interface: model.Interface, program: Program, findings: Findings) -> None:
     longest = max(rule.ops, key=lambda op: op.length or interface.max_len, default=None)
     own = tuple(arm for arm in rule.chain if is_own(arm, rule))
-    if longest is None or longest.length is None:
-        _check_chain(own, interface.max_len, None, program, findings)
-    else:
-        _check_chain(own, longest.length, longest, program, findings)
+    _check_chain(own, site_limit(rule, interface), longest, program, findings)
+
+
+def site_limit(rule: model.Rule, interface: model.Interface | None) -> int:
+    """The longest site of a rule's ops, in bytes."""
+    longest = interface.max_len if interface is not None else 0
+    return max((op.length or longest for op in rule.ops), default=longest)
+
+
+def too_long(chain: model.Chain, limit: int, program: Program) -> set[model.Arm]:
+    """The arms whose code is longer than any site."""
+    return {arm for arm in chain if arm in program.code and len(program.code[arm].data) > limit}
 
 
 def is_own(arm: model.Arm, rule: model.Rule) -> bool:
@@ -48,12 +56,11 @@ def is_own(arm: model.Arm, rule: model.Rule) -> bool:
     return arm.span.source is rule.span.source and rule.span.start <= arm.span.start < rule.span.end
 
 
-def _check_chain(
-    chain: model.Chain, limit: int, op: model.Op | None, program: Program, findings: Findings
-) -> None:
+def _check_chain(chain: model.Chain, limit: int, op: model.Op | None, program: Program, findings: Findings) -> None:
+    wrong = too_long(chain, limit, program)
     for arm in chain:
-        code = program.code.get(arm)
-        if code is not None and len(code.data) > limit:
+        if arm in wrong:
+            code = program.code[arm]
             related = [(op.length_span, f"the sites of `{op.name}` hold {limit}")] if op and op.length_span else []
             findings.add(
                 "PV301",

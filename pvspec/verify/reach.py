@@ -15,7 +15,7 @@ from pvspec import model
 from pvspec.diagnostics import Findings
 from pvspec.program import Program
 from pvspec.runtime.rules import Guard
-from pvspec.verify.fit import is_own, rules
+from pvspec.verify.fit import is_own, rules, site_limit, too_long
 
 MAX_SETTINGS = 4096  # beyond, an arm counts as reachable
 
@@ -32,8 +32,9 @@ def check_reach(program: Program, findings: Findings) -> None:
         for rule in rules(backend):
             fired = {arm for op in rule.ops for arm in reachable(rule.chain, program, op)}
             if rule.ops:
+                fired |= too_long(rule.chain, site_limit(rule, spec.interface), program)
                 _report(tuple(arm for arm in rule.chain if is_own(arm, rule)), fired, findings)
-            else:
+            elif rule is backend.otherwise:
                 findings.add("PV302", "a rule for no op", (rule.span, "every op has a rule of its own"))
     for family in spec.families.values():
         _report(family.rule, reachable(family.rule, program, None), findings)
@@ -61,12 +62,11 @@ def _fires(
     size, mask = _needs(arm, program)
     if op is not None and op.length is not None:
         if size > op.length:
-            return True  # PV301's affair
+            return False
         size = op.length
     before = [other for other in chain[:index] if _takes(other, size, mask, program)]
     return any(
-        _true(arm.guard, setting) and not any(_true(other.guard, setting) for other in before)
-        for setting in settings
+        _true(arm.guard, setting) and not any(_true(other.guard, setting) for other in before) for setting in settings
     )
 
 

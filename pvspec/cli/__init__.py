@@ -1,0 +1,104 @@
+"""The command line: one file a command, and nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+
+from pvspec import __version__
+from pvspec.cli.report import Failure, Report
+
+COMMANDS = {
+    "compile": "compile a spec to a Python module of patch functions",
+    "check": "check a spec and report all that is wrong with it",
+    "test": "run the tests in a spec",
+    "fmt": "bring specs into the canonical layout",
+    "apply": "patch the sites of a kernel as it would itself",
+    "explain": "tell what becomes of the site at an address, and why",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0: fine, 1: the input is wrong or a test failed, 2: wrong usage."""
+    parsed = _parser().parse_args(arguments)
+    command = importlib.import_module(f"pvspec.cli.{parsed.command}_command")
+    report = Report(parsed.command)
+    try:
+        command.run(parsed, report)
+    except Failure as failure:
+        report.fail(str(failure))
+    except BrokenPipeError:
+        return 1
+    _show(report, parsed.json)
+    return 0 if report.ok else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="pvspec", description="Say once how a kernel patches its text.")
+    parser.add_argument("--version", action="version", version=f"pvspec {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, help in COMMANDS.items():
+        command = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+        _ARGUMENTS[name](command)
+        command.add_argument("--json", action="store_true", help="print one JSON object for machines")
+    return parser
+
+
+def _compile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("spec", metavar="SPEC|DIR", help="a spec file, or a directory of them")
+    parser.add_argument("-o", "--output", metavar="OUT.py", required=True, help="the module to write")
+
+
+def _specs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("specs", metavar="SPEC|DIR", nargs="+", help="spec files, or directories of them")
+
+
+def _fmt(parser: argparse.ArgumentParser) -> None:
+    _specs(parser)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a file would change")
+
+
+def _kernel(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("kernel", metavar="KERNEL", help="ELF vmlinux, bzImage, module (.ko) or Debian package")
+    parser.add_argument("--spec", metavar="DIR", help="the spec; default: the shipped one for this kernel")
+    parser.add_argument("--backend", metavar="NAME", default="native", help="who answers the ops (native)")
+    parser.add_argument("--nops", metavar="NAME", help="nop table; default: what the kernel would choose")
+    parser.add_argument("--cpu", metavar="FEATURE,…", default="", help="features that the CPU has (none)")
+    parser.add_argument("--cpus", metavar="N", type=int, default=2, help="processors in the machine (2)")
+    parser.add_argument("--option", metavar="NAME=BOOL", action="append", default=[], help="an option of the spec")
+    parser.add_argument("--symbols", metavar="System.map", help="the kernel's symbols; default: its own kallsyms")
+    parser.add_argument("--vmlinux", metavar="KERNEL", help="for a module: the kernel that loads it")
+    parser.add_argument("--load-address", metavar="ADDRESS", type=lambda text: int(text, 0), help="where a module lies")
+
+
+def _apply(parser: argparse.ArgumentParser) -> None:
+    _kernel(parser)
+    parser.add_argument("-o", "--output", metavar="OUT", required=True, help="the patched ELF to write")
+
+
+def _explain(parser: argparse.ArgumentParser) -> None:
+    _kernel(parser)
+    parser.add_argument("address", metavar="ADDRESS", type=lambda text: int(text, 0), help="an address in the site")
+
+
+_ARGUMENTS = {
+    "compile": _compile,
+    "check": _specs,
+    "test": _specs,
+    "fmt": _fmt,
+    "apply": _apply,
+    "explain": _explain,
+}
+
+
+def _show(report: Report, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(report.as_json(), indent=2, sort_keys=True))
+        return
+    for text in report.problems():
+        print(text, end="\n\n", file=sys.stderr)
+    for line in report.lines:
+        print(line)

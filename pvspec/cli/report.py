@@ -1,0 +1,56 @@
+"""What a command has to say, for people and for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from pvspec.diagnostics import Diagnostic, printable, render
+
+
+class Failure(Exception):
+    """A command cannot go on: the input or its surroundings are wrong."""
+
+
+@dataclass
+class Report:
+    """The outcome of one command; `result` is what `--json` adds to it."""
+
+    command: str
+    lines: list[str] = field(default_factory=list)
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    result: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was wrong."""
+        return not self.diagnostics and not self.errors
+
+    def say(self, line: str) -> None:
+        """A line for people."""
+        self.lines.append(printable(line))
+
+    def fail(self, message: str) -> None:
+        """An error without a place in a spec."""
+        self.errors.append(message)
+
+    def found(self, diagnostics: Iterable[Diagnostic]) -> None:
+        """Findings about a spec."""
+        self.diagnostics += diagnostics
+
+    def problems(self) -> Iterator[str]:
+        """Texts for the error stream."""
+        yield from map(render, self.diagnostics)
+        yield from (f"error: {printable(message)}" for message in self.errors)
+
+    def as_json(self) -> dict[str, Any]:
+        """The stable form for machines; see docs/commands.md."""
+        return {
+            "command": self.command,
+            "ok": self.ok,
+            "diagnostics": [diagnostic.as_json() for diagnostic in self.diagnostics],
+            "errors": self.errors,
+            **self.result,
+        }

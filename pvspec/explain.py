@@ -1,0 +1,116 @@
+"""The story of one address: the records whose sites cover it, pass by pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pvspec.decode import disassemble
+from pvspec.patching import Bound, PatchingError
+
+
+@dataclass(frozen=True)
+class Step:
+    """One record: its table and fields, the arm that fired (its place in the spec), the site before and after.
+
+    `record` counts from 0; `where` is None if every arm declined, so that the original stays.
+    """
+
+    table: str
+    section: str
+    record: int
+    fields: Mapping[str, int]
+    op: str | None
+    where: str | None
+    site: int
+    before: bytes
+    after: bytes
+
+
+def explain(bound: Bound, address: int) -> list[Step]:
+    """What each pass makes of the sites that cover an address, in the order of the passes; PatchingError."""
+    memory = bytearray(bound.image.memory)
+    steps = []
+    for name in bound.module.SPEC.passes:
+        if name in bound.tables:
+            steps += [_step(bound, name, index, fields, memory) for index, fields in _covering(bound, name, address)]
+    return steps
+
+
+def _layout(bound: Bound, name: str) -> Any:
+    spec = bound.module.SPEC
+    return spec.families[name].layout if name in spec.families else spec.interface.layout
+
+
+def _length(bound: Bound, name: str, fields: Mapping[str, int]) -> int:
+    family = bound.module.SPEC.families.get(name)
+    return fields["len"] if family is None or family.length is None else int(family.length)
+
+
+def _covering(bound: Bound, name: str, address: int) -> Iterator[tuple[int, Mapping[str, int]]]:
+    layout, (table, start) = _layout(bound, name), bound.tables[name]
+    try:
+        for index, fields in enumerate(bound.module.parse_records(layout, table, start)):
+            site = fields["site"] if "site" in fields else fields["addr"]
+            if site <= address < site + _length(bound, name, fields):
+                yield index, fields
+    except bound.module.PatchError as error:
+        raise PatchingError(f"{bound.image.path}: {error}") from None
+
+
+def _step(bound: Bound, name: str, index: int, fields: Mapping[str, int], memory: bytearray) -> Step:
+    layout, image = _layout(bound, name), bound.image
+    table, start = bound.tables[name]
+    site, length = fields.get("site", fields.get("addr", 0)), _length(bound, name, fields)
+    record = bytes(table[index * layout.size : (index + 1) * layout.size])
+    offset = site - image.base
+    before = bytes(memory[max(offset, 0) : offset + length])
+    try:
+        where = _where(bound, name, fields, length)
+        tables = {name: (record, start + index * layout.size)}
+        bound.kernel.apply_passes(tables, memory, image.base, executable=image.executable)
+    except bound.module.PatchError as error:
+        raise PatchingError(f"{image.path}: {error}") from None
+    after = bytes(memory[offset : offset + length])
+    return Step(name, layout.section, index, fields, _op(bound, name, fields), where, site, before, after)
+
+
+def _op(bound: Bound, name: str, fields: Mapping[str, int]) -> str | None:
+    interface = bound.module.SPEC.interface
+    if name in bound.module.SPEC.families or interface is None:
+        return None
+    settings = tuple(bound.kernel.options[option] for option in interface.names.options)
+    found: str | None = interface.numbers[settings].get(fields["type"])
+    return found
+
+
+def _where(bound: Bound, name: str, fields: Mapping[str, int], length: int) -> str | None:
+    """The spec line of the arm that fires; None if all decline."""
+    kernel, family = bound.kernel, bound.module.SPEC.families.get(name)
+    if family is None:
+        row = kernel.row(fields["type"], fields.get("clobber", 0), length)
+        return row.where or None
+    for arm in family.rule:
+        if arm.guard is None or kernel.holds(arm.guard, fields):
+            where: str = arm.where
+            return where
+    return None
+
+
+def shown(step: Step, bits: int) -> Iterator[str]:
+    """The step for people."""
+    fields = "  ".join(f"{name} {value:#x}" for name, value in step.fields.items())
+    yield f"{step.table}: record {step.record} of {step.section}: {fields}"
+    if step.op is not None:
+        yield f"  op      {step.op}"
+    yield f"  rule    {step.where or 'every arm declines: the original stays'}"
+    yield from _code("before", step.before, bits, step.site)
+    yield from _code("after", step.after, bits, step.site)
+
+
+def _code(title: str, code: bytes, bits: int, address: int) -> Iterator[str]:
+    for instruction in disassemble(code, bits, address):
+        data = code[instruction.offset : instruction.offset + instruction.size]
+        yield f"  {title:<7} {data.hex(' '):<24} {instruction.text}"
+        title = ""

@@ -1,0 +1,87 @@
+"""Where the bytes of an image lie: in its ELF file, and in memory."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from pvspec.kernel.errors import ImageError
+
+Buffer = bytes | mmap.mmap
+
+MAX_SPAN = 512 << 20
+"""Bytes from the lowest to the highest address of an image; more is no kernel."""
+
+
+class Section(NamedTuple):
+    """One section: what it is called, and where it lies in memory and in the ELF file.
+
+    `address` is a virtual address, `offset` and `size` are byte counts. A section that is not `allocated` has no
+    place in memory. `type` is the name that pyelftools gives sh_type ("SHT_PROGBITS"), or its number.
+    """
+
+    name: str
+    address: int
+    offset: int
+    size: int
+    executable: bool
+    writable: bool
+    allocated: bool
+    type: str | int
+    link: int
+    info: int
+    alignment: int
+    number: int
+
+    @property
+    def end(self) -> int:
+        """The address behind the last byte."""
+        return self.address + self.size
+
+    @property
+    def in_file(self) -> bool:
+        """Whether the file holds its contents (they are zeros else, as .bss)."""
+        return self.type not in ("SHT_NULL", "SHT_NOBITS")
+
+
+class FileRange(NamedTuple):
+    """`size` bytes at `offset` of the file which are those at `address` of the memory."""
+
+    offset: int
+    address: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """An image in memory: the bytes from `base` on, and which of them came from where in the ELF file.
+
+    `header_edits` maps file offsets to what a written file has there instead.
+    """
+
+    base: int
+    memory: bytearray
+    sections: Sequence[Section]
+    executable: tuple[tuple[int, int], ...]
+    file_ranges: Sequence[FileRange]
+    header_edits: dict[int, bytes] = field(default_factory=dict)
+
+
+def zeros(span: int) -> bytearray:
+    """A flat memory of that many bytes; raises ImageError if that is more than MAX_SPAN."""
+    if span > MAX_SPAN:
+        raise ImageError(f"image would take {span >> 20} MiB of memory, more than {MAX_SPAN >> 20}")
+    return bytearray(span)
+
+
+def coalesce(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """The same addresses in as few [start, end) ranges as possible, ascending."""
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(ranges):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        else:
+            merged.append((start, end))
+    return tuple(merged)

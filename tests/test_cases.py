@@ -1,0 +1,101 @@
+"""Cases on disk: a spec in pass/ compiles, one in fail/ is refused, one in run/ passes its own tests."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pvspec.compiler import check_spec, compile_spec, import_text
+from pvspec.diagnostics import CODES, render
+from pvspec.render import render as render_module
+from pvspec.resources import resource
+from pvspec.spectest import run_tests
+
+HERE = Path(__file__).parent
+Golden = Callable[[Path, str], None]
+
+
+def cases(folder: str) -> list[Path]:
+    """The specs of a folder; a directory is one spec."""
+    found = sorted(HERE.joinpath(folder).iterdir())
+    return [path for path in found if path.suffix == ".pvs" or path.is_dir()]
+
+
+def shipped() -> list[Path]:
+    """The directories of shipped specs."""
+    return sorted({path.parent for path in resource("specs").rglob("*.pvs")})
+
+
+def named(path: Path) -> str:
+    return path.stem
+
+
+@pytest.fixture(autouse=True)
+def in_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages name files relative to this folder."""
+    monkeypatch.chdir(HERE)
+
+
+@pytest.mark.parametrize("path", cases("pass"), ids=named)
+def test_compiles(path: Path, golden: Golden) -> None:
+    text = compile_spec(path.relative_to(HERE))
+    own = text[text.index("# ==== the spec") : text.index("# ==== functions")]
+    golden(path.with_suffix(".out"), own)
+
+
+@pytest.mark.parametrize("path", cases("fail"), ids=named)
+def test_is_refused(path: Path, golden: Golden) -> None:
+    diagnostics = list(check_spec(path.relative_to(HERE)).diagnostics)
+    if not diagnostics:
+        program = check_spec(path.relative_to(HERE)).sound()
+        module = import_text(render_module(program), "pvspec.generated.case")
+        diagnostics = [d for result in run_tests(program.spec, module) for d in result.diagnostics]
+    assert diagnostics
+    golden(path.with_suffix(".err"), "\n\n".join(map(render, diagnostics)) + "\n")
+
+
+def test_every_diagnostic_has_a_case() -> None:
+    pinned = "".join(path.read_text(encoding="utf-8") for path in HERE.joinpath("fail").glob("*.err"))
+    assert set(re.findall(r"^error\[(PV\d+)\]", pinned, re.M)) == set(CODES)
+
+
+@pytest.mark.parametrize("path", [*cases("run"), *shipped()], ids=lambda path: "-".join(path.parts[-2:]))
+def test_passes_its_own_tests(path: Path) -> None:
+    program = check_spec(path).sound()
+    module = import_text(render_module(program), "pvspec.generated.case")
+    results = list(run_tests(program.spec, module))
+    assert results
+    assert [render(d) for result in results for d in result.diagnostics] == []
+
+
+@pytest.mark.parametrize("path", shipped(), ids=lambda path: "-".join(path.parts[-2:]))
+class TestGeneratedModule:
+    def test_needs_the_standard_library_only(self, path: Path, tmp_path: Path) -> None:
+        module = tmp_path / "module.py"
+        module.write_text(compile_spec(path), encoding="utf-8")
+        subprocess.run([sys.executable, "-I", "-S", str(module)], check=True)
+
+    def test_is_typed_and_formatted(self, path: Path, tmp_path: Path) -> None:
+        module = tmp_path / "module.py"
+        module.write_text(compile_spec(path), encoding="utf-8")
+        width = ["--line-length", "120", "--isolated", str(module)]
+        for command in (
+            ["mypy", "--strict", str(module)],
+            ["ruff", "format", "--diff", *width],
+            ["ruff", "check", *width],
+        ):
+            done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, cwd=tmp_path)
+            assert done.returncode == 0, done.stdout + done.stderr
+
+    def test_is_the_same_to_the_byte(self, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        elsewhere = tmp_path / "copy" / path.name
+        elsewhere.mkdir(parents=True)
+        for file in path.glob("*.pvs"):
+            elsewhere.joinpath(file.name).write_bytes(file.read_bytes())
+        monkeypatch.chdir(tmp_path)
+        assert compile_spec(elsewhere) == compile_spec(path)
