@@ -86,7 +86,7 @@ def _check_operands(
     immediates = iter(reading.immediates)
     for want, have in zip(wanted, got, strict=True):
         field = next(immediates, None) if isinstance(have, Immediate) else None
-        if False:
+        if not _same(want, have, field, reading, bits):
             raise _operand_error(want, have, field, reading)
 
 

@@ -15,7 +15,7 @@ from pvspec.machinecode import Code, Hole
 from pvspec.program import Program
 from pvspec.render.carried import carried
 from pvspec.render.literals import Call, Keyword, Name, assignment
-from pvspec.resources import resource
+from pvspec.resources import cache_directory, resource
 from pvspec.runtime.rules import Layout
 from pvspec.source import Span
 
@@ -44,12 +44,19 @@ def render(program: Program) -> str:
 
 @cache
 def _template() -> Any:
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
 
+    cache = cache_directory()  # compiling the template costs more than filling it in
     environment = Environment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False
+        loader=FileSystemLoader(resource("templates")),
+        bytecode_cache=FileSystemBytecodeCache(str(cache)) if cache else None,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
     )
-    return environment.from_string(resource("templates", "module.py.jinja").read_text(encoding="utf-8"))
+    return environment.get_template("module.py.jinja")
 
 
 def _safe(text: str) -> str:

@@ -91,10 +91,10 @@ class Patcher:
         self._bits = spec.machine.bits
         # as far as a rel32 reaches without wrapping; with 32-bit addresses it wraps and reaches everything
         self._reach = 1 << 31 if self._bits > 32 else 1 << 34
-        self._clobber_bits = _clobber_bits(spec)
+        self._clobber_mask = _clobber_mask(spec)
         self._ops = self._op_numbers()
         self._mask = (1 << self._bits) - 1
-        self._ways: dict[int, dict[int, tuple[Way, ...]]] = {}
+        self._known: dict[int, dict[int, dict[int, tuple[int, Pack, bytes, int | None, bytes]]]] = {}
         self._whole: dict[tuple[int, int], tuple[Way, ...]] = {}
         self._nop_runs: dict[int, tuple[Pack, bytes]] = {}
 
@@ -106,34 +106,30 @@ class Patcher:
         PatchError (PatchBug, BindError): nothing was written.
         """
         try:
-            ways = self._ways[type][len]
+            used, pack, head, value, tail = self._known[type][len][clobber]
         except KeyError:
-            ways = self._learn(type, len)
-        if addr >> self._bits or clobber >> self._clobber_bits or _size(insnbuf) < len:
-            raise self._misuse(clobber, insnbuf, addr, len)
-        for needs, used, pack, head, value, tail in ways:
-            if needs & ~clobber:
-                continue
-            try:
-                if value is None:
-                    pack(insnbuf, 0, head)
-                elif -self._reach <= value - addr < self._reach:
-                    pack(insnbuf, 0, head, value - addr & 0xFFFFFFFF, tail)
-                else:
-                    break
-            except TypeError as error:
-                raise PatchError(f"insnbuf cannot be written: {error}") from None
-            return used
-        return self._patch_row(self.row(type, clobber, len), insnbuf, addr, len)
+            return self._patch_new(type, clobber, insnbuf, addr, len)
+        if _size(insnbuf) < len or not 0 <= addr <= self._mask:
+            raise self._misuse(insnbuf, addr, len)
+        try:
+            if value is None:
+                pack(insnbuf, 0, head)
+            elif -self._reach <= value - addr < self._reach:
+                pack(insnbuf, 0, head, value - addr & 0xFFFFFFFF, tail)
+            else:
+                return self._patch_row(self.row(type, clobber, len), insnbuf, addr, len)
+        except TypeError as error:
+            raise PatchError(f"insnbuf cannot be written: {error}") from None
+        return used
 
     def pad(self, insnbuf: Any, used: int, len: int) -> None:
         """Fill insnbuf[used:len] with nops, longest first; PatchError if there is no such part of it."""
-        if not 0 <= used <= len:
-            raise PatchError(f"{used} bytes were used of a site of {len}")
         try:
             pack, nops = self._nop_runs[len - used]
         except KeyError:
-            pack, nops = self._nop_run(len - used)
+            pack, nops = self._nop_run(used, len)
+        if used < 0:
+            raise PatchError(f"{used} bytes were used of a site of {len}")
         try:
             pack(insnbuf, used, nops)
         except (struct.error, TypeError) as error:
@@ -146,8 +142,8 @@ class Patcher:
 
     def row(self, type: int, clobber: int, length: int) -> Row:
         """What sites of this type, clobber mask and length (bytes) become; PatchError if they cannot be patched."""
-        if clobber >> self._clobber_bits:
-            raise PatchError(f"a clobber mask of {clobber:#x}: it has {self._clobber_bits} bits")
+        if not 0 <= clobber <= self._clobber_mask:
+            raise PatchError(f"a clobber mask of {clobber:#x}: it has {self._clobber_mask.bit_length()} bits")
         return next(row for needs, row in self._outcomes(type, length) if not needs & ~clobber)
 
     def ways(self, type: int, length: int) -> tuple[Way, ...]:
@@ -244,12 +240,16 @@ class Patcher:
 
     # ---- one site
 
-    def _learn(self, type: int, length: int) -> tuple[Way, ...]:
-        """The ways to write what is used of the sites of this type and length."""
-        ways = self._find_ways(type, length, padded=False)
-        if ways:
-            self._ways.setdefault(type, {})[length] = ways
-        return ways
+    def _patch_new(self, type: int, clobber: int, insnbuf: Any, addr: int, length: int) -> int:
+        """As `patch`, for what `_known` does not hold: the first site of its like, or one that needs a closer look."""
+        row = self.row(type, clobber, length)
+        for way in self._find_ways(type, length, padded=False):
+            if not way[0] & ~clobber:
+                self._known.setdefault(type, {}).setdefault(length, {})[clobber] = way[1:]
+                return self.patch(type, clobber, insnbuf, addr, length)
+        if len(insnbuf) < length or not 0 <= addr <= self._mask:
+            raise self._misuse(insnbuf, addr, length)
+        return self._patch_row(row, insnbuf, addr, length)
 
     def _find_ways(self, type: int, length: int, *, padded: bool) -> tuple[Way, ...]:
         found: list[Way] = []
@@ -262,11 +262,9 @@ class Patcher:
                     break
         return tuple(found)
 
-    def _misuse(self, clobber: int, insnbuf: Any, addr: int, length: int) -> PatchError:
-        if addr >> self._bits:
+    def _misuse(self, insnbuf: Any, addr: int, length: int) -> PatchError:
+        if not 0 <= addr <= self._mask:
             return PatchError(f"{addr:#x} is no {self._bits}-bit address")
-        if clobber >> self._clobber_bits:
-            return PatchError(f"a clobber mask of {clobber:#x}: it has {self._clobber_bits} bits")
         return PatchError(f"insnbuf holds {len(insnbuf)} bytes, the site has {length}")
 
     def _patch_row(self, row: Row, insnbuf: Any, addr: int, length: int) -> int:
@@ -278,7 +276,10 @@ class Patcher:
             raise PatchError(f"insnbuf cannot be written: {error}") from None
         return row.used
 
-    def _nop_run(self, size: int) -> tuple[Pack, bytes]:
+    def _nop_run(self, used: int, length: int) -> tuple[Pack, bytes]:
+        if used > length:
+            raise PatchError(f"{used} bytes were used of a site of {length}")
+        size = length - used
         self._nop_runs[size] = run = PACKS[size], self.padded(b"", size)
         return run
 
@@ -423,7 +424,7 @@ def _options(parties: Iterable[Names], chosen: Mapping[str, bool]) -> dict[str, 
     return options
 
 
-def _clobber_bits(spec: Spec) -> int:
-    """The width of the record's clobber field; without one 16, as in struct paravirt_patch_site."""
+def _clobber_mask(spec: Spec) -> int:
+    """All that the record's clobber field can say; without one 16 bits, as in struct paravirt_patch_site."""
     fields = spec.interface.layout.fields if spec.interface else ()
-    return next((field.bits for field in fields if field.name == "clobber"), 16)
+    return (1 << next((field.bits for field in fields if field.name == "clobber"), 16)) - 1

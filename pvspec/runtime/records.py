@@ -83,33 +83,30 @@ class Lanes(NamedTuple):
     where a loop takes 30 or more.
 
     An address leaves the top bit of its lane free. It is the guard: set before a subtraction, it is still set after
-    it in just those lanes that did not have to borrow.
+    it in just those lanes that did not have to borrow. `constants` keeps what several portions subtract.
     """
 
     first: int
     width: int
     ones: int
+    guards: int
     starts: int
     ends: int
-
-    @property
-    def guards(self) -> int:
-        """The top bit of each lane."""
-        return self.ones << self.width - 1
+    constants: dict[int, int]
 
     def from_on(self, address: int) -> int:
         """The guards of the sites that start at or behind an address."""
-        return (self.starts | self.guards) - self.ones * self._bounded(address) & self.guards
+        return (self.starts | self.guards) - self._each(address) & self.guards
 
     def up_to(self, address: int) -> int:
         """The guards of the sites that end at or before an address."""
-        return (self.ones * self._bounded(address) | self.guards) - self.ends & self.guards
+        return (self._each(address) | self.guards) - self.ends & self.guards
 
     def apart(self) -> bool:
         """Whether each site ends at or before the next one's start."""
-        followed = self.guards >> self.width
         nexts = self.starts >> self.width
-        return (nexts | self.guards) - self.ends & followed == followed
+        before = (nexts | self.guards) - self.ends & self.guards
+        return before | 1 << self.guards.bit_length() - 1 == self.guards  # none follows the last
 
     @property
     def end(self) -> int:
@@ -118,11 +115,15 @@ class Lanes(NamedTuple):
 
     def offsets(self, base: int) -> Any:
         """How far each site lies from `base`, behind which all of them start."""
-        size = self.ones.bit_length() + self.width - 1 >> 3
-        return _lower_halves(self.width // 8, (self.starts - self.ones * base).to_bytes(size, "little"))
+        size = self.guards.bit_length() >> 3
+        return _lower_halves(self.width // 8, (self.starts - self._each(base)).to_bytes(size, "little"))
 
-    def _bounded(self, address: int) -> int:
-        return min(max(address, 0), 1 << self.width // 2 + 1)
+    def _each(self, address: int) -> int:
+        """An address in each lane; one that no site can reach is as good as any other."""
+        lanes = self.constants.get(address)
+        if lanes is None:
+            lanes = self.constants[address] = self.ones * min(max(address, 0), 1 << self.width // 2 + 1)
+        return lanes
 
 
 class Columns:
@@ -166,15 +167,17 @@ class Columns:
 
     def lanes(self, count: int = 4096) -> Iterator[Lanes]:
         """The sites in portions of `count`, small enough for the CPU's caches."""
-        cells, half = self.cells or b"", 4 * self.size
+        cells, half, constants = self.cells or b"", 4 * self.size, dict[int, int]()
         one = b"\1" + bytes(self.size - 1)
         ones = int.from_bytes(one * min(count, len(self)), "little")
         for first in range(0, len(cells) // self.size, count):
             portion = cells[first * self.size : (first + count) * self.size]
-            ones &= (1 << 8 * len(portion)) - 1
+            if 8 * len(portion) < ones.bit_length():  # the last one
+                ones, constants = ones & (1 << 8 * len(portion)) - 1, {}
+            guards, addresses, lengths = ones << 2 * half - 1, ones * ((1 << half) - 1), ones * 0xFF
             word = int.from_bytes(portion, "little")
-            starts = word & ones * ((1 << half) - 1)
-            yield Lanes(first, 2 * half, ones, starts, starts + (word >> half + 8 & ones * 0xFF))
+            starts = word & addresses
+            yield Lanes(first, 2 * half, ones, guards, starts, starts + (word >> half + 8 & lengths), constants)
 
     def _split(self, cells: bytes, has_clobber: bool) -> None:
         half = self.size // 2

@@ -85,6 +85,13 @@ def test_markers(bits: int, order: str, addresses: str, count: int) -> None:
     assert decode_kallsyms(image, BASE[bits], bits) == placed
 
 
+@pytest.mark.parametrize("length", [126, 127, 128, 255, 256, 300, 511])
+def test_long_names(length: int) -> None:
+    entries = [(0, "T", "_text"), (16, "t", "x" * length), *((32 + at, "t", f"y{at}") for at in range(16))]
+    image, placed = encode(entries, 64, "new", "relative")
+    assert decode_kallsyms(image, BASE[64], 64) == placed
+
+
 def test_tokens_are_expanded() -> None:
     image, _ = encode([(0, "T", "_text"), (16, "t", "aa")], 64, "new", "relative")
     at = image.index(b"\x03taa")

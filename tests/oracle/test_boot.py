@@ -2,26 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pvspec.kernel import KernelImage
 
-import pytest
-
-from pvspec.kernel import KernelImage, open_image
-
-from . import boot, fetch
-
-KERNELS = [("i386", "686-pae"), ("amd64", "cloud-amd64")]
-
-
-@pytest.fixture(scope="module", params=KERNELS, ids=["-".join(kernel) for kernel in KERNELS])
-def booted(request: pytest.FixtureRequest) -> tuple[KernelImage, boot.Dump]:
-    arch, flavour = request.param
-    try:
-        package: Path = fetch.kernel_package(arch, flavour)
-        return open_image(package), boot.boot(package, fetch.busybox(arch))
-    except fetch.Unavailable as reason:
-        pytest.skip(str(reason))
-
+from . import boot
 
 def kallsyms(dump: boot.Dump) -> list[tuple[int, str, str]]:
     """Those of the kernel itself: a line of a module's symbol has a fourth field."""

@@ -1,0 +1,57 @@
+"""The canonical layout of a spec (`pvspec fmt`).
+
+Tokens and comments are moved, never changed: the text is scanned again, the syntax tree says where constructs
+begin, and nothing but spaces and line ends between tokens differs afterwards.
+
+Rows:
+
+- Four spaces a brace level; every construct is a row of its own: item, declaration, op, rule, arm, answer, case.
+- The lists `table`, `returns`, `clobbers`, `nops` and `passes` stay on one line where the author wrote them on one
+  and they fit; otherwise their entries keep the author's lines. Entries stand two spaces apart.
+- An empty brace without a comment is `{ }`; all other braces are opened.
+- At most one blank line between rows is kept, none at the start or end of a brace or of the file.
+
+Columns:
+
+- Neighbouring rows of one kind (no blank line between; comments do not part them) are aligned: numbers,
+  contracts, `len` and `when` of ops, `=` and the first `when` of rules, `when` of arms, `at` and `=>` of cases.
+- A cell wider than 48 columns (the first: 32) neither sets nor follows the columns behind it.
+- Trailing comments are aligned within one brace level, up to a blank line; behind code wider than 80 columns
+  they follow at two spaces.
+
+Long rows:
+
+- The author's line ends before `else` are kept. A row that exceeds 110 columns, its comment not counted, is broken
+  before every `else`; a piece that is still too long before `with`, then after commas, then before `when`, `=>`,
+  `and` and `or`, each as late as possible. All other line ends inside a construct are joined.
+- `else` stands under the chain's first arm, everything else four columns deeper than what it continues.
+- A comment inside a construct stays between its two tokens, and so keeps the line end behind it.
+
+Strings are never touched; a triple-quoted one keeps its own indentation, since its text is part of the tree.
+`5*pae` is tight, all other operators are spaced.
+"""
+
+from __future__ import annotations
+
+from pvspec.format.align import align_columns, align_comments
+from pvspec.format.breaks import layout
+from pvspec.format.outline import outline
+from pvspec.format.rows import rows
+from pvspec.format.tokens import scan
+from pvspec.parse import parse
+from pvspec.source import Source
+
+__all__ = ["format_text"]
+
+
+def format_text(source: Source) -> str:
+    """The text in canonical layout, ending with one line end (an empty file stays empty).
+
+    Idempotent; keeps comments and meaning. SpecError if the text does not follow the grammar.
+    """
+    file = parse(source)
+    tokens = scan(source.text)
+    outline(file, tokens)
+    table = rows(tokens)
+    align_columns(table)
+    return align_comments([line for row in table for line in layout(row)])

@@ -1,0 +1,220 @@
+"""Marks tokens with what the syntax tree knows of them: rows, entries, columns and arms."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from pvspec import syntax as ast
+from pvspec.format.tokens import Token
+
+
+def outline(file: ast.File, tokens: Sequence[Token]) -> None:
+    """Set the marks of all tokens; `file` is the tree of the same text."""
+    marker = _Marker(tokens)
+    for item in file.items:
+        marker.row(item, type(item).__name__)
+        _BODIES[type(item)](marker, item)
+
+
+class _Marker:
+    """One method a construct; rows without a node of their own are known by the end of the row before."""
+
+    def __init__(self, tokens: Sequence[Token]) -> None:
+        self.tokens = tokens
+        self.starts = [token.start for token in tokens]
+
+    def index(self, offset: int) -> int:
+        return bisect_right(self.starts, offset) - 1
+
+    def first(self, node: ast.Node) -> Token:
+        return self.tokens[self.index(node.span.start)]
+
+    def before(self, node: ast.Node) -> Token:
+        return self.tokens[self.index(node.span.start) - 1]
+
+    def last(self, node: ast.Node) -> Token:
+        return self.tokens[self.index(node.span.end - 1)]
+
+    def after(self, node: ast.Node) -> Token:
+        return self.tokens[self.index(node.span.end - 1) + 1]
+
+    def when(self, guard: ast.Guard) -> Token:
+        """The keyword of a guard, which may stand in parentheses of its own."""
+        index = self.index(guard.span.start) - 1
+        while self.tokens[index].text == "(":
+            index -= 1
+        return self.tokens[index]
+
+    # rows and columns
+
+    def row(self, node: ast.Node, kind: str = "") -> None:
+        self.first(node).kind = kind
+        self.last(node).ends_row = True
+
+    def rows(self, nodes: Iterable[ast.Node]) -> None:
+        for node in nodes:
+            self.row(node)
+
+    def numbers(self, nodes: Iterable[ast.Number]) -> None:
+        """`bits N` and the like: the node is the number alone."""
+        for node in nodes:
+            self.last(node).ends_row = True
+
+    def column(self, token: Token, number: int, gap: int = 2) -> None:
+        token.column, token.gap = number, gap
+
+    def entries(self, nodes: Iterable[ast.Field | ast.ClobberBit | ast.Text | ast.Name]) -> None:
+        for node in nodes:
+            first = self.first(node)
+            first.is_entry, first.gap = True, 2
+            if isinstance(node, ast.Field | ast.ClobberBit):
+                first.kind = "entry"
+                self.column(self.last(node), 1, gap=1)
+
+    # machine and interface
+
+    def machine(self, machine: ast.Machine) -> None:
+        self.numbers(machine.bits)
+        for feature in machine.features:
+            self.row(feature, "feature")
+            self.column(self.first(feature.number), 1)
+            if feature.always:
+                self.column(self.last(feature), 2)
+        for nops in machine.nops:
+            self.row(nops)
+            self.entries(nops.entries)
+        self.choices(machine.choices)
+
+    def choices(self, choices: Sequence[ast.Choice]) -> None:
+        for choice in choices:
+            if self.before(choice).text == "else":
+                self.arm_otherwise(choice)
+            else:
+                self.first(choice).is_arm = True
+            self.last(choice).ends_row = True
+            self.guard(choice.guard)
+
+    def arm_otherwise(self, node: ast.Choice | ast.Arm) -> None:
+        """Mark the `else` before an arm: it belongs to the row of the arm before."""
+        word = self.before(node)
+        word.is_else, word.gap = True, 2
+        self.tokens[self.index(word.start) - 1].ends_row = False
+
+    def guard(self, guard: ast.Guard | None) -> None:
+        if guard:
+            self.when(guard).gap = 2
+
+    def interface(self, interface: ast.Interface) -> None:
+        self.tables(interface.tables)
+        self.numbers(interface.max_lens)
+        self.entries(interface.clobbers)
+        self.declarations(interface)
+        self.rows(interface.protects)
+        for op in interface.ops:
+            self.op(op)
+
+    def op(self, op: ast.Op) -> None:
+        self.row(op, "op")
+        self.column(self.first(op.number), 1)
+        if self.after(op.number).text in ("(", "->", "clobbering", "noreturn"):
+            self.column(self.after(op.number), 2)
+        if op.length:
+            self.column(self.before(op.length), 3)
+        if op.guard:
+            self.column(self.when(op.guard), 4)
+
+    def tables(self, tables: Iterable[ast.Table]) -> None:
+        for table in tables:
+            self.row(table)
+            self.entries(table.fields)
+
+    def declarations(self, body: ast.Interface | ast.Backend | ast.Family) -> None:
+        for option in body.options:
+            self.row(option, "option")
+            self.column(self.after(option.names[-1]), 1, gap=1)
+        for symbol in body.symbols:
+            self.row(symbol, "symbol")
+            if symbol.clobbers is not None:
+                self.column(self.before(symbol.clobbers[0]), 1)
+
+    # rules
+
+    def chain_def(self, chain: ast.Chain) -> None:
+        self.arm_rows(chain.arms)
+
+    def arm_rows(self, arms: Iterable[ast.Arm]) -> None:
+        for arm in arms:
+            self.row(arm, "arm")
+            self.arm(arm, 1)
+
+    def arm(self, arm: ast.Arm, column: int) -> None:
+        self.guard(arm.guard)
+        if arm.guard:
+            self.when(arm.guard).column = column
+        if isinstance(arm.action, ast.Query):
+            self.first(arm.action).is_call = True
+
+    def rules(self, rules: Iterable[ast.Rule | ast.Otherwise | ast.Answer]) -> None:
+        for rule in rules:
+            self.rule(rule)
+
+    def rule(self, rule: ast.Rule | ast.Otherwise | ast.Answer) -> None:
+        self.row(rule, "rule")
+        first, *others = rule.arms
+        self.column(self.before(first), 1, gap=1)
+        self.first(first).is_arm = True
+        self.arm(first, 2)
+        for arm in others:
+            self.arm_otherwise(arm)
+            self.arm(arm, 0)
+
+    def backend(self, backend: ast.Backend) -> None:
+        self.declarations(backend)
+        for rom in backend.roms:
+            self.rom(rom)
+        self.rules([*backend.rules, *backend.otherwise])
+
+    def rom(self, rom: ast.Rom) -> None:
+        self.row(rom)
+        self.first(rom.name).is_call = True
+        self.entries(rom.fields)
+        self.rules([*rom.answers, rom.otherwise])
+
+    # families, passes and tests
+
+    def family(self, family: ast.Family) -> None:
+        self.tables(family.tables)
+        self.numbers(family.lengths)
+        self.declarations(family)
+        self.rows(family.protects)
+        self.arm_rows(family.arms)
+
+    def passes(self, passes: ast.Passes) -> None:
+        self.entries(passes.names)
+
+    def test(self, test: ast.Test) -> None:
+        for case in test.cases:
+            self.row(case, "case")
+            self.column(self.before(case.address), 1)
+            self.column(self.before(case.wants[0]), 2)
+            for setting in case.settings:
+                if setting.kind == "answer":
+                    self.first(setting).is_call = True
+
+
+def _nothing(marker: _Marker, item: ast.Include) -> None:
+    """An include has no body."""
+
+
+_BODIES: dict[type[ast.Node], Callable[[_Marker, Any], None]] = {
+    ast.Include: _nothing,
+    ast.Machine: _Marker.machine,
+    ast.Interface: _Marker.interface,
+    ast.Chain: _Marker.chain_def,
+    ast.Backend: _Marker.backend,
+    ast.Family: _Marker.family,
+    ast.Passes: _Marker.passes,
+    ast.Test: _Marker.test,
+}

@@ -1,0 +1,68 @@
+"""Text to tokens that know the comments around them.
+
+Only for text that parses: there each of these tokens is one or more of the grammar's, never part of one.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+_LEXEME = re.compile(r'#[^\n]*|"""[\s\S]*?"""|"[^"\n]*"|==|=>|->|\.\.|\w+|[^\s\w]')
+
+
+@dataclass(slots=True)
+class Comment:
+    """A comment on a line of its own; `blank`: an empty line stands before it."""
+
+    text: str
+    blank: bool
+
+
+@dataclass(slots=True)
+class Token:
+    """A token, what stands around it, and how it is to be laid out.
+
+    The fields behind `behind` are set by `outline`, `spaces` by `rows` and `padding` by `align`.
+    """
+
+    text: str
+    start: int  # offset in the source
+    line_ends: int = 0  # before it, since the token or comment before
+    above: list[Comment] = field(default_factory=list)  # between the token before and this one
+    behind: str = ""  # the comment that ends its line
+
+    kind: str = ""  # what row begins here
+    ends_row: bool = False
+    is_entry: bool = False  # of a list in braces
+    is_call: bool = False  # the parenthesis behind it is tight
+    is_else: bool = False  # between two arms
+    is_arm: bool = False  # the first of a chain
+    column: int = 0  # the column that begins here, counted from 1
+    gap: int = 1  # spaces before it where nothing is tight
+    spaces: int = 0  # spaces before it on one line
+    padding: int = 0  # further spaces that put it in its column
+
+    @property
+    def follows_break(self) -> bool:
+        """Whether a comment, or an `else` on a line of its own, makes it begin a line."""
+        return bool(self.above) or (self.is_else and self.line_ends > 0)
+
+
+def scan(text: str) -> list[Token]:
+    """All tokens, and behind them an empty one that holds the comments at the end."""
+    tokens: list[Token] = []
+    above: list[Comment] = []
+    end = 0
+    for match in _LEXEME.finditer(text):
+        lexeme, start = match.group(), match.start()
+        line_ends = text.count("\n", end, start)
+        end = match.end()
+        if not lexeme.startswith("#"):
+            tokens.append(Token(lexeme, start, line_ends, above))
+            above = []
+        elif tokens and not line_ends and not above:
+            tokens[-1].behind = lexeme.rstrip()
+        else:
+            above.append(Comment(lexeme.rstrip(), line_ends > 1))
+    return [*tokens, Token("", len(text), text.count("\n", end), above)]
