@@ -82,7 +82,7 @@ def _prefixed(statement: Statement, data: bytes) -> bytes:
     own = bytes(takewhile(PREFIX_RANK.__contains__, data))
     named = bytes(PREFIX_BYTES[prefix] for prefix in all_prefixes(statement))
     kept = bytes(b for b in own if not (b == 0x66 and _has_no_operand_size(statement)))
-    ranked = [(0, byte) for byte in kept + named]
+    ranked = sorted((PREFIX_RANK[byte], byte) for byte in named + kept)
     return bytes(byte for _, byte in ranked) + data[len(own) :]
 
 

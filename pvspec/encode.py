@@ -98,7 +98,7 @@ def _hole(operand: Operand, field: Field, reading: Reading, bits: int) -> Hole:
     value = _value(operand)
     assert value.symbol is not None
     relative = _is_relative(operand, reading)
-    signed = relative or field.signed
+    signed = relative
     if isinstance(operand, Memory) and not relative:
         signed = field.size * 8 < address_width(operand, bits)
     return Hole(field.offset, field.size, relative, value.symbol, value.number, reading.size, signed)
@@ -190,16 +190,10 @@ def _sized(statement: Statement, bits: int, assembler: Assembler) -> Statement:
         return _with_size(statement, place, bits // 8)
     if statement.mnemonic in ONE_WIDTH and (size := _general_size(statement)):
         return _with_size(statement, place, size)
-    possible = (
-        []
-        if statement.mnemonic in ALWAYS_SIZED
-        else [sized for sized in _all_sizes(statement, place) if _is_possible(sized, bits, assembler)]
-    )
+    possible = [sized for sized in _all_sizes(statement, place) if _is_possible(sized, bits, assembler)]
     if len(possible) > 1 or statement.mnemonic in ALWAYS_SIZED:
-        operand = statement.operands[place]
-        raise AsmError(
-            "the operand's size is not clear", "write `dword ptr […]` or the like", operand.start, operand.end
-        )
+        memory = statement.operands[place]
+        raise AsmError("the operand's size is not clear", "write `dword ptr […]` or the like", memory.start, memory.end)
     return possible[0] if possible else statement
 
 
@@ -223,11 +217,7 @@ def _with_size(statement: Statement, place: int, size: int | None) -> Statement:
 def _is_possible(statement: Statement, bits: int, assembler: Assembler) -> bool:
     symbolic = [n for n, operand in enumerate(statement.operands) if _value(operand).symbol is not None]
     stand_ins = (_stand_in(statement, symbolic, width, 0) for width in _widths(statement))
-    return (
-        any(_is_answered(s, bits, assembler) for s in stand_ins)
-        if symbolic
-        else _is_answered(statement, bits, assembler)
-    )
+    return any(_is_answered(s, bits, assembler) for s in (stand_ins if symbolic else (statement,)))
 
 
 def _is_answered(statement: Statement, bits: int, assembler: Assembler) -> bool:

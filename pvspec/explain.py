@@ -38,18 +38,13 @@ def explain(bound: Bound, address: int) -> list[Step]:
     return steps
 
 
-def _layout(bound: Bound, name: str) -> Any:
-    spec = bound.module.SPEC
-    return spec.families[name].layout if name in spec.families else spec.interface.layout
-
-
 def _length(bound: Bound, name: str, fields: Mapping[str, int]) -> int:
     family = bound.module.SPEC.families.get(name)
     return fields["len"] if family is None or family.length is None else int(family.length)
 
 
 def _covering(bound: Bound, name: str, address: int) -> Iterator[tuple[int, Mapping[str, int]]]:
-    layout, (table, start) = _layout(bound, name), bound.tables[name]
+    layout, (table, start) = bound.layout(name), bound.tables[name]
     try:
         for index, fields in enumerate(bound.module.parse_records(layout, table, start)):
             site = fields["site"] if "site" in fields else fields["addr"]
@@ -60,7 +55,7 @@ def _covering(bound: Bound, name: str, address: int) -> Iterator[tuple[int, Mapp
 
 
 def _step(bound: Bound, name: str, index: int, fields: Mapping[str, int], memory: bytearray) -> Step:
-    layout, image = _layout(bound, name), bound.image
+    layout, image = bound.layout(name), bound.image
     table, start = bound.tables[name]
     site, length = fields.get("site", fields.get("addr", 0)), _length(bound, name, fields)
     record = bytes(table[index * layout.size : (index + 1) * layout.size])

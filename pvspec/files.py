@@ -28,26 +28,18 @@ class Files:
 
     def read(self, path: Path, path_in: Span | None = None, chain: Sequence[Path] = ()) -> None:
         """Read one file and its includes; what is wrong is a finding."""
-        real = path.resolve()
+        try:
+            real = path.resolve()
+        except (OSError, RuntimeError, ValueError):  # a loop of links, a NUL in the name
+            real = path
         if real in chain:
             self._cycle(real, chain, path_in)
         elif real not in self._done:
             self._done.add(real)
-            source = self._source(path, path_in)
+            label = Path(os.path.relpath(path, self.root)).as_posix()
+            source = read_source(path, label, self.findings, path_in)
             if source is not None:
                 self._parse(source, path, (*chain, real))
-
-    def _source(self, path: Path, path_in: Span | None) -> Source | None:
-        label = Path(os.path.relpath(path, self.root)).as_posix()
-        try:
-            if path.stat().st_size > MAX_BYTES:
-                raise ValueError(f"longer than {MAX_BYTES} bytes")
-            return Source(str(path), path.read_text(encoding="utf-8-sig"), label)
-        except (OSError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) else str(error)
-            labels = ((path_in, "included here"),) if path_in else ()
-            self.findings.add("PV001", f"{path} cannot be read: {why}", *labels)
-            return None
 
     def _parse(self, source: Source, path: Path, chain: tuple[Path, ...]) -> None:
         self.sources.append(source)
@@ -69,10 +61,25 @@ class Files:
         self.findings.found.append(Diagnostic("PV004", "an include that leads back to itself", labels))
 
 
+def read_source(path: Path, label: str, findings: Findings, path_in: Span | None = None) -> Source | None:
+    """The text of a file; None, and a finding, if it cannot be read. `path_in`: where it is included."""
+    try:
+        if not path.is_file():
+            raise ValueError("no such file" if not path.exists() else "not a regular file")
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"longer than {MAX_BYTES} bytes")
+        return Source(str(path), path.read_text(encoding="utf-8-sig"), label)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        labels = ((path_in, "included here"),) if path_in else ()
+        findings.add("PV001", f"{path} cannot be read: {why}", *labels)
+        return None
+
+
 def read_spec(path: Path, findings: Findings) -> Files:
     """All items of a spec: one file, or a directory's files; with what they include."""
     files = Files(path if path.is_dir() else path.parent, findings)
-    found = list(_spec_files(path))
+    found = list(spec_files(path))
     if not found:
         findings.add("PV001", f"{path} holds no {SUFFIX} file")
     for file in found:
@@ -80,7 +87,8 @@ def read_spec(path: Path, findings: Findings) -> Files:
     return files
 
 
-def _spec_files(path: Path) -> Iterator[Path]:
+def spec_files(path: Path) -> Iterator[Path]:
+    """The spec files that a path on the command line means: itself, or those in a directory."""
     if path.is_dir():
         yield from sorted(path.glob(f"*{SUFFIX}"))
     else:

@@ -7,20 +7,19 @@ source text, for `assemble` to turn into bytes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from pvspec import syntax as ast
 from pvspec.runtime.rules import Guard, Layout
 from pvspec.runtime.rules import Machine as Machine
 from pvspec.runtime.rules import Slot as Slot
+from pvspec.runtime.rules import Value
 from pvspec.source import Source, Span
 
 Configuration: TypeAlias = tuple[bool, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Symbol:
+class Symbol(Value):
     """An address bound per kernel; calling it may destroy these registers."""
 
     name: str
@@ -28,15 +27,13 @@ class Symbol:
     clobbers: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Assembly:
+class Assembly(Value):
     """Code in Intel syntax."""
 
     source: ast.Text
 
 
-@dataclass(frozen=True, slots=True)
-class RawBytes:
+class RawBytes(Value):
     """Code given in bytes; `partial`: not whole instructions, as where a family's site is a part of one."""
 
     source: ast.Text
@@ -44,8 +41,7 @@ class RawBytes:
     partial: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Branch:
+class Branch(Value):
     """`call` or `jmp` to a symbol, the op's `target` or a field of a rom's answer."""
 
     mnemonic: str
@@ -53,33 +49,28 @@ class Branch:
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Nop:
+class Nop(Value):
     """No code: the padding is all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(Value):
     """The original instructions."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bug:
+class Bug(Value):
     """Stop with this message."""
 
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(Value):
     """Ask a rom."""
 
     rom: str
     argument: int
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(Value):
     """Copy the bytes that two fields describe."""
 
     address: str
@@ -90,8 +81,7 @@ class Copy:
 Action: TypeAlias = Assembly | RawBytes | Branch | Nop | Keep | Bug | Query | Copy
 
 
-@dataclass(frozen=True, eq=False)
-class Arm:
+class Arm(Value):
     """One arm. `clobbers` are register names, `mask` their bits; `symbols` is what its code may name."""
 
     span: Span
@@ -100,6 +90,10 @@ class Arm:
     clobbers: frozenset[str]
     mask: int
     symbols: Mapping[str, Symbol]
+
+    def guarded(self, guard: Guard | None) -> Arm:
+        """The same arm with another guard."""
+        return Arm(self.span, self.action, guard, self.clobbers, self.mask, self.symbols)
 
     @property
     def emits(self) -> bool:
@@ -110,8 +104,7 @@ class Arm:
 Chain: TypeAlias = tuple[Arm, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Op:
+class Op(Value):
     """One op: its number in each configuration in which it exists, and its calling contract (registers)."""
 
     name: str
@@ -125,8 +118,7 @@ class Op:
     length_span: Span | None
 
 
-@dataclass(frozen=True, slots=True)
-class Names:
+class Names(Value):
     """Options with their defaults, symbols, and protected functions of one part of a spec."""
 
     options: Mapping[str, bool]
@@ -134,8 +126,7 @@ class Names:
     protects: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Interface:
+class Interface(Value):
     """What sites and backends agree on."""
 
     name: str
@@ -155,16 +146,14 @@ class Interface:
         return settings
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Value):
     """What a rom's answer means."""
 
     name: str
     chain: Chain
 
 
-@dataclass(frozen=True, slots=True)
-class Rom:
+class Rom(Value):
     """A ROM query."""
 
     name: str
@@ -178,8 +167,7 @@ class Rom:
         yield self.otherwise
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Value):
     """What one backend makes of some ops."""
 
     span: Span
@@ -187,8 +175,7 @@ class Rule:
     chain: Chain
 
 
-@dataclass(frozen=True, slots=True)
-class Backend:
+class Backend(Value):
     """Who answers the ops, and how; `otherwise` answers the ops without a rule (`rest`)."""
 
     name: str
@@ -199,8 +186,7 @@ class Backend:
     roms: Mapping[str, Rom]
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
+class Family(Value):
     """Another table of sites, and its rule; `length` in bytes if the record has none."""
 
     name: str
@@ -212,8 +198,7 @@ class Family:
     rule: Chain
 
 
-@dataclass(frozen=True, slots=True)
-class Spec:
+class Spec(Value):
     """All that one compilation says."""
 
     machine: Machine

@@ -37,6 +37,11 @@ class Bound:
     image: KernelImage
     tables: dict[str, tuple[bytes, int]]
 
+    def layout(self, name: str) -> Any:
+        """The layout of a pass's table."""
+        spec = self.module.SPEC
+        return spec.families[name].layout if name in spec.families else spec.interface.layout
+
     def patched(self) -> tuple[bytearray, int]:
         """The image's memory after all passes, and the number of pokes; PatchingError."""
         memory = bytearray(self.image.memory)

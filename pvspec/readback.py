@@ -79,9 +79,7 @@ def _explicit(statement: Statement) -> tuple[Operand, ...]:
 def _check_operands(
     statement: Statement, wanted: tuple[Operand, ...], got: tuple[Operand, ...], reading: Reading, bits: int
 ) -> None:
-    if (statement.mnemonic in _SYMMETRIC and _kinds(wanted) != _kinds(got)) or (
-        statement.mnemonic in _SYMMETRIC and wanted[:1] != got[:1] and wanted[::-1] == got
-    ):
+    if statement.mnemonic in _SYMMETRIC and (_kinds(wanted) != _kinds(got) or wanted[::-1] == got):
         wanted = wanted[::-1]
     immediates = iter(reading.immediates)
     for want, have in zip(wanted, got, strict=True):

@@ -6,41 +6,36 @@ numbers may lie outside every range. Every node carries the span it came from.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from pvspec.runtime.rules import Value
 from pvspec.source import Span
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Value):
     """Something that stands at a place in a spec."""
 
     span: Span
 
 
-@dataclass(frozen=True, slots=True)
 class Name(Node):
     """A word."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
 class Number(Node):
     """A literal number, not negative."""
 
     value: int
 
 
-@dataclass(frozen=True, slots=True)
 class Truth(Node):
     """`true` or `false`."""
 
     value: bool
 
 
-@dataclass(frozen=True, slots=True)
 class Text(Node):
     """A string's contents; `span` covers them without the quotes."""
 
@@ -50,14 +45,12 @@ class Text(Node):
 # ---- numbers that depend on options ----------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
 class Product(Node):
     """Factors multiplied."""
 
     factors: tuple[Number | Name | Sum, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Sum(Node):
     """Products added, or subtracted where the sign is -1."""
 
@@ -69,54 +62,46 @@ Expr: TypeAlias = Sum
 # ---- guards ----------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
 class AnyOf(Node):
     """`or`."""
 
     parts: tuple[Guard, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class AllOf(Node):
     """`and`."""
 
     parts: tuple[Guard, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Not(Node):
     """`not`."""
 
     part: Guard
 
 
-@dataclass(frozen=True, slots=True)
 class TargetIs(Node):
     """`target is NAME`; the name `null` stands for address 0."""
 
     name: Name
 
 
-@dataclass(frozen=True, slots=True)
 class OpNoreturn(Node):
     """`op is noreturn`."""
 
 
-@dataclass(frozen=True, slots=True)
 class CpuHas(Node):
     """`cpu has NAME`: a feature, or a field holding a feature's number."""
 
     name: Name
 
 
-@dataclass(frozen=True, slots=True)
 class Cpus(Node):
     """`cpus == N`."""
 
     count: Number
 
 
-@dataclass(frozen=True, slots=True)
 class Within(Node):
     """`site within FIRST .. LAST`."""
 
@@ -124,7 +109,6 @@ class Within(Node):
     last: Name
 
 
-@dataclass(frozen=True, slots=True)
 class Equals(Node):
     """`FIELD == N`."""
 
@@ -132,7 +116,6 @@ class Equals(Node):
     value: Number
 
 
-@dataclass(frozen=True, slots=True)
 class IsTrue(Node):
     """A bare option or field."""
 
@@ -144,21 +127,18 @@ Guard: TypeAlias = AnyOf | AllOf | Not | TargetIs | OpNoreturn | CpuHas | Cpus |
 # ---- actions and chains ----------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
 class Asm(Node):
     """`asm "…"`."""
 
     source: Text
 
 
-@dataclass(frozen=True, slots=True)
 class Bytes(Node):
     """`bytes "…"`."""
 
     source: Text
 
 
-@dataclass(frozen=True, slots=True)
 class Branch(Node):
     """`call NAME` or `jmp NAME`."""
 
@@ -166,24 +146,20 @@ class Branch(Node):
     target: Name
 
 
-@dataclass(frozen=True, slots=True)
 class Nop(Node):
     """`nop`."""
 
 
-@dataclass(frozen=True, slots=True)
 class Keep(Node):
     """`keep`."""
 
 
-@dataclass(frozen=True, slots=True)
 class Bug(Node):
     """`bug "…"`."""
 
     message: Text
 
 
-@dataclass(frozen=True, slots=True)
 class Copy(Node):
     """`copy ADDRESS SIZE [relocated]`: both name fields."""
 
@@ -192,14 +168,12 @@ class Copy(Node):
     relocated: bool
 
 
-@dataclass(frozen=True, slots=True)
 class ChainRef(Node):
     """The arms of a named chain."""
 
     name: Name
 
 
-@dataclass(frozen=True, slots=True)
 class Query(Node):
     """`ROM(NUMBER)`."""
 
@@ -210,7 +184,6 @@ class Query(Node):
 Action: TypeAlias = Asm | Bytes | Branch | Nop | Keep | Bug | Copy | ChainRef | Query
 
 
-@dataclass(frozen=True, slots=True)
 class Arm(Node):
     """An action, what it may clobber, and when it is tried."""
 
@@ -222,14 +195,12 @@ class Arm(Node):
 # ---- declarations ----------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
 class Include(Node):
     """`include "…"`."""
 
     path: Text
 
 
-@dataclass(frozen=True, slots=True)
 class Feature(Node):
     """A CPU feature and its number; `always`: every CPU has it."""
 
@@ -238,7 +209,6 @@ class Feature(Node):
     always: bool
 
 
-@dataclass(frozen=True, slots=True)
 class Nops(Node):
     """A nop table: the nops of 1, 2, … bytes."""
 
@@ -246,7 +216,6 @@ class Nops(Node):
     entries: tuple[Text, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Choice(Node):
     """One arm of `choose nops`."""
 
@@ -254,7 +223,6 @@ class Choice(Node):
     guard: Guard | None
 
 
-@dataclass(frozen=True, slots=True)
 class Machine(Node):
     """`machine NAME { … }`."""
 
@@ -265,7 +233,6 @@ class Machine(Node):
     choices: tuple[Choice, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Field(Node):
     """A field of a record; padding has the name None and a type `padN`, N bytes."""
 
@@ -273,7 +240,6 @@ class Field(Node):
     type: Name
 
 
-@dataclass(frozen=True, slots=True)
 class Table(Node):
     """A section of records."""
 
@@ -282,7 +248,6 @@ class Table(Node):
     fields: tuple[Field, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Slot(Node):
     """What an unpatched site begins with before the address of its op's slot."""
 
@@ -290,7 +255,6 @@ class Slot(Node):
     type: Name
 
 
-@dataclass(frozen=True, slots=True)
 class ClobberBit(Node):
     """A register and its bit in the clobber mask."""
 
@@ -298,7 +262,6 @@ class ClobberBit(Node):
     mask: Number
 
 
-@dataclass(frozen=True, slots=True)
 class Option(Node):
     """Switches with one default."""
 
@@ -306,7 +269,6 @@ class Option(Node):
     default: Truth
 
 
-@dataclass(frozen=True, slots=True)
 class Symbol(Node):
     """Addresses bound per kernel; `clobbers` None: all the clobber registers."""
 
@@ -314,14 +276,12 @@ class Symbol(Node):
     clobbers: tuple[Name, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
 class Protect(Node):
     """Functions that the poke itself runs."""
 
     names: tuple[Name, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Op(Node):
     """One op and its contract."""
 
@@ -335,7 +295,6 @@ class Op(Node):
     guard: Guard | None
 
 
-@dataclass(frozen=True, slots=True)
 class Interface(Node):
     """`interface NAME on MACHINE { … }`."""
 
@@ -351,7 +310,6 @@ class Interface(Node):
     ops: tuple[Op, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Chain(Node):
     """A named chain."""
 
@@ -359,7 +317,6 @@ class Chain(Node):
     arms: tuple[Arm, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Rule(Node):
     """`OP, … = chain`."""
 
@@ -367,14 +324,12 @@ class Rule(Node):
     arms: tuple[Arm, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Otherwise(Node):
     """`otherwise = chain`."""
 
     arms: tuple[Arm, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Answer(Node):
     """One answer of a rom and its chain."""
 
@@ -383,7 +338,6 @@ class Answer(Node):
     arms: tuple[Arm, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Rom(Node):
     """A ROM query."""
 
@@ -395,7 +349,6 @@ class Rom(Node):
     otherwise: Otherwise
 
 
-@dataclass(frozen=True, slots=True)
 class Backend(Node):
     """`backend NAME for INTERFACE { … }`."""
 
@@ -408,7 +361,6 @@ class Backend(Node):
     otherwise: tuple[Otherwise, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Family(Node):
     """`family NAME on MACHINE { … }`."""
 
@@ -423,7 +375,6 @@ class Family(Node):
     arms: tuple[Arm, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Passes(Node):
     """The order of the tables."""
 
@@ -433,7 +384,6 @@ class Passes(Node):
 # ---- tests -----------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
 class FieldValue(Node):
     """A field of the record under test; Text with an address: what the field points to."""
 
@@ -442,7 +392,6 @@ class FieldValue(Node):
     address: Number | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class Setting(Node):
     """Something bound for one case; `kind` is the grammar rule's name without `set_`."""
 
@@ -451,7 +400,6 @@ class Setting(Node):
     values: tuple[Number | Name | Truth, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Want(Node):
     """A piece of the expected outcome; `kind` is the grammar rule's name without `want_`."""
 
@@ -459,7 +407,6 @@ class Want(Node):
     value: Text | Number | None
 
 
-@dataclass(frozen=True, slots=True)
 class Case(Node):
     """One line of a test."""
 
@@ -473,7 +420,6 @@ class Case(Node):
     wants: tuple[Want, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Test(Node):
     """`test NAME { … }`."""
 
@@ -484,8 +430,7 @@ class Test(Node):
 Item: TypeAlias = Include | Machine | Interface | Chain | Backend | Family | Passes | Test
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(Value):
     """One parsed file."""
 
     items: tuple[Item, ...]

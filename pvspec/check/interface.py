@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from pvspec import model
 from pvspec import syntax as ast
@@ -45,7 +44,9 @@ def interface(item: ast.Interface, machine: Machine, findings: Findings) -> mode
         ops.declare(op.name, _op(op, result, machine, findings))
     _check_spelling(ops.values(), findings)
     _check_clashes(ops.values(), result, findings)
-    return replace(result, ops=dict(ops))
+    return model.Interface(
+        item.name.text, item.name.span, record, max_len, slots, clobbers, names, dict(ops)
+    )
 
 
 def _record(item: ast.Interface, findings: Findings) -> Layout | None:

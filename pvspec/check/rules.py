@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from pvspec import model
 from pvspec import syntax as ast
@@ -60,7 +60,7 @@ def _check_bits(item: ast.Arm, clobbers: frozenset[str], place: Place, findings:
 def _referred(item: ast.ChainRef, condition: Guard | None, place: Place, findings: Findings) -> Iterator[model.Arm]:
     arms = look_up(place.chains, item.name, "chain", findings) or ()
     for arm in arms:
-        yield arm if condition is None else replace(arm, guard=both(condition, arm.guard))
+        yield arm if condition is None else arm.guarded(both(condition, arm.guard))
 
 
 def _action(item: ast.Action, place: Place, findings: Findings) -> model.Action | None:

@@ -28,11 +28,11 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
 
 
 def _tell(bound: Bound, memory: bytearray, pokes: int, output: str, report: Report) -> None:
-    image, spec = bound.image, bound.module.SPEC
-    changed = sum(a != b for a, b in zip(image.memory, memory, strict=True))
+    image, module = bound.image, bound.module
+    changed = _differing(image.memory, memory)
     passes = [
-        {"table": name, "records": len(list(bound.module.parse_records(_layout(spec, name), *bound.tables[name])))}
-        for name in spec.passes
+        {"table": name, "records": sum(1 for _ in module.parse_records(bound.layout(name), *bound.tables[name]))}
+        for name in module.SPEC.passes
         if name in bound.tables
     ]
     report.result = {
@@ -47,6 +47,14 @@ def _tell(bound: Bound, memory: bytearray, pokes: int, output: str, report: Repo
     report.say(f"{output}: {image.release}, {pokes} pokes, {changed} bytes changed")
 
 
-def _layout(spec: object, name: str) -> object:
-    families = getattr(spec, "families", {})
-    return families[name].layout if name in families else spec.interface.layout
+def _differing(before: bytearray, after: bytearray) -> int:
+    """How many bytes differ; pages that are equal cost little."""
+    pages = range(0, len(before), _PAGE)
+    return sum(
+        sum(a != b for a, b in zip(before[page : page + _PAGE], after[page : page + _PAGE], strict=True))
+        for page in pages
+        if before[page : page + _PAGE] != after[page : page + _PAGE]
+    )
+
+
+_PAGE = 4096

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from pvspec.assemble import AsmErrors, assemble
@@ -68,7 +68,13 @@ def check_places(errors: tuple[AsmError, ...], source: str) -> None:
     assert all(0 <= error.start <= error.end <= len(source) for error in errors)
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+# Not shrunk: the message names the statement, and an example is hundreds of them.
+@settings(
+    max_examples=6,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+)
 @given(many, st.sampled_from([32, 64]))
 def test_gnu_as_agrees(gnu_as: Judge, statements: list[str], bits: int) -> None:
     answers = {}
