@@ -30,10 +30,13 @@ class Checked:
 
 
 def check_spec(path: Path) -> Checked:
-    """Read, check, assemble and verify; every stage goes on with what the one before could make sense of."""
+    """Read, check, assemble and verify; each stage goes on with what the one before could make sense of.
+
+    Only a file that cannot be read or parsed ends it early: all that refers to it would seem to be wrong.
+    """
     findings = Findings()
     files = read_spec(path, findings)
-    spec = check(files.items, files.sources, findings) if files.items or not findings.found else None
+    spec = check(files.items, files.sources, findings) if not findings.found else None
     program = _assembled(spec, findings) if spec is not None else None
     return Checked(program, SpecError(findings.found).diagnostics)
 

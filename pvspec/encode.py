@@ -98,7 +98,7 @@ def _hole(operand: Operand, field: Field, reading: Reading, bits: int) -> Hole:
     value = _value(operand)
     assert value.symbol is not None
     relative = _is_relative(operand, reading)
-    signed = relative
+    signed = relative or field.signed
     if isinstance(operand, Memory) and not relative:
         signed = field.size * 8 < address_width(operand, bits)
     return Hole(field.offset, field.size, relative, value.symbol, value.number, reading.size, signed)
@@ -190,11 +190,20 @@ def _sized(statement: Statement, bits: int, assembler: Assembler) -> Statement:
         return _with_size(statement, place, bits // 8)
     if statement.mnemonic in ONE_WIDTH and (size := _general_size(statement)):
         return _with_size(statement, place, size)
-    possible = [sized for sized in _all_sizes(statement, place) if _is_possible(sized, bits, assembler)]
-    if len(possible) > 1 or statement.mnemonic in ALWAYS_SIZED:
-        memory = statement.operands[place]
-        raise AsmError("the operand's size is not clear", "write `dword ptr […]` or the like", memory.start, memory.end)
-    return possible[0] if possible else statement
+    if _is_possible(statement, bits, assembler):  # as the disassembler names no size either, there is none
+        return statement
+    if not _needs_size(statement):
+        possible = [sized for sized in _all_sizes(statement, place) if _is_possible(sized, bits, assembler)]
+        if len(possible) < 2:
+            return possible[0] if possible else statement
+    memory = statement.operands[place]
+    raise AsmError("the operand's size is not clear", "write `dword ptr […]` or the like", memory.start, memory.end)
+
+
+def _needs_size(statement: Statement) -> bool:
+    """Tell whether the size must be written even if the other operand fits one size only, as in `or [eax], 0x10000`."""
+    has_number = any(isinstance(operand, Immediate) for operand in statement.operands)
+    return statement.mnemonic in ALWAYS_SIZED or (statement.mnemonic in ONE_WIDTH and has_number)
 
 
 def _general_size(statement: Statement) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pvspec.encodings import (
     BRANCHES,
+    FAR_POINTERS,
     HIGH_BYTES,
     LONG_VECTORS,
     PREFIX_BYTES,
@@ -12,7 +13,7 @@ from pvspec.encodings import (
     STRINGS,
     WORD_STORES,
 )
-from pvspec.intel import SEGMENTS, AsmError, Immediate, Memory, Register, Statement
+from pvspec.intel import SEGMENTS, SIZES, AsmError, Immediate, Memory, Register, Statement
 
 
 def check_statement(statement: Statement, bits: int) -> None:
@@ -20,6 +21,9 @@ def check_statement(statement: Statement, bits: int) -> None:
     _check_prefixes(statement)
     _check_registers(statement, bits)
     _check_string(statement)
+    _check_far_pointer(statement)
+    if statement.mnemonic == "nop" and len(statement.operands) > 1:  # keystone has reserved opcodes for it
+        raise AsmError("`nop` takes one operand at most", None, statement.start, statement.end)
 
 
 def all_prefixes(statement: Statement) -> list[str]:
@@ -79,3 +83,10 @@ def _check_branch_prefixes(statement: Statement, prefixes: list[str]) -> None:
     takes_hints = statement.mnemonic[0] == "j" and not statement.mnemonic.endswith("cxz")
     if set(prefixes) - ({"cs", "ds"} if takes_hints else set()):
         raise AsmError("this branch takes no such prefix", 'write it as `bytes "…"`', statement.start, statement.end)
+
+
+def _check_far_pointer(statement: Statement) -> None:
+    """Refuse far pointers of 80 bits, for which GNU as has no spelling with a size."""
+    for operand in statement.operands if statement.mnemonic in FAR_POINTERS else ():
+        if isinstance(operand, Memory) and operand.size not in (None, SIZES["fword"]):
+            raise AsmError("a far pointer is an `fword ptr` here", None, operand.start, operand.end)

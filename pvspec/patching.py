@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -124,6 +125,7 @@ def _targets(module: ModuleType, image: KernelImage, options: Mapping[str, bool]
         return {}
     section = image.sections[interface.layout.section]
     table = image.section_bytes(section.name)
+    _check_resolved(image, list(module.parse_sites(table, section.address)))
     start = module.find_table(interface, pointer, table, section.address, image.read)
     holder = image.kernel or image
     if start is None:
@@ -131,6 +133,23 @@ def _targets(module: ModuleType, image: KernelImage, options: Mapping[str, bool]
     settings = {**interface.names.options, **options}
     numbers = list(interface.numbers[tuple(settings[name] for name in interface.names.options)])
     return _readable(module, numbers, start, pointer, holder)
+
+
+def _check_resolved(image: KernelImage, sites: Sequence[Any]) -> None:
+    """A module's sites name the kernel's table of ops, so without the kernel they name nothing."""
+    waiting = sorted(image.unresolved)
+    for site in sites:
+        index = bisect_left(waiting, (site.addr,))
+        if index < len(waiting) and waiting[index].address < site.addr + site.len:
+            raise PatchingError(
+                f"{image.path}: site {site.addr:#x} of {_section(image, site.addr)} waits for the symbol "
+                f"{waiting[index].symbol}; name the kernel that loads this module with --vmlinux"
+            )
+
+
+def _section(image: KernelImage, address: int) -> str:
+    inside = (s.name for s in image.sections.values() if s.allocated and s.address <= address < s.end)
+    return next(inside, "no section")
 
 
 def _readable(

@@ -34,7 +34,7 @@ def check(items: Sequence[ast.Item], sources: Iterable[Source], findings: Findin
         spec.backends,
         spec.families,
         spec.passes,
-        tuple(item for item in items if isinstance(item, ast.Test)),
+        spec.tests,
         tuple(sources),
     )
 
@@ -55,6 +55,7 @@ class _Parts:
         self.backends = self._backends()
         self.families = self._families()
         self.passes = self._passes()
+        self.tests = self._tests()
 
     def _interface(self) -> model.Interface | None:
         item = _the_one([item for item in self.items if isinstance(item, ast.Interface)], "interface", self.findings)
@@ -97,6 +98,13 @@ class _Parts:
         for item in self.items:
             if isinstance(item, ast.Passes):
                 for name in item.names:
-                    look_up({table: True for table in tables}, name, "table", self.findings)
+                    look_up(dict.fromkeys(tables, True), name, "table", self.findings)
                     order.declare(name, None)
         return tuple(order) or tuple(sorted(tables))
+
+    def _tests(self) -> tuple[ast.Test, ...]:
+        tests = [item for item in self.items if isinstance(item, ast.Test)]
+        known = {item.name.text for item in self.items if isinstance(item, ast.Backend | ast.Family)}
+        for test in tests:
+            look_up(dict.fromkeys(known, True), test.name, "backend or family", self.findings)
+        return tuple(test for test in tests if test.name.text in self.backends or test.name.text in self.families)

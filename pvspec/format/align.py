@@ -4,68 +4,105 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
-from pvspec.format.breaks import Line, pieces_of_author
-from pvspec.format.rows import Row, width
+from pvspec.format.breaks import Line, Margins, break_long, pieces
+from pvspec.format.rows import INDENT, Row, end_column
 from pvspec.format.tokens import Token
 
-_WIDEST_FIRST_CELL = 32
-_WIDEST_CELL = 48
+_WIDEST_CELL = 56
 _WIDEST_WITH_COMMENT = 80
 _COMMENT_GAP = 2
 
 
 def align_columns(table: Iterable[Row]) -> None:
-    """Pad the tokens that begin a column."""
-    group: list[Row] = []
+    """Pad the tokens that begin a column, and break rows that are then too long.
+
+    A broken row may put wider cells into a column and so make others too long. No row is ever joined again, and
+    widest cells bound how often a column can grow.
+    """
+    section = 0
+    numbered: list[tuple[tuple[str, int, int], Row]] = []
     for row in table:
-        if group and (row.is_parted or (row.kind, row.level) != (group[-1].kind, group[-1].level)):
-            _align(group)
-            group = []
-        group += [row] if row.kind else []
+        section += row.kind == "case" and row.is_parted
+        numbered.append(((row.kind, row.level, section), row))
+    for (kind, _, _), group in groupby(numbered, key=lambda pair: pair[0]):
+        if kind:
+            _settle([row for _, row in group])
+
+
+def _settle(group: Sequence[Row]) -> None:
+    while break_long(group):  # what is too long by itself widens no column
+        pass
     _align(group)
+    while break_long(group):
+        _align(group)
 
 
 @dataclass(slots=True)
 class _Cells:
-    """The first line of a row; `ends`: where what is aligned ends; `to_come`: column tokens and cell widths, the next last."""
+    """A line's cells: the tokens of the last one aligned, where they start and end, and the cells to its right.
 
-    ends: int
-    last_width: int
-    to_come: list[tuple[Token, int]]
+    The next cell stands last in `to_come`.
+    """
+
+    last: list[Token]
+    start: int
+    end: int
+    to_come: list[list[Token]]
+    is_aligned: bool = True
+
+    @property
+    def is_wide(self) -> bool:
+        return self.end - self.start > _WIDEST_CELL and not any("\n" in token.text for token in self.last)
+
+    def is_at(self, column: int) -> bool:
+        return self.is_aligned and bool(self.to_come) and self.to_come[-1][0].column == column
+
+    def put(self, column: int) -> None:
+        """Align the next cell at this column of the line."""
+        self.last = self.to_come.pop()
+        self.last[0].padding = column - self.end - self.last[0].spaces
+        self.start, self.end = column, end_column(self.last, self.end)
 
 
 def _align(group: Sequence[Row]) -> None:
-    lines = [_cells(row) for row in group]
-    for column in sorted({token.column for line in lines for token, _ in line.to_come}):
-        limit = _WIDEST_FIRST_CELL if column == 1 else _WIDEST_CELL
-        members = [line for line in lines if line.to_come and line.to_come[-1][0].column == column]
-        for line in members:
-            if line.last_width > limit:
-                line.to_come.clear()
-        _align_column([line for line in members if line.to_come])
+    for token in (token for row in group for token in row.tokens):
+        token.padding = 0
+    heads = [_cells(pieces(row)[0], row.level * INDENT) for row in group]
+    _align_column(heads, 1)
+    tails = [
+        _cells(piece, Margins.of(row).otherwise)
+        for row, head in zip(group, heads, strict=True)
+        for piece in pieces(row)[1:]
+        if piece[0].is_else and head.is_aligned
+    ]
+    lines = heads + tails
+    for column in sorted({cell[0].column for line in lines for cell in line.to_come}):
+        _align_column(lines, column)
 
 
-def _align_column(lines: Sequence[_Cells]) -> None:
-    start = max((line.ends + line.to_come[-1][0].spaces for line in lines), default=0)
-    for line in lines:
-        token, line.last_width = line.to_come.pop()
-        token.padding = start - line.ends - token.spaces
-        line.ends = start + line.last_width
+def _align_column(lines: Iterable[_Cells], column: int) -> None:
+    members = [line for line in lines if line.is_at(column)]
+    for line in members:
+        line.is_aligned = not line.is_wide
+    aligned = [line for line in members if line.is_aligned]
+    start = max((line.end + line.to_come[-1][0].spaces for line in aligned), default=0)
+    for line in aligned:
+        line.put(start)
 
 
-def _cells(row: Row) -> _Cells:
-    """The cells up to the author's first line end; behind a string of several lines nothing is aligned."""
+def _cells(piece: Sequence[Token], start: int) -> _Cells:
+    """The cells of a line, none aligned yet but the first; what stands in no order of columns is one cell."""
     cells: list[list[Token]] = [[]]
-    for token in pieces_of_author(row)[0]:
-        if token.column:
+    column = 0
+    for index, token in enumerate(piece):
+        if token.column > column and not (index == 0 and token.is_else):
+            column = token.column
             cells.append([])
         cells[-1].append(token)
-        if "\n" in token.text:
-            break
     first, *others = cells
-    to_come = [(cell[0], width(cell) - cell[0].spaces) for cell in reversed(others)]
-    return _Cells(width(first), width(first), to_come)
+    return _Cells(first, start, end_column(first, start - piece[0].spaces), others[::-1])
 
 
 def align_comments(lines: Iterable[Line]) -> str:
@@ -73,9 +110,7 @@ def align_comments(lines: Iterable[Line]) -> str:
     done = list(lines)
     groups: dict[int, list[Line]] = {}
     for line in done:
-        if line.blank:
-            _finish(groups, 0)
-        _finish(groups, line.level + 1)
+        _finish(groups, 0 if line.blank else line.level + 1)
         if line.comment and "\n" not in line.text and len(line.text) <= _WIDEST_WITH_COMMENT:
             groups.setdefault(line.level, []).append(line)
     _finish(groups, 0)

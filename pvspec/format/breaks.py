@@ -11,7 +11,8 @@ from pvspec.format.rows import INDENT, WIDTH, Row
 from pvspec.format.tokens import Comment, Token
 
 _DEEPEST_ARM = 48  # an `else` is not put under an arm further right
-_Piece = list[Token]
+_ELSE = len("else ")
+Piece = list[Token]
 _Chance = Callable[[Token, Token], bool]
 
 
@@ -30,16 +31,33 @@ class Line:
         return self.text + " " * (gap + self.padding) + self.comment if self.comment else self.text
 
 
-def pieces_of_author(row: Row) -> list[_Piece]:
-    """The row, broken where the author's comments and line ends before `else` break it."""
-    return _split(row.tokens, lambda before, token: bool(before.behind) or token.follows_break)
+def pieces(row: Row) -> list[Piece]:
+    """The row, broken where its tokens say so."""
+    starts = [index for index, token in enumerate(row.tokens) if token.breaks]
+    return [row.tokens[start:end] for start, end in pairwise([0, *starts, len(row.tokens)])]
+
+
+def break_long(group: Iterable[Row]) -> bool:
+    """Break the rows that are too long where outline says so first; whether there was such a row."""
+    return any([_break(row) for row in group])
+
+
+def _break(row: Row) -> bool:
+    chances = [token for token in row.tokens if token.resort and not token.breaks]
+    if not chances or not _is_long_row(row):
+        return False
+    first = min(token.resort for token in chances)
+    for token in chances:
+        token.breaks = token.resort == first
+    return True
 
 
 def layout(row: Row) -> Iterator[Line]:
     """The lines of a row and of the comments above it."""
-    yield from _comments(row.above, row.level + row.closes, (row.level + row.closes) * INDENT)
-    margins = _Margins.of(row)
-    for piece in _fit(pieces_of_author(row), margins):
+    level = row.level + row.closes
+    yield from _comments(row.above, level, level * INDENT)
+    margins = Margins.of(row)
+    for piece in _fit(pieces(row), margins):
         is_first = piece[0] is row.tokens[0]
         if not is_first:
             yield from _comments(piece[0].above, row.level, margins.start(piece))
@@ -55,7 +73,7 @@ def _comments(comments: Iterable[Comment], level: int, column: int) -> Iterator[
 
 
 @dataclass(frozen=True, slots=True)
-class _Margins:
+class Margins:
     """Columns where the lines of one row start; `free_from`: offset up to which its first line is not broken."""
 
     first: Token
@@ -65,67 +83,64 @@ class _Margins:
     free_from: int
 
     @classmethod
-    def of(cls, row: Row) -> _Margins:
-        indent = row.level * INDENT
-        first = row.tokens[0]
-        column = indent
-        for token in pieces_of_author(row)[0]:
+    def of(cls, row: Row) -> Margins:
+        """The margins of a row whose `=` is in its column."""
+        indent = column = row.level * INDENT
+        for token in pieces(row)[0]:
             column += token.padding + token.spaces
             if token.is_arm and column <= _DEEPEST_ARM:
-                return cls(first, indent, column, column + INDENT, token.start)
+                otherwise = max(column - _ELSE, indent + INDENT)
+                return cls(row.tokens[0], indent, otherwise, column + INDENT, token.start)
             column += len(token.text)
-        return cls(first, indent, indent + INDENT, indent + INDENT, first.start)
+        return cls(row.tokens[0], indent, indent + INDENT, indent + INDENT, row.tokens[0].start)
 
     def start(self, piece: Sequence[Token]) -> int:
+        """Where this piece of the row starts."""
         if piece[0] is self.first:
             return self.indent
         return self.otherwise if piece[0].is_else else self.deeper
 
     def text(self, piece: Sequence[Token]) -> str:
+        """The piece on a line of its own."""
         parts = [" " * self.start(piece)]
         for token in piece:
             parts += [" " * self.space(piece, token), token.text]
         return "".join(parts)
 
     def space(self, piece: Sequence[Token], token: Token) -> int:
-        """Columns before a token of a piece: only a row's first line is padded."""
-        padding = token.padding if piece[0] is self.first else 0
+        """Columns before a token of a piece: what continues a broken line is not aligned."""
+        padding = token.padding if piece[0] is self.first or piece[0].is_else else 0
         return padding + (token.spaces if token is not piece[0] else 0)
 
     def reach(self, piece: Sequence[Token], tokens: Iterable[Token], column: int) -> tuple[int, int]:
         """Where these tokens of a piece end, put at `column`, and the last column on the way."""
         furthest = column
         for token in tokens:
-            column += self.space(piece, token) + len(token.text.partition("\n")[0])
-            furthest = max(furthest, column)
+            column += self.space(piece, token) + len(token.text)
             if "\n" in token.text:
+                furthest = max(furthest, column - len(token.text) + token.text.index("\n"))
                 column = len(token.text.rpartition("\n")[2])
-        return column, furthest
+        return column, max(furthest, column)
 
 
 # ---- breaking --------------------------------------------------------------
 
 
-def _split(tokens: Sequence[Token], chance: _Chance) -> list[_Piece]:
-    pieces = [[tokens[0]]]
+def _split(tokens: Sequence[Token], chance: _Chance) -> list[Piece]:
+    parts = [[tokens[0]]]
     for before, token in pairwise(tokens):
         if chance(before, token):
-            pieces.append([])
-        pieces[-1].append(token)
-    return pieces
+            parts.append([])
+        parts[-1].append(token)
+    return parts
 
 
-def _fit(pieces: list[_Piece], margins: _Margins) -> list[_Piece]:
-    """Break what is too long, as the package's docstring says."""
-    if any(_is_long(piece, margins) for piece in pieces):
-        pieces = [part for piece in pieces for part in _split(piece, lambda _, token: token.is_else)]
-    for chance in (_before_with, _behind_comma, _before_clause):
-        pieces = [part for piece in pieces for part in _fill(piece, margins, chance)]
-    return pieces
-
-
-def _before_with(_: Token, token: Token) -> bool:
-    return token.text == "with"
+def _fit(parts: list[Piece], margins: Margins) -> list[Piece]:
+    """The pieces, broken further where they are still too long."""
+    for chance in (_behind_comma, _before_clause):
+        if any(_is_long(piece, margins) for piece in parts):
+            parts = [part for piece in parts for part in _fill(piece, margins, chance)]
+    return parts
 
 
 def _behind_comma(before: Token, _: Token) -> bool:
@@ -133,14 +148,19 @@ def _behind_comma(before: Token, _: Token) -> bool:
 
 
 def _before_clause(_: Token, token: Token) -> bool:
-    return token.text in {"when", "=>", "and", "or"}
+    return token.text in {"when", "and", "or"}
 
 
-def _is_long(piece: _Piece, margins: _Margins) -> bool:
+def _is_long_row(row: Row) -> bool:
+    margins = Margins.of(row)
+    return any(_is_long(piece, margins) for piece in pieces(row))
+
+
+def _is_long(piece: Piece, margins: Margins) -> bool:
     return margins.reach(piece, piece, margins.start(piece))[1] > WIDTH
 
 
-def _fill(piece: _Piece, margins: _Margins, chance: _Chance) -> list[_Piece]:
+def _fill(piece: Piece, margins: Margins, chance: _Chance) -> list[Piece]:
     """The piece, broken at these chances as late as possible if it is too long."""
     if not _is_long(piece, margins):
         return [piece]
@@ -157,5 +177,5 @@ def _fill(piece: _Piece, margins: _Margins, chance: _Chance) -> list[_Piece]:
     return lines
 
 
-def _is_free(margins: _Margins, chance: _Chance, before: Token, token: Token) -> bool:
+def _is_free(margins: Margins, chance: _Chance, before: Token, token: Token) -> bool:
     return token.start > margins.free_from and chance(before, token)

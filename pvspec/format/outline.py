@@ -93,23 +93,22 @@ class _Marker:
                 self.arm_otherwise(choice)
             else:
                 self.first(choice).is_arm = True
+                self.tokens[self.index(choice.span.start) - 2].kind = "choose"
             self.last(choice).ends_row = True
-            self.guard(choice.guard)
 
     def arm_otherwise(self, node: ast.Choice | ast.Arm) -> None:
         """Mark the `else` before an arm: it belongs to the row of the arm before."""
         word = self.before(node)
-        word.is_else, word.gap = True, 2
+        word.is_else, word.resort = True, 1
         self.tokens[self.index(word.start) - 1].ends_row = False
-
-    def guard(self, guard: ast.Guard | None) -> None:
-        if guard:
-            self.when(guard).gap = 2
 
     def interface(self, interface: ast.Interface) -> None:
         self.tables(interface.tables)
         self.numbers(interface.max_lens)
         self.entries(interface.clobbers)
+        for slot in interface.slots:
+            self.row(slot, "slot")
+            self.column(self.last(slot), 1, gap=1)
         self.declarations(interface)
         self.rows(interface.protects)
         for op in interface.ops:
@@ -118,12 +117,23 @@ class _Marker:
     def op(self, op: ast.Op) -> None:
         self.row(op, "op")
         self.column(self.first(op.number), 1)
-        if self.after(op.number).text in ("(", "->", "clobbering", "noreturn"):
-            self.column(self.after(op.number), 2)
+        if op.inputs:
+            self.column(self.before(op.inputs[0]), 2)
+        if op.results:
+            self.column(self.before(op.results[0]), 3, gap=1 if op.inputs else 2)
+        if op.clobbers:
+            self.column(self.before(op.clobbers[0]), 4)
+        if op.noreturn:
+            self.column(self.noreturn(op), 5)
         if op.length:
-            self.column(self.before(op.length), 3)
+            self.column(self.before(op.length), 6)
         if op.guard:
-            self.column(self.when(op.guard), 4)
+            self.column(self.when(op.guard), 7)
+
+    def noreturn(self, op: ast.Op) -> Token:
+        """The keyword, which has no node: what precedes `len`, `when` or the end of the op."""
+        behind = self.before(op.length) if op.length else self.when(op.guard) if op.guard else None
+        return self.tokens[self.index(behind.start) - 1] if behind else self.last(op)
 
     def tables(self, tables: Iterable[ast.Table]) -> None:
         for table in tables:
@@ -137,7 +147,7 @@ class _Marker:
         for symbol in body.symbols:
             self.row(symbol, "symbol")
             if symbol.clobbers is not None:
-                self.column(self.before(symbol.clobbers[0]), 1)
+                self.column(self.before(symbol.clobbers[0]), 1, gap=1)
 
     # rules
 
@@ -150,9 +160,8 @@ class _Marker:
             self.arm(arm, 1)
 
     def arm(self, arm: ast.Arm, column: int) -> None:
-        self.guard(arm.guard)
         if arm.guard:
-            self.when(arm.guard).column = column
+            self.column(self.when(arm.guard), column)
         if isinstance(arm.action, ast.Query):
             self.first(arm.action).is_call = True
 
@@ -168,7 +177,8 @@ class _Marker:
         self.arm(first, 2)
         for arm in others:
             self.arm_otherwise(arm)
-            self.arm(arm, 0)
+            self.column(self.before(arm), 3)
+            self.arm(arm, 2)
 
     def backend(self, backend: ast.Backend) -> None:
         self.declarations(backend)
@@ -197,11 +207,21 @@ class _Marker:
     def test(self, test: ast.Test) -> None:
         for case in test.cases:
             self.row(case, "case")
-            self.column(self.before(case.address), 1)
-            self.column(self.before(case.wants[0]), 2)
-            for setting in case.settings:
-                if setting.kind == "answer":
-                    self.first(setting).is_call = True
+            self.case(case)
+
+    def case(self, case: ast.Case) -> None:
+        self.column(self.before(case.address), 1, gap=1)
+        for length in case.lengths:
+            self.column(self.before(length), 2, gap=1)
+        for clobbers in case.clobbers:
+            self.column(self.before(clobbers[0]), 3, gap=1)
+        self.column(self.before(case.wants[0]), 4, gap=1)
+        self.before(case.wants[0]).resort = 2
+        if case.settings:
+            self.before(case.settings[0]).resort = 3
+        for setting in case.settings:
+            if setting.kind == "answer":
+                self.first(setting).is_call = True
 
 
 def _nothing(marker: _Marker, item: ast.Include) -> None:

@@ -20,7 +20,7 @@ class Row:
     level: int
     kind: str
     blank: bool
-    above: list[Comment]
+    above: Sequence[Comment]
     tokens: list[Token] = field(default_factory=list)
 
     @property
@@ -38,6 +38,7 @@ def rows(tokens: Sequence[Token]) -> list[Row]:
     """All rows; the last holds the empty token and with it the comments at the end of the file."""
     for before, token in pairwise(tokens):
         token.spaces = _spaces(before, token)
+        token.breaks = bool(before.behind or token.above or (token.is_else and token.line_ends))
     splitter = _Splitter(tokens)
     for index in range(len(tokens)):
         splitter.add(index)
@@ -47,6 +48,15 @@ def rows(tokens: Sequence[Token]) -> list[Row]:
 def width(tokens: Sequence[Token]) -> int:
     """Columns of these tokens on one line, with the spaces before the first."""
     return sum(token.spaces + len(token.text) for token in tokens)
+
+
+def end_column(tokens: Sequence[Token], start: int) -> int:
+    """Where these tokens end if they start at a column; a string's own lines start at 0."""
+    for token in tokens:
+        start += token.spaces + token.padding + len(token.text)
+        if "\n" in token.text:
+            start = len(token.text.rpartition("\n")[2])
+    return start
 
 
 def _spaces(before: Token, token: Token) -> int:
@@ -87,7 +97,7 @@ class _Splitter:
         if self.is_first and token.above:
             token.above[0].blank = False
         blank = token.line_ends > 1 and not closes and token.text != "" and (not self.is_first or bool(token.above))
-        token.spaces = 0
+        token.spaces, token.breaks = 0, False
         self.level -= closes
         self.in_list = self.in_list and not closes
         self.rows.append(Row(self.level, token.kind, blank, token.above))

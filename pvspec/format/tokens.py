@@ -6,7 +6,8 @@ Only for text that parses: there each of these tokens is one or more of the gram
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 _LEXEME = re.compile(r'#[^\n]*|"""[\s\S]*?"""|"[^"\n]*"|==|=>|->|\.\.|\w+|[^\s\w]')
 
@@ -23,13 +24,14 @@ class Comment:
 class Token:
     """A token, what stands around it, and how it is to be laid out.
 
-    The fields behind `behind` are set by `outline`, `spaces` by `rows` and `padding` by `align`.
+    The fields behind `behind` are set by `outline`, `spaces` by `rows`, `padding` by `align`
+    and `breaks` by `rows` and `breaks`.
     """
 
     text: str
     start: int  # offset in the source
     line_ends: int = 0  # before it, since the token or comment before
-    above: list[Comment] = field(default_factory=list)  # between the token before and this one
+    above: Sequence[Comment] = ()  # between the token before and this one
     behind: str = ""  # the comment that ends its line
 
     kind: str = ""  # what row begins here
@@ -37,16 +39,13 @@ class Token:
     is_entry: bool = False  # of a list in braces
     is_call: bool = False  # the parenthesis behind it is tight
     is_else: bool = False  # between two arms
+    resort: int = 0  # rows that are too long are broken before it, those of lower number first; 0: only later
     is_arm: bool = False  # the first of a chain
     column: int = 0  # the column that begins here, counted from 1
     gap: int = 1  # spaces before it where nothing is tight
     spaces: int = 0  # spaces before it on one line
     padding: int = 0  # further spaces that put it in its column
-
-    @property
-    def follows_break(self) -> bool:
-        """Whether a comment, or an `else` on a line of its own, makes it begin a line."""
-        return bool(self.above) or (self.is_else and self.line_ends > 0)
+    breaks: bool = False  # it begins a line within its row
 
 
 def scan(text: str) -> list[Token]:
@@ -59,8 +58,8 @@ def scan(text: str) -> list[Token]:
         line_ends = text.count("\n", end, start)
         end = match.end()
         if not lexeme.startswith("#"):
-            tokens.append(Token(lexeme, start, line_ends, above))
-            above = []
+            tokens.append(Token(lexeme, start, line_ends, above or ()))
+            above = [] if above else above
         elif tokens and not line_ends and not above:
             tokens[-1].behind = lexeme.rstrip()
         else:

@@ -6,11 +6,12 @@ robust, fix paravirt issue"), hence one write a site, and none over what the wri
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
-from pvspec.runtime.patcher import KEPT, Patcher, Way, wrapped
+from pvspec.runtime.patcher import KEPT, REL32_REACH, Patcher, Way, wrapped
 from pvspec.runtime.records import Columns, PatchSite, fits, parse_records, require_fields
 from pvspec.runtime.rules import Copy, Family, PatchBug, PatchError
 from pvspec.runtime.text import PACKS, Extents, Pack, Text, merged, text_poke
@@ -133,11 +134,11 @@ class Kernel(Patcher):
         singly: dict[int, list[Way]] = {}
         for key, (type, length) in columns.kinds.items():
             ways = self.ways(type, length)
-            if not self._suffice(ways, place):
+            if len(ways) == 1 and ways[0][0] == 0 and ways[0][4] is None:
+                writers[key] = ways[0][2:4]
+            elif not ways or ways[-1][0] or not all(_reaches(way, place.base, place.end) for way in ways):
                 singly[key] = []
                 writers[key] = None, iter(singly[key])
-            elif len(ways) == 1 and ways[0][4] is None:
-                writers[key] = ways[0][2:4]
             else:
                 writers[key] = None, ways
         if singly:
@@ -146,18 +147,10 @@ class Kernel(Patcher):
                     singly[key].append(self._way_of(columns.site(index)))
         return writers
 
-    def _suffice(self, ways: Sequence[Way], place: Text) -> bool:
-        """Whether one of the ways is open to any site, and each rel32 reaches its target from all of the text."""
-        near = all(way[4] is None or self._reaches(way[4], place.base, place.end) for way in ways)
-        return near and bool(ways) and not ways[-1][0]
-
-    def _reaches(self, value: int, *addresses: int) -> bool:
-        return all(-self._reach <= value - address < self._reach for address in addresses)
-
     def _way_of(self, site: PatchSite) -> Way:
         """The way to patch this one site."""
         for way in self.ways(site.type, site.len):
-            if not way[0] & ~site.clobber and (way[4] is None or self._reaches(way[4], site.addr)):
+            if site.clobber & way[0] == way[0] and _reaches(way, site.addr):
                 return way
         try:
             row = self.row(site.type, site.clobber, site.len)
@@ -174,12 +167,12 @@ class Kernel(Patcher):
                 pack(buffer, offset, code)
                 continue
             for needs, _, pack, head, value, tail in code:
-                if needs & ~clobber:
+                if clobber & needs != needs:
                     continue
                 if value is None:
                     pack(buffer, offset, head)
                 else:
-                    pack(buffer, offset, head, value - base - offset & 0xFFFFFFFF, tail)
+                    pack(buffer, offset, head, value - base - offset, tail)
                 break
 
     # ---- passes, on a copy of the text
@@ -261,16 +254,23 @@ def relocated(code: bytes, source: int, site: int, bits: int) -> bytes:
 _CALL, _JMP, _JMP_SHORT = 0xE8, 0xE9, 0xEB
 
 
+def _reaches(way: Way, *addresses: int) -> bool:
+    """Whether the way's rel32, if it has one, reaches its target from all of the addresses."""
+    value = way[4]
+    return value is None or all(-REL32_REACH <= value - address < REL32_REACH for address in addresses)
+
+
 def _offsets(columns: Columns, place: Text, protected: Mapping[str, tuple[int, int]]) -> Any:
     """The sites' offsets in the text; PatchError if a site may not lie where it does, or two overlap."""
-    offsets, end = columns.addresses[:0], 0
-    in_order = columns.has_lanes and all(length for _, length in columns.kinds.values())
+    offsets, end = array(columns.typecode), 0
+    in_order = columns.cells is not None and all(length for _, length in columns.kinds.values())
     for lanes in columns.lanes():
-        if place.allowed(lanes, protected.values()) != lanes.guards:
+        before, (start, end) = end, lanes.extent()
+        in_order = in_order and before <= start and lanes.apart()
+        inside = in_order and place.contains(start, end, protected.values())
+        if not inside and place.allowed(lanes, protected.values()) != lanes.grid.guards:
             break
         offsets.extend(lanes.offsets(place.base))
-        in_order = in_order and end <= columns.addresses[lanes.first] and lanes.apart()
-        end = lanes.end
     for index in range(len(offsets), len(columns)):  # no lanes, or a site in them that `check` will name
         site = columns.site(index)
         place.check(site.addr, site.len, protected)

@@ -42,6 +42,8 @@ class Row(NamedTuple):
     where: str = ""
 
 
+REL32_REACH = 1 << 31  # bytes, without wrapping: where addresses wrap, `row` and `placed` say what is in reach
+
 KEPT = Row(b"", -1)  # the original instructions stay
 
 Way: TypeAlias = tuple[int, int, Pack, bytes, int | None, bytes]
@@ -89,13 +91,11 @@ class Patcher:
         self.options = _options(self._parties(), options or {})
         self.nops = self._nop_table(nops)
         self._bits = spec.machine.bits
-        # as far as a rel32 reaches without wrapping; with 32-bit addresses it wraps and reaches everything
-        self._reach = 1 << 31 if self._bits > 32 else 1 << 34
         self._clobber_mask = _clobber_mask(spec)
         self._ops = self._op_numbers()
         self._mask = (1 << self._bits) - 1
-        self._known: dict[int, dict[int, dict[int, tuple[int, Pack, bytes, int | None, bytes]]]] = {}
-        self._whole: dict[tuple[int, int], tuple[Way, ...]] = {}
+        self._ways: dict[tuple[int, int, bool], tuple[Way, ...]] = {}
+        self._open: dict[int, dict[int, dict[int, Way]]] = {}  # by type, length and clobber mask
         self._nop_runs: dict[int, tuple[Pack, bytes]] = {}
 
     def patch(self, type: int, clobber: int, insnbuf: Any, addr: int, len: int) -> int:
@@ -106,7 +106,7 @@ class Patcher:
         PatchError (PatchBug, BindError): nothing was written.
         """
         try:
-            used, pack, head, value, tail = self._known[type][len][clobber]
+            _, used, pack, head, value, tail = self._open[type][len][clobber]
         except KeyError:
             return self._patch_new(type, clobber, insnbuf, addr, len)
         if _size(insnbuf) < len or not 0 <= addr <= self._mask:
@@ -114,8 +114,8 @@ class Patcher:
         try:
             if value is None:
                 pack(insnbuf, 0, head)
-            elif -self._reach <= value - addr < self._reach:
-                pack(insnbuf, 0, head, value - addr & 0xFFFFFFFF, tail)
+            elif -REL32_REACH <= value - addr < REL32_REACH:
+                pack(insnbuf, 0, head, value - addr, tail)
             else:
                 return self._patch_row(self.row(type, clobber, len), insnbuf, addr, len)
         except TypeError as error:
@@ -144,18 +144,18 @@ class Patcher:
         """What sites of this type, clobber mask and length (bytes) become; PatchError if they cannot be patched."""
         if not 0 <= clobber <= self._clobber_mask:
             raise PatchError(f"a clobber mask of {clobber:#x}: it has {self._clobber_mask.bit_length()} bits")
-        return next(row for needs, row in self._outcomes(type, length) if not needs & ~clobber)
+        return next(row for needs, row in self._outcomes(type, length) if clobber & needs == needs)
 
-    def ways(self, type: int, length: int) -> tuple[Way, ...]:
-        """The ways to write whole sites of this type and length (bytes), in the order in which they are tried.
+    def ways(self, type: int, length: int, *, padded: bool = True) -> tuple[Way, ...]:
+        """The ways to patch sites of this type and length (bytes), in the order in which they are tried.
 
-        Where none is open to a site, `row` knows more: a ROM must be asked, the fields are not one rel32, or the site
-        cannot be patched.
+        They write the whole site, or if not `padded` the bytes used. Where none is open to a site, `row` knows more:
+        a ROM must be asked, the fields are not one rel32, or the site cannot be patched.
         """
-        found = self._whole.get((type, length))
-        if found is None:
-            found = self._whole[type, length] = self._find_ways(type, length, padded=True)
-        return found
+        ways = self._ways.get((type, length, padded))
+        if ways is None:
+            ways = self._ways[type, length, padded] = self._find_ways(type, length, padded)
+        return ways
 
     def asks(self, type: int) -> bool:
         """Whether a ROM is asked for this op: then each of its sites may get another answer."""
@@ -163,7 +163,7 @@ class Patcher:
 
     def choose(self, chain: Chain, clobber: int, length: int, site: Mapping[str, Any]) -> Row | None:
         """The row of the first arm that does not decline, None if all do; `site` as for `outcomes`."""
-        rows = (row for needs, row in self.outcomes(chain, length, site) if not needs & ~clobber)
+        rows = (row for needs, row in self.outcomes(chain, length, site) if clobber & needs == needs)
         return next(rows, None)
 
     def outcomes(self, chain: Chain, length: int, site: Mapping[str, Any]) -> Iterator[tuple[int, Row]]:
@@ -205,7 +205,7 @@ class Patcher:
             case ("cpu field", name):
                 return bool(site[name] in self.features)
             case ("cpus", count):
-                return self._cpus() == count
+                return bool(self._cpus() == count)
             case ("within", first, last):
                 return self.symbol(first) <= int(site["site"]) < self.symbol(last)
             case ("option", name):
@@ -241,17 +241,17 @@ class Patcher:
     # ---- one site
 
     def _patch_new(self, type: int, clobber: int, insnbuf: Any, addr: int, length: int) -> int:
-        """As `patch`, for what `_known` does not hold: the first site of its like, or one that needs a closer look."""
+        """As `patch`, for the first site of its like, or one to which no way is open."""
         row = self.row(type, clobber, length)
-        for way in self._find_ways(type, length, padded=False):
-            if not way[0] & ~clobber:
-                self._known.setdefault(type, {}).setdefault(length, {})[clobber] = way[1:]
+        for way in self.ways(type, length, padded=False):
+            if clobber & way[0] == way[0]:
+                self._open.setdefault(type, {}).setdefault(length, {})[clobber] = way
                 return self.patch(type, clobber, insnbuf, addr, length)
         if len(insnbuf) < length or not 0 <= addr <= self._mask:
             raise self._misuse(insnbuf, addr, length)
         return self._patch_row(row, insnbuf, addr, length)
 
-    def _find_ways(self, type: int, length: int, *, padded: bool) -> tuple[Way, ...]:
+    def _find_ways(self, type: int, length: int, padded: bool) -> tuple[Way, ...]:
         found: list[Way] = []
         with suppress(PatchError):
             for needs, row in () if self.asks(type) else self._outcomes(type, length):
@@ -390,7 +390,7 @@ def _way(needs: int, row: Row, length: int, padded: bool) -> Way:
 
 @cache
 def _rel32_pack(head: int, tail: int) -> Pack:
-    return struct.Struct(f"<{head}sI{tail}s").pack_into
+    return struct.Struct(f"<{head}si{tail}s").pack_into
 
 
 def wrapped(value: int, bits: int, signed: bool) -> int:

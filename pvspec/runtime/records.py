@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -76,54 +77,74 @@ def _fields(layout: Layout, word: int, address: int) -> dict[str, int]:
     return values
 
 
-class Lanes(NamedTuple):
-    """Records side by side in big integers, a lane of `width` bits each: where the sites start and end.
+class Grid:
+    """Big integers as rows of `count` lanes of `width` bits: `ones` has a 1 in each lane, `guards` the top bit.
 
-    `first` is the first one's index; `ones` has a 1 in each lane. One addition adds in all lanes: 2 ns a record,
-    where a loop takes 30 or more.
-
-    An address leaves the top bit of its lane free. It is the guard: set before a subtraction, it is still set after
-    it in just those lanes that did not have to borrow. `constants` keeps what several portions subtract.
+    One addition then adds in all lanes: 2 ns a lane, where a loop takes 30 or more. What a lane holds leaves its top
+    bit free. It is the guard: set before a subtraction, it is still set after it in just those lanes that did not
+    have to borrow.
     """
 
-    first: int
-    width: int
-    ones: int
-    guards: int
+    def __init__(self, width: int, count: int) -> None:
+        self.width = width
+        self.bytes = width * count // 8
+        self.ones = int.from_bytes((b"\1" + bytes(width // 8 - 1)) * count, "little")
+        self.guards = self.ones << width - 1
+        self.last_guard = 1 << width * count - 1
+        self.halves = self.each((1 << width // 2) - 1)
+        self.octets = self.each(0xFF)
+        self._addresses: dict[int, int] = {}
+
+    def each(self, value: int) -> int:
+        """The value in each lane."""
+        return self.ones * value
+
+    def address(self, address: int) -> int:
+        """An address in each lane; one that no site can reach is as good as any other such."""
+        if address not in self._addresses:
+            self._addresses[address] = self.each(min(max(address, 0), 1 << self.width // 2 + 1))
+        return self._addresses[address]
+
+    def lanes(self, records: bytes) -> Lanes:
+        """The lanes of records of struct paravirt_patch_site, as wide as a record."""
+        word = int.from_bytes(records, "little")
+        starts = word & self.halves
+        return Lanes(self, starts, starts + (word >> self.width // 2 + 8 & self.octets))
+
+
+class Lanes(NamedTuple):
+    """Where many sites start and end, a lane each."""
+
+    grid: Grid
     starts: int
     ends: int
-    constants: dict[int, int]
 
     def from_on(self, address: int) -> int:
         """The guards of the sites that start at or behind an address."""
-        return (self.starts | self.guards) - self._each(address) & self.guards
+        guards = self.grid.guards
+        return (self.starts | guards) - self.grid.address(address) & guards
 
     def up_to(self, address: int) -> int:
         """The guards of the sites that end at or before an address."""
-        return (self._each(address) | self.guards) - self.ends & self.guards
+        guards = self.grid.guards
+        return (self.grid.address(address) | guards) - self.ends & guards
 
     def apart(self) -> bool:
         """Whether each site ends at or before the next one's start."""
-        nexts = self.starts >> self.width
-        before = (nexts | self.guards) - self.ends & self.guards
-        return before | 1 << self.guards.bit_length() - 1 == self.guards  # none follows the last
+        guards = self.grid.guards
+        nexts = self.starts >> self.grid.width
+        followed = (nexts | guards) - self.ends & guards
+        return followed | self.grid.last_guard == guards
 
-    @property
-    def end(self) -> int:
-        """Where the last site ends."""
-        return self.ends >> self.ones.bit_length() - 1
+    def extent(self) -> tuple[int, int]:
+        """Where the first site starts and the last one ends."""
+        width = self.grid.width
+        return self.starts & (1 << width) - 1, self.ends >> 8 * self.grid.bytes - width
 
     def offsets(self, base: int) -> Any:
         """How far each site lies from `base`, behind which all of them start."""
-        size = self.guards.bit_length() >> 3
-        return _lower_halves(self.width // 8, (self.starts - self._each(base)).to_bytes(size, "little"))
-
-    def _each(self, address: int) -> int:
-        """An address in each lane; one that no site can reach is as good as any other."""
-        lanes = self.constants.get(address)
-        if lanes is None:
-            lanes = self.constants[address] = self.ones * min(max(address, 0), 1 << self.width // 2 + 1)
-        return lanes
+        distances = self.starts - self.grid.address(base)
+        return _lower_halves(self.grid.width // 8, distances.to_bytes(self.grid.bytes, "little"))
 
 
 class Columns:
@@ -135,7 +156,6 @@ class Columns:
     comes apart without a look at a single record: its key is the 16-bit cell of type and length.
     """
 
-    addresses: Any
     keys: Any
     clobbers: Any
     kinds: dict[int, tuple[int, int]]
@@ -143,6 +163,7 @@ class Columns:
     def __init__(self, layout: Layout, table: bytes | memoryview, address: int = 0) -> None:
         self.size = layout.size
         self.cells = _whole(layout, table) if _is_paravirt_patch_site(layout) else None
+        self.typecode = "Q" if self.cells is None else _TYPECODES[layout.size]
         if self.cells is not None:
             self._split(self.cells, len(layout.fields) > 3)
         else:
@@ -151,14 +172,14 @@ class Columns:
     def __len__(self) -> int:
         return len(self.keys)
 
+    @cached_property
+    def addresses(self) -> Any:
+        """Where the sites lie."""
+        return self._parsed if self.cells is None else _lower_halves(self.size, self.cells)
+
     def site(self, index: int) -> PatchSite:
         """One record."""
         return PatchSite(self.addresses[index], *self.kinds[self.keys[index]], self.clobbers[index])
-
-    @property
-    def has_lanes(self) -> bool:
-        """Whether `lanes` has all the sites; else it has none."""
-        return self.cells is not None
 
     def extents(self) -> Iterator[tuple[int, int]]:
         """Each site's address and length in bytes."""
@@ -166,22 +187,17 @@ class Columns:
             yield address, self.kinds[key][1]
 
     def lanes(self, count: int = 4096) -> Iterator[Lanes]:
-        """The sites in portions of `count`, small enough for the CPU's caches."""
-        cells, half, constants = self.cells or b"", 4 * self.size, dict[int, int]()
-        one = b"\1" + bytes(self.size - 1)
-        ones = int.from_bytes(one * min(count, len(self)), "little")
-        for first in range(0, len(cells) // self.size, count):
-            portion = cells[first * self.size : (first + count) * self.size]
-            if 8 * len(portion) < ones.bit_length():  # the last one
-                ones, constants = ones & (1 << 8 * len(portion)) - 1, {}
-            guards, addresses, lengths = ones << 2 * half - 1, ones * ((1 << half) - 1), ones * 0xFF
-            word = int.from_bytes(portion, "little")
-            starts = word & addresses
-            yield Lanes(first, 2 * half, ones, guards, starts, starts + (word >> half + 8 & lengths), constants)
+        """The sites in portions of `count`, small enough for the CPU's caches; none if records had to be parsed."""
+        cells = self.cells or b""
+        grid = Grid(8 * self.size, min(count, len(self)))
+        for start in range(0, len(cells), count * self.size):
+            portion = cells[start : start + count * self.size]
+            if len(portion) < grid.bytes:
+                grid = Grid(8 * self.size, len(portion) // self.size)
+            yield grid.lanes(portion)
 
     def _split(self, cells: bytes, has_clobber: bool) -> None:
         half = self.size // 2
-        self.addresses = _lower_halves(self.size, cells)
         words = _array("H", cells)
         self.keys = words[half // 2 :: half]
         self.clobbers = words[half // 2 + 1 :: half] if has_clobber else bytes(len(self.keys))
@@ -193,10 +209,10 @@ class Columns:
 
     def _parse(self, layout: Layout, table: bytes | memoryview, address: int) -> None:
         require_fields(layout, "addr", "type", "len")
-        self.addresses, self.keys, self.clobbers = array("Q"), array("L"), array("Q")
+        self._parsed, self.keys, self.clobbers = array("Q"), array("L"), array("Q")
         numbers: dict[tuple[int, int], int] = {}
         for fields in parse_records(layout, table, address):
-            self.addresses.append(fields["addr"] & (1 << 64) - 1)
+            self._parsed.append(fields["addr"] & (1 << 64) - 1)
             self.keys.append(numbers.setdefault((fields["type"], fields["len"]), len(numbers)))
             self.clobbers.append(fields.get("clobber", 0))
         self.kinds = {number: kind for kind, number in numbers.items()}
@@ -211,7 +227,10 @@ def _is_paravirt_patch_site(layout: Layout) -> bool:
 
 def _lower_halves(size: int, cells: bytes) -> Any:
     """The first half of each cell of 8 or 16 bytes, as a number."""
-    return _array("I" if size == 8 else "Q", cells)[::2]
+    return _array(_TYPECODES[size], cells)[::2]
+
+
+_TYPECODES = {8: "I", 16: "Q"}
 
 
 def _array(typecode: str, cells: bytes) -> Any:

@@ -80,6 +80,11 @@ class Text:
             if address < high and low < end:
                 raise PatchError(f"site {address:#x}: its {size} bytes lie over {name}, which the poke itself runs")
 
+    def contains(self, start: int, end: int, protected: Iterable[tuple[int, int]]) -> bool:
+        """Whether all addresses from start up to end may hold sites."""
+        inside = any(low <= start and end <= high for low, high in self.executable)
+        return inside and all(end <= low or high <= start for low, high in protected)
+
     def allowed(self, lanes: Lanes, protected: Iterable[tuple[int, int]]) -> int:
         """The guards of the sites that `check` lets pass."""
         good = 0

@@ -1,0 +1,144 @@
+"""What a case binds. A name that it does not bind stands for some address of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from pvspec import model
+from pvspec import syntax as ast
+from pvspec.spectest.subject import Lacking, Subject
+
+_SOMEWHERE = {32: 0xCF000000, 64: 0xFFFFFFFF8F000000}
+_STEP = 0x1000
+_TARGETS, _PROTECTED = 0x100000, 0xFFF000  # behind the symbols
+
+
+@dataclass
+class Binding:
+    """Values for a spec's names, as `bind` of the generated module takes them, but targets by op name."""
+
+    symbols: dict[str, int] = field(default_factory=dict)
+    targets: dict[str, int] = field(default_factory=dict)
+    options: dict[str, bool] = field(default_factory=dict)
+    features: list[str] = field(default_factory=list)
+    protect: dict[str, tuple[int, int]] = field(default_factory=dict)
+    answers: dict[tuple[str, int], int] = field(default_factory=dict)
+    nops: str | None = None
+    cpus: int | None = None
+
+    def kernel(self, subject: Subject, module: ModuleType) -> Any:
+        """The generated module's kernel with these values."""
+        backend = subject.backend
+        return module.bind(
+            subject.name if backend else None,
+            targets={number: self.targets[name] for name, number in subject.numbers(self.options).items()},
+            symbols=self.symbols,
+            options=self.options,
+            nops=self.nops,
+            rom={rom: _Answers(rom, self.answers) for rom in (backend.roms if backend else ())},
+            features=self.features,
+            cpus=self.cpus,
+            protect=self.protect,
+        )
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """A ROM that knows some answers."""
+
+    rom: str
+    answers: Mapping[tuple[str, int], int]
+
+    def __call__(self, argument: int) -> int:
+        if (self.rom, argument) not in self.answers:
+            raise LookupError(f"the case does not say what `{self.rom}({argument})` answers")
+        return self.answers[self.rom, argument]
+
+
+def bind_case(subject: Subject) -> Binding:
+    """What the case binds; raises Lacking if it names something unknown."""
+    bound = _defaults(subject)
+    for setting in subject.case.settings:
+        _set(setting, bound, subject)
+    return bound
+
+
+def _defaults(subject: Subject) -> Binding:
+    bound, base = Binding(), _SOMEWHERE[subject.spec.machine.bits]
+    for names in _parties(subject):
+        bound.options.update(names.options)
+        for name in names.symbols:
+            bound.symbols[name] = base + _STEP * len(bound.symbols)
+        bound.protect.update(dict.fromkeys(names.protects, (base + _PROTECTED, base + _PROTECTED + 1)))
+    for name in subject.interface.ops if subject.interface else ():
+        bound.targets[name] = base + _TARGETS + _STEP * len(bound.targets)
+    return bound
+
+
+def _parties(subject: Subject) -> list[model.Names]:
+    parties = (subject.interface, subject.backend, subject.family)
+    return [party.names for party in parties if party is not None]
+
+
+def _set(setting: ast.Setting, bound: Binding, subject: Subject) -> None:
+    name = setting.name.text if setting.name else ""
+    machine = subject.spec.machine
+    match setting.kind, setting.values:
+        case "number", (ast.Number(value=value),) if name in bound.targets:
+            bound.targets[name] = value
+        case "number", (ast.Number(value=value),) if name in bound.symbols:
+            bound.symbols[name] = value
+        case "truth", (ast.Truth(value=truth),) if name in bound.options:
+            bound.options[name] = truth
+        case "nops", _ if name in machine.nops:
+            bound.nops = name
+        case "cpu", _ if name in machine.features:
+            bound.features.append(name)
+        case "cpus", (ast.Number(value=value),):
+            bound.cpus = value
+        case "extent", (ast.Number(value=low), ast.Number(value=high)) if name in bound.protect:
+            bound.protect[name] = (low, high)
+        case "answer", (ast.Number(value=argument), ast.Name() | ast.Number() as kind, *rest):
+            bound.answers[name, argument] = _answer(setting, kind, rest, subject)
+        case _:
+            raise _unknown(setting, bound, subject)
+
+
+def _unknown(setting: ast.Setting, bound: Binding, subject: Subject) -> Lacking:
+    machine = subject.spec.machine
+    known: Mapping[str, Sequence[str]] = {
+        "number": [*bound.targets, *bound.symbols],
+        "truth": [*bound.options],
+        "nops": [*machine.nops],
+        "cpu": [*machine.features],
+        "extent": [*bound.protect],
+    }
+    what = {"number": "op or symbol", "truth": "option", "nops": "nop table", "cpu": "feature"}
+    assert setting.name is not None
+    return subject.unknown(what.get(setting.kind, "protected function"), setting.name, known[setting.kind])
+
+
+def _answer(setting: ast.Setting, kind: ast.Name | ast.Number, rest: list[Any], subject: Subject) -> int:
+    """The ROM's answer as an integer: its type, and the address in all its other fields."""
+    assert setting.name is not None
+    roms = subject.backend.roms if subject.backend else {}
+    if setting.name.text not in roms:
+        raise subject.unknown("rom", setting.name, roms)
+    rom, word = roms[setting.name.text], 0
+    type_ = _answer_type(kind, rom, subject)
+    for item in rom.layout.fields:
+        value = type_ if item.name == "type" else rest[0].value if rest else 0
+        word |= (value & (1 << item.bits) - 1) << item.at
+    return word
+
+
+def _answer_type(kind: ast.Name | ast.Number, rom: model.Rom, subject: Subject) -> int:
+    if isinstance(kind, ast.Number):
+        return kind.value
+    numbers = {answer.name: number for number, answer in rom.answers.items()}
+    if kind.text not in numbers:
+        raise subject.unknown("answer", kind, numbers)
+    return numbers[kind.text]

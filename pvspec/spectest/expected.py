@@ -1,0 +1,64 @@
+"""What a case expects, put together without the runtime."""
+
+from __future__ import annotations
+
+from pvspec import syntax as ast
+from pvspec.assemble import AsmErrors, assemble
+from pvspec.machinecode import Code
+from pvspec.spectest.binding import Binding
+from pvspec.spectest.site import Site
+from pvspec.spectest.subject import Lacking, Subject
+
+_OPCODES = {"call": b"\xe8", "jmp": b"\xe9"}
+
+
+def expected(subject: Subject, bound: Binding, site: Site, nops: tuple[bytes, ...]) -> bytes | ast.Text:
+    """The site's bytes, or what the message of the expected `bug` contains; raises Lacking."""
+    wants = subject.case.wants
+    if any(want.kind in ("bug", "keep") for want in wants):
+        if len(wants) > 1:
+            raise subject.lack("`keep` and `bug` stand alone", wants[0].span.to(wants[-1].span))
+        return wants[0].value if isinstance(wants[0].value, ast.Text) else site.original
+    code = b""
+    for want in wants:
+        code += _piece(want, site.address + len(code), subject, bound)
+        if want.kind == "nops":
+            code += _nops(len(site.original) - len(code), nops)
+    return code
+
+
+def _piece(want: ast.Want, address: int, subject: Subject, bound: Binding) -> bytes:
+    match want.kind, want.value:
+        case "bytes", ast.Text() as text:
+            return subject.hex(text)
+        case "asm", ast.Text() as text:
+            return _filled(_assembled(text, subject, bound), address, bound)
+        case ("call" | "jmp") as mnemonic, ast.Number(value=target):
+            return _OPCODES[mnemonic] + (target - (address + 5) & 0xFFFFFFFF).to_bytes(4, "little")
+    return b""
+
+
+def _nops(count: int, table: tuple[bytes, ...]) -> bytes:
+    code = b""
+    while len(code) < count:
+        code += table[min(count - len(code), len(table)) - 1]
+    return code
+
+
+def _assembled(text: ast.Text, subject: Subject, bound: Binding) -> Code:
+    try:
+        return assemble(text.value, subject.spec.machine.bits, bound.symbols.keys())
+    except AsmErrors as errors:
+        for error in errors.errors:
+            place = text.span.part(error.start, error.end)
+            subject.findings.add("PV401", error.message, (place, ""), help=error.help)
+    raise Lacking
+
+
+def _filled(code: Code, address: int, bound: Binding) -> bytes:
+    data = bytearray(code.data)
+    for hole in code.holes:
+        value = bound.symbols[hole.symbol] + hole.addend - (address + hole.end if hole.relative else 0)
+        cell = value & (1 << 8 * hole.size) - 1
+        data[hole.offset : hole.offset + hole.size] = cell.to_bytes(hole.size, "little")
+    return bytes(data)
