@@ -1,203 +1,71 @@
-"""Assemble Intel-syntax source to code with holes: the door to keystone.
-
-Keystone 0.9.2 answers with wrong code where it should refuse, so it gets one statement a call, with literal numbers
-only, and every answer is read back. Never set its `syntax` or its `sym_resolver`: numbers are hexadecimal from then on.
-"""
+"""Model to program: every emitter assembled to code with holes."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import replace
-from difflib import get_close_matches
-from functools import cache
+from collections.abc import Mapping
 
-from pvspec.encode import Encoded, encode
-from pvspec.encodings import ALIASES, ALIASES_BY_MODE, BRANCHES, IMPLIED, REFUSED
-from pvspec.intel import (
-    REGISTERS,
-    AsmError,
-    Immediate,
-    Memory,
-    Operand,
-    Register,
-    Statement,
-    Value,
-)
-from pvspec.intel_parser import parse_statement
-from pvspec.layout import Label, Placeable, lay_out
-from pvspec.machinecode import Code
+from pvspec import model
+from pvspec.asm.assembler import AsmErrors, assemble
+from pvspec.asm.decode import disassemble
+from pvspec.diagnostics import Findings
+from pvspec.machinecode import Code, Hole, Instruction
+from pvspec.runtime.rules import Value
 
-_STATEMENT = re.compile(r"[^;\n]+")
-_COMMENT = re.compile(r"#[^\n]*")
-_LABEL = re.compile(r"\s*([A-Za-z_.$][\w.$]*)\s*:", re.ASCII)
-_ANY_LABEL = "<label>"  # stands for every label, so that equal branches to different labels are encoded once
+_OPCODES = {"call": b"\xe8", "jmp": b"\xe9"}
 
 
-class AsmErrors(Exception):
-    """All the statements that were refused, in the order of the source."""
+class Program(Value):
+    """A model, and the code of each arm that emits any; an arm whose code is wrong is missing."""
 
-    def __init__(self, errors: tuple[AsmError, ...]) -> None:
-        super().__init__("; ".join(error.message for error in errors))
-        self.errors = errors
-
-
-def assemble(source: str, bits: int, symbols: Collection[str]) -> Code:
-    """Assemble statements, separated by newlines or `;`, for a 32- or 64-bit machine.
-
-    A name in `symbols` becomes a hole; labels are local. Branches to labels are short where that reaches.
-    Raises AsmErrors with every error of the source.
-    """
-    errors: list[AsmError] = []
-    lines = list(_lines(source, errors))
-    labels = _labels(lines, symbols, errors)
-    items: list[Label | Placeable] = []
-    for line in lines:
-        try:
-            items.append(line if isinstance(line, Label) else _item(source, line, bits, labels, symbols))
-        except AsmError as error:
-            errors.append(error)
-    if not errors:
-        try:
-            return lay_out(items, bits)
-        except AsmError as error:
-            errors.append(error)
-    raise AsmErrors(tuple(sorted(errors, key=lambda error: error.start)))
+    spec: model.Spec
+    code: Mapping[model.Arm, Code]
 
 
-def _lines(source: str, errors: list[AsmError]) -> Iterator[Label | Statement]:
-    for found in _STATEMENT.finditer(_COMMENT.sub(lambda comment: " " * len(comment[0]), source)):
-        text, start = found[0], found.start()
-        while label := _LABEL.match(text):
-            yield Label(label[1], start + label.start(1), start + label.end(1))
-            text, start = text[label.end() :], start + label.end()
-        if text.strip():
-            try:
-                yield parse_statement(text, start)
-            except AsmError as error:
-                errors.append(error)
+def assemble_spec(spec: model.Spec, findings: Findings) -> Program:
+    """The program of a model; statements that cannot be assembled are findings."""
+    code: dict[model.Arm, Code] = {}
+    for arm in spec.arms():
+        emitted = _emit(arm, spec.machine.bits, findings) if arm.emits else None
+        if emitted is not None:
+            code[arm] = emitted
+    return Program(spec, code)
 
 
-def _labels(lines: list[Label | Statement], symbols: Collection[str], errors: list[AsmError]) -> set[str]:
-    names: set[str] = set()
-    for label in lines:
-        if not isinstance(label, Label):
-            continue
-        if label.name in names or label.name in symbols or label.name.lower() in REGISTERS:
-            what = "label" if label.name in names else "symbol" if label.name in symbols else "register"
-            errors.append(AsmError(f"`{label.name}` is already a {what}", "rename the label", label.start, label.end))
-        names.add(label.name)
-    return names
+def _emit(arm: model.Arm, bits: int, findings: Findings) -> Code | None:
+    match arm.action:
+        case model.Assembly():
+            return _assembled(arm.action, arm, bits, findings)
+        case model.RawBytes():
+            return _raw(arm.action, bits, findings)
+        case model.Branch():
+            return branch(arm.action.mnemonic, arm.action.symbol)
+    return Code(b"", (), ())
 
 
-def _item(source: str, statement: Statement, bits: int, labels: set[str], symbols: Collection[str]) -> Placeable:
-    statement = _unaliased(statement, bits)
-    is_branch = statement.mnemonic in BRANCHES
-    target = _checked_target(statement, labels, symbols) if is_branch else None
-    for operand in statement.operands if target is None else ():
-        _check_names(operand, is_branch, labels, symbols)
-    text = source[statement.start : statement.end]
-    if target is None:
-        return Placeable(statement, text, (_encoded(statement, bits),), None)
-    return _to_label(statement, bits, target, text)
+def _assembled(action: model.Assembly, arm: model.Arm, bits: int, findings: Findings) -> Code | None:
+    try:
+        return assemble(action.source.value, bits, arm.symbols.keys())
+    except AsmErrors as errors:
+        for error in errors.errors:
+            place = action.source.span.part(error.start, error.end)
+            findings.add("PV401", error.message, (place, ""), help=error.help)
+    return None
 
 
-def _unaliased(statement: Statement, bits: int) -> Statement:
-    mnemonic = ALIASES.get(statement.mnemonic, statement.mnemonic)
-    if mnemonic in REFUSED[bits]:
-        help = REFUSED[bits][mnemonic]
-        raise AsmError(
-            f"`{statement.mnemonic}` is not the name of one instruction",
-            f"write {help}" if help else None,
-            statement.start,
-            statement.end,
-        )
-    implied = IMPLIED[bits].get(mnemonic)
-    operands = (Register(implied),) if implied and not statement.operands else statement.operands
-    return replace(statement, mnemonic=ALIASES_BY_MODE[bits].get(mnemonic, mnemonic), operands=operands)
-
-
-def _checked_target(statement: Statement, labels: set[str], symbols: Collection[str]) -> str | None:
-    """Return the label that a branch goes to, None if it goes to a symbol or through an operand."""
-    if len(statement.operands) != 1 or not isinstance(statement.operands[0], Immediate):
+def _raw(action: model.RawBytes, bits: int, findings: Findings) -> Code | None:
+    if action.partial:
+        return Code(action.data, (), (Instruction(0, len(action.data), "", ""),))
+    instructions = disassemble(action.data, bits)
+    bad = [instruction for instruction in instructions if instruction.text == "(bad)"]
+    if bad:
+        left = action.data[bad[0].offset :].hex(" ")
+        findings.add("PV402", "bytes that are no instructions", (action.source.span, f"from `{left}` on"))
         return None
-    operand = statement.operands[0]
-    name = operand.value.symbol
-    if name is None:
-        raise AsmError("a branch out of the code needs a name", "declare a symbol for it", operand.start, operand.end)
-    if operand.offset or name not in labels:
-        return None
-    if operand.value.number:
-        raise AsmError("a branch goes to a label, not near it", None, operand.start, operand.end)
-    return name
+    return Code(action.data, (), instructions)
 
 
-def _check_names(operand: Operand, is_branch: bool, labels: set[str], symbols: Collection[str]) -> None:
-    if isinstance(operand, Register):
-        return
-    name = (operand.displacement if isinstance(operand, Memory) else operand.value).symbol
-    if name is None:
-        return
-    if name in labels:
-        raise AsmError(f"label `{name}` can only be branched to", None, operand.start, operand.end)
-    if name not in symbols:
-        raise _unknown(name, operand, {*labels, *symbols} if is_branch else {*symbols, *REGISTERS})
-    if isinstance(operand, Immediate) and operand.offset == is_branch:
-        raise _bare_name(name, operand, is_branch)
-
-
-def _unknown(name: str, operand: Operand, known: set[str]) -> AsmError:
-    close = get_close_matches(name, sorted(known), 1)
-    help = f"did you mean `{close[0]}`?" if close else "declare it as a symbol"
-    return AsmError(f"`{name}` is no register, label or symbol", help, operand.start, operand.end)
-
-
-def _bare_name(name: str, operand: Operand, is_branch: bool) -> AsmError:
-    if is_branch:
-        return AsmError("a branch takes the name without `offset`", f"write `{name}`", operand.start, operand.end)
-    help = f"write `offset {name}` for its address, `[{name}]` for what lies there"
-    return AsmError(f"`{name}` alone is memory to some assemblers", help, operand.start, operand.end)
-
-
-def _to_label(statement: Statement, bits: int, target: str, source: str) -> Placeable:
-    operand = statement.operands[0]
-    anywhere = replace(statement, operands=(Immediate(Value(0, _ANY_LABEL), False, operand.start, operand.end),))
-    return Placeable(statement, source, _branch_forms(anywhere, bits), target)
-
-
-@cache
-def _encoded(statement: Statement, bits: int) -> Encoded:
-    return encode(statement, bits, _assembler(bits))
-
-
-@cache
-def _branch_forms(statement: Statement, bits: int) -> tuple[Encoded, ...]:
-    """Encode a branch in its short and its near form, as far as it has them."""
-    forms, errors = [], []
-    for size in (1, 4):
-        try:
-            encoded = encode(statement, bits, _assembler(bits), (size,))
-        except AsmError as error:
-            errors.append(error)
-        else:
-            forms += [encoded] if encoded.holes[0].size == size else []
-    if not forms:
-        raise errors[0]
-    return tuple(forms)
-
-
-@cache
-def _assembler(bits: int) -> Callable[[str], bytes | None]:
-    import keystone
-
-    engine = keystone.Ks(keystone.KS_ARCH_X86, keystone.KS_MODE_32 if bits == 32 else keystone.KS_MODE_64)
-
-    @cache
-    def assembler(statement: str) -> bytes | None:
-        try:
-            data, count = engine.asm(statement, as_bytes=True)
-        except keystone.KsError:
-            return None
-        return data if count == 1 else None
-
-    return assembler
+def branch(mnemonic: str, symbol: str) -> Code:
+    """`call` or `jmp` to a symbol: the opcode and a rel32, 5 bytes."""
+    hole = Hole(offset=1, size=4, relative=True, symbol=symbol, addend=0, end=5, signed=True)
+    instruction = Instruction(0, 5, f"{mnemonic} {symbol}", "")
+    return Code(_OPCODES[mnemonic] + bytes(4), (hole,), (instruction,))

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 from pvspec import model
+from pvspec.assemble import Program, assemble_spec
 from pvspec.check import check
 from pvspec.diagnostics import Diagnostic, Findings, SpecError
 from pvspec.files import read_spec
-from pvspec.program import Program, assemble_spec
+from pvspec.runtime.rules import Value
 from pvspec.verify import verify
 
 
-@dataclass(frozen=True)
-class Checked:
+class Checked(Value):
     """What checking a spec gives: a program as far as there is one, and all findings, sorted by place."""
 
     program: Program | None

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from pvspec.runtime.rules import Value
 from pvspec.source import Span
 
 CODES = {
@@ -46,16 +47,14 @@ CODES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(Value):
     """A place in a spec and what it shows."""
 
     span: Span
     text: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnostic:
+class Diagnostic(Value):
     """One finding: the first label is the place itself, the others are related places."""
 
     code: str

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from pvspec.decode import disassemble
+from pvspec.asm.decode import disassemble, second_opinions
 from pvspec.patching import Bound, PatchingError
 
 
@@ -93,13 +92,16 @@ def _where(bound: Bound, name: str, fields: Mapping[str, int], length: int) -> s
     return None
 
 
-def shown(step: Step, bits: int) -> Iterator[str]:
-    """The step for people."""
+def shown(step: Step, bits: int, rules: Mapping[str, str]) -> Iterator[str]:
+    """The step for people; `rules` maps places in the spec to what stands there."""
     fields = "  ".join(f"{name} {value:#x}" for name, value in step.fields.items())
     yield f"{step.table}: record {step.record} of {step.section}: {fields}"
     if step.op is not None:
         yield f"  op      {step.op}"
-    yield f"  rule    {step.where or 'every arm declines: the original stays'}"
+    if step.where is None:
+        yield "  rule    every arm declines: the original stays"
+    else:
+        yield f"  rule    {step.where}  {rules.get(step.where, '')}".rstrip()
     yield from _code("before", step.before, bits, step.site)
     yield from _code("after", step.after, bits, step.site)
 
@@ -109,3 +111,5 @@ def _code(title: str, code: bytes, bits: int, address: int) -> Iterator[str]:
         data = code[instruction.offset : instruction.offset + instruction.size]
         yield f"  {title:<7} {data.hex(' '):<24} {instruction.text}"
         title = ""
+    for reading in second_opinions(code, bits, address):
+        yield f"  {'':<7} at byte {reading.offset} capstone reads `{reading.text}`, {reading.size} bytes"

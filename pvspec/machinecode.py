@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pvspec.runtime.rules import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Hole:
+class Hole(Value):
     """A field of the code that is filled when a site is patched, like a relocation record.
 
     `offset`, `size` and `end` count bytes within the code; `end` is the end of the hole's instruction.
@@ -24,8 +23,7 @@ class Hole:
     signed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Instruction:
+class Instruction(Value):
     """One instruction: its place in the code (bytes), its canonical disassembly, the statement it came from.
 
     `source` is empty where there is none, that is, in a disassembly.
@@ -37,8 +35,7 @@ class Instruction:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Code:
+class Code(Value):
     """Assembled bytes, zero at the holes; holes and instructions are sorted by offset."""
 
     data: bytes
@@ -46,8 +43,7 @@ class Code:
     instructions: tuple[Instruction, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryAccess:
+class MemoryAccess(Value):
     """One access to memory: its address `segment:[base + index*scale + displacement]` and what is done there.
 
     `size` is in bytes, 0 where the instruction does not fix it; a hole's displacement is 0.
@@ -63,8 +59,7 @@ class MemoryAccess:
     written: bool
 
 
-@dataclass(frozen=True, slots=True)
-class InstructionEffects:
+class InstructionEffects(Value):
     """What one instruction does.
 
     Registers go by their full-width names (`eax` in 32-bit code, `rax` in 64-bit code, `zmm0`), flags by theirs

@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 from pvspec import syntax as ast
-from pvspec.runtime.rules import Guard, Layout
+from pvspec.runtime.rules import Guard, Layout, Value
 from pvspec.runtime.rules import Machine as Machine
 from pvspec.runtime.rules import Slot as Slot
-from pvspec.runtime.rules import Value
 from pvspec.source import Source, Span
 
 Configuration: TypeAlias = tuple[bool, ...]
@@ -82,7 +81,13 @@ Action: TypeAlias = Assembly | RawBytes | Branch | Nop | Keep | Bug | Query | Co
 
 
 class Arm(Value):
-    """One arm. `clobbers` are register names, `mask` their bits; `symbols` is what its code may name."""
+    """One arm. `clobbers` are register names, `mask` their bits; `symbols` is what its code may name.
+
+    Two arms are never equal, however alike: each stands for its place in the spec.
+    """
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
     span: Span
     action: Action

@@ -10,6 +10,8 @@ import bisect
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from pvspec.runtime.rules import Value
+
 
 @dataclass(frozen=True, eq=False)
 class Source:
@@ -42,11 +44,10 @@ class Source:
         return self.text[start : len(self.text) if end < 0 else end].rstrip("\r")
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Value):
     """Characters [start, end) of a source."""
 
-    source: Source = field(repr=False)
+    source: Source
     start: int
     end: int
 

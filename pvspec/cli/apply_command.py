@@ -12,9 +12,10 @@ from pvspec.patching import Bound, PatchingError
 
 def run(arguments: argparse.Namespace, report: Report) -> None:
     """Patch a kernel's sites and write the patched ELF."""
-    bound = bound_kernel(arguments, report)
-    if bound is None:
+    found = bound_kernel(arguments, report)
+    if found is None:
         return
+    bound, _ = found
     if not bound.tables:
         raise Failure(f"{bound.image.path}: has none of the tables that the spec knows")
     try:

@@ -14,9 +14,10 @@ from pvspec.patching import PatchingError
 
 def run(arguments: argparse.Namespace, report: Report) -> None:
     """Tell the story of one address."""
-    bound = bound_kernel(arguments, report)
-    if bound is None:
+    found = bound_kernel(arguments, report)
+    if found is None:
         return
+    bound, program = found
     try:
         steps = explain(bound, arguments.address)
         name = _name(bound.image, arguments.address)
@@ -25,9 +26,10 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     report.result = {"address": arguments.address, "symbol": name, "steps": [_json(step) for step in steps]}
     if not steps:
         raise Failure(f"{arguments.address:#x}{_in(name)}: no table has a site there")
+    rules = {arm.span.where: arm.span.source.line(arm.span.line).strip() for arm in program.spec.arms()}
     report.say(f"{arguments.address:#x}{_in(name)}")
     for step in steps:
-        for line in shown(step, bound.image.bits):
+        for line in shown(step, bound.image.bits, rules):
             report.say(line)
 
 

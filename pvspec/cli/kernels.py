@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from pvspec.assemble import Program
 from pvspec.cli.report import Failure, Report
 from pvspec.compiler import check_spec, import_text
 from pvspec.diagnostics import SpecError
@@ -13,14 +14,14 @@ from pvspec.patching import Bound, Choices, PatchingError, bind, shipped_spec
 from pvspec.render import render
 
 
-def bound_kernel(arguments: argparse.Namespace, report: Report) -> Bound | None:
-    """The kernel that the arguments describe; None if the spec is wrong, which the report then says."""
+def bound_kernel(arguments: argparse.Namespace, report: Report) -> tuple[Bound, Program] | None:
+    """The kernel that the arguments describe, and its spec; None if the spec is wrong, which the report then says."""
     try:
         image = _image(arguments)
         spec = Path(arguments.spec) if arguments.spec else shipped_spec(image)
         program = check_spec(spec).sound()
         module = import_text(render(program), "pvspec.generated.applied")
-        return bind(module, image, _choices(arguments))
+        return bind(module, image, _choices(arguments)), program
     except SpecError as error:
         report.found(error.diagnostics)
         return None

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cache
 
 from pvspec.resources import resource
 from pvspec.runtime import PARTS
+from pvspec.runtime.rules import Value
 
 
-@dataclass(frozen=True)
-class Carried:
+class Carried(Value):
     """The import lines that the runtime's files need, and each file's name and text without its imports."""
 
     imports: tuple[str, ...]

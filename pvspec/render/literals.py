@@ -8,29 +8,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from pvspec.runtime.rules import Value
 
 WIDTH = 120
 
 
-@dataclass(frozen=True)
-class Name:
+class Name(Value):
     """A name of the output's own making, written as it is."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(Value):
     """`function(arguments)`; an argument may be ("keyword", value)."""
 
     function: str
     arguments: Sequence[Any]
 
 
-@dataclass(frozen=True)
-class Keyword:
+class Keyword(Value):
     """`name=value` in a call."""
 
     name: str

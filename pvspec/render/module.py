@@ -5,18 +5,17 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from pvspec import __version__, model
+from pvspec.assemble import Program
 from pvspec.diagnostics import printable
 from pvspec.machinecode import Code, Hole
-from pvspec.program import Program
 from pvspec.render.carried import carried
 from pvspec.render.literals import Call, Keyword, Name, assignment
 from pvspec.resources import cache_directory, resource
-from pvspec.runtime.rules import Layout
+from pvspec.runtime.rules import Layout, Value
 from pvspec.source import Span
 
 WIDTH = 120
@@ -85,8 +84,7 @@ def _digest(spec: model.Spec) -> str:
 # ---- arms ------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Constant:
+class Constant(Value):
     """One assignment and the comment above it."""
 
     comment: tuple[str, ...]
@@ -132,7 +130,7 @@ def _cut(line: str) -> str:
 def _listing(code: Code) -> Iterator[str]:
     for instruction in code.instructions:
         data = code.data[instruction.offset : instruction.offset + instruction.size]
-        yield f"  {data.hex(' '):<24}  {printable(instruction.text)}"
+        yield f"  {data.hex(' '):<24}  {printable(instruction.text)}".rstrip()
 
 
 def _arm(arm: model.Arm, code: Code | None) -> Call:
@@ -171,8 +169,7 @@ def _hole(hole: Hole) -> Call:
 # ---- everything else -------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Enumeration:
+class Enumeration(Value):
     """Op numbers in one configuration: `name` of the class, `settings` for people, members sorted by number."""
 
     name: str

@@ -195,9 +195,7 @@ class Kernel(Patcher):
         else:
             raise PatchError(f"there is no family {name!r}")
 
-    def _family_pass(
-        self, family: Family, table: bytes | memoryview, address: int, copy: Text, sites: Extents
-    ) -> None:
+    def _family_pass(self, family: Family, table: bytes | memoryview, address: int, copy: Text, sites: Extents) -> None:
         require_fields(family.layout, "site", *(["len"] if family.length is None else []))
         protected = self.protected(family.names)
         for record in parse_records(family.layout, table, address):

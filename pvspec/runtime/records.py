@@ -188,11 +188,10 @@ class Columns:
 
     def lanes(self, count: int = 4096) -> Iterator[Lanes]:
         """The sites in portions of `count`, small enough for the CPU's caches; none if records had to be parsed."""
-        cells = self.cells or b""
-        grid = Grid(8 * self.size, min(count, len(self)))
+        cells, grid = self.cells or b"", None
         for start in range(0, len(cells), count * self.size):
             portion = cells[start : start + count * self.size]
-            if len(portion) < grid.bytes:
+            if grid is None or len(portion) < grid.bytes:
                 grid = Grid(8 * self.size, len(portion) // self.size)
             yield grid.lanes(portion)
 

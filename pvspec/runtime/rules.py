@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple, TypeAlias, dataclass_transform
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias, dataclass_transform
 
 Guard: TypeAlias = tuple[Any, ...]
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass_transform(frozen_default=True, eq_default=False)
+@dataclass_transform(frozen_default=True)
 class Value:
     """An immutable record: its fields are its annotations, a class attribute is a field's default.
 
-    A frozen dataclass in all but what it costs to declare, 30 µs instead of 500: a spec has some, and a compiler
-    that starts anew for each spec has a hundred.
+    A frozen dataclass in all but what it costs to declare, 10 µs instead of 500 to 900: a generated module has
+    some, and a compiler that starts anew for each spec has a hundred.
     """
 
     _fields: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
-        cls._fields = (*cls._fields, *cls.__dict__.get("__annotations__", ()))
+        cls._fields = (*cls._fields, *cls.__annotations__)
+        setattr(cls, "__match_args__", cls._fields)  # noqa: B010 - mypy knows a read-only one
 
     def __init__(self, *values: Any, **named: Any) -> None:
         given = {**dict(zip(self._fields, values, strict=False)), **named}
@@ -33,6 +34,16 @@ class Value:
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__}.{name} cannot be changed")
+
+    def changed(self, **changes: Any) -> Self:
+        """A copy with some fields changed."""
+        return type(self)(**{**self.__dict__, **changes})
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.__dict__ == self.__dict__
+
+    def __hash__(self) -> int:
+        return hash(tuple(getattr(self, name) for name in self._fields))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in self._fields)})"

@@ -37,8 +37,6 @@ def _slot(interface: Interface, site: int, code: bytes) -> int | None:
     return None
 
 
-def read_targets(
-    numbers: list[int], start: int, pointer: int, read: Callable[[int, int], bytes]
-) -> dict[int, int]:
+def read_targets(numbers: list[int], start: int, pointer: int, read: Callable[[int, int], bytes]) -> dict[int, int]:
     """The function of each op number, from the table that lies at `start`."""
     return {number: int.from_bytes(read(start + number * pointer, pointer), "little") for number in numbers}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pvspec import syntax as ast
-from pvspec.assemble import AsmErrors, assemble
+from pvspec.asm.assembler import AsmErrors, assemble
 from pvspec.machinecode import Code
 from pvspec.spectest.binding import Binding
 from pvspec.spectest.site import Site

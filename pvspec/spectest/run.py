@@ -8,7 +8,7 @@ from types import ModuleType
 
 from pvspec import model
 from pvspec import syntax as ast
-from pvspec.decode import disassemble
+from pvspec.asm.decode import disassemble
 from pvspec.diagnostics import Diagnostic, Findings
 from pvspec.source import Span
 from pvspec.spectest.binding import bind_case

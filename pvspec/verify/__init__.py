@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from pvspec.assemble import Program
 from pvspec.diagnostics import Findings
-from pvspec.program import Program
 from pvspec.verify.contract import check_contracts
 from pvspec.verify.fit import check_fit
 from pvspec.verify.nops import check_nops

@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterable, Sequence
 
 from pvspec import model
+from pvspec.asm.effects import effects
+from pvspec.assemble import Program
 from pvspec.diagnostics import Findings
-from pvspec.effects import effects
 from pvspec.machinecode import Code, InstructionEffects
-from pvspec.program import Program
 from pvspec.verify.fit import rules
 from pvspec.verify.reach import reachable
 

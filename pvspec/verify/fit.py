@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pvspec import model
+from pvspec.assemble import Program
 from pvspec.diagnostics import Findings
 from pvspec.machinecode import Code
-from pvspec.program import Program
 
 
 def check_fit(program: Program, findings: Findings) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pvspec import model
-from pvspec.decode import disassemble
+from pvspec.asm.decode import disassemble
 from pvspec.diagnostics import Findings
 
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pvspec import model
+from pvspec.assemble import Program
 from pvspec.diagnostics import Findings
-from pvspec.program import Program
 from pvspec.runtime.rules import Guard
 from pvspec.verify.fit import is_own, rules, site_limit, too_long
 

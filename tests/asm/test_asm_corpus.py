@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pvspec.assemble import AsmErrors, assemble
-from pvspec.decode import disassemble
+from pvspec.asm.assembler import AsmErrors, assemble
+from pvspec.asm.decode import disassemble
 from pvspec.machinecode import Code
 
 Judge = Callable[[list[str], int], list[tuple[int, bytes] | None]]

@@ -5,9 +5,9 @@ from pathlib import Path
 import capstone
 import pytest
 
-from pvspec.assemble import AsmErrors, assemble
-from pvspec.decode import disassemble, second_opinions
-from pvspec.effects import effects
+from pvspec.asm.assembler import AsmErrors, assemble
+from pvspec.asm.decode import disassemble, second_opinions
+from pvspec.asm.effects import effects
 from pvspec.machinecode import InstructionEffects, MemoryAccess
 
 LINES = (Path(__file__).parent / "corpus.txt").read_text().splitlines()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pvspec.assemble import AsmErrors, assemble
+from pvspec.asm.assembler import AsmErrors, assemble
 
 
 def errors(source: str, bits: int = 32) -> list[tuple[str, str, str | None]]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pvspec.assemble import AsmErrors, assemble
+from pvspec.asm.assembler import AsmErrors, assemble
 from pvspec.machinecode import Hole
 
 Judge = Callable[[list[str], int], list[tuple[int, bytes] | None]]

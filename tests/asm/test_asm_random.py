@@ -5,8 +5,8 @@ from collections.abc import Callable
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from pvspec.assemble import AsmErrors, assemble
-from pvspec.intel import AsmError
+from pvspec.asm.assembler import AsmErrors, assemble
+from pvspec.asm.intel import AsmError
 from pvspec.machinecode import Code
 
 Judge = Callable[[list[str], int], list[tuple[int, bytes] | None]]

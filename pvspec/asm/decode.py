@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from pvspec.machinecode import Instruction
+from pvspec.runtime.rules import Value
 
 if TYPE_CHECKING:
     import iced_x86
@@ -35,8 +35,7 @@ _WORD_FORMS = re.compile(r"^(pushf|popf|iret|pusha|popa)$")
 _BARE_IN_64 = {"sysret": "sysretd", "sysexit": "sysexitd"}
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(Value):
     """An immediate or displacement within one instruction, in bytes; `width` is what it is extended to, in bits."""
 
     offset: int
@@ -45,8 +44,7 @@ class Field:
     signed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Value):
     """One decoded instruction.
 
     `segment` is the segment prefix, written in `text` or not; `immediates` are in the operands' order; `target` is

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from pvspec.decode import decoder_library
+from pvspec.asm.decode import decoder_library
 from pvspec.machinecode import Code, Hole, Instruction, InstructionEffects, MemoryAccess
 
 if TYPE_CHECKING:

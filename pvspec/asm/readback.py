@@ -6,11 +6,9 @@ encoding gives them.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from pvspec.decode import Field, Reading
-from pvspec.encodings import ALIASES
-from pvspec.intel import (
+from pvspec.asm.decode import Field, Reading
+from pvspec.asm.encodings import ALIASES
+from pvspec.asm.intel import (
     SEGMENTS,
     AsmError,
     Immediate,
@@ -20,7 +18,7 @@ from pvspec.intel import (
     Statement,
     Value,
 )
-from pvspec.intel_parser import parse_statement
+from pvspec.asm.intel_parser import parse_statement
 
 _SYMMETRIC = ("xchg", "test")
 _REPEATS = {"repe": "rep", "repz": "rep", "repnz": "repne"}
@@ -107,7 +105,7 @@ def _same_memory(want: Memory, have: Memory, bits: int) -> bool:
     if not same_number(want.displacement.number, have.displacement.number, width):
         return False
     ignored = Value(0)
-    return replace(want, displacement=ignored, segment=None) == replace(have, displacement=ignored, segment=None)
+    return want.changed(displacement=ignored, segment=None) == have.changed(displacement=ignored, segment=None)
 
 
 def address_width(memory: Memory, bits: int) -> int:

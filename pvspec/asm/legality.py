@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pvspec.encodings import (
+from pvspec.asm.encodings import (
     BRANCHES,
     FAR_POINTERS,
     HIGH_BYTES,
@@ -13,7 +13,7 @@ from pvspec.encodings import (
     STRINGS,
     WORD_STORES,
 )
-from pvspec.intel import SEGMENTS, SIZES, AsmError, Immediate, Memory, Register, Statement
+from pvspec.asm.intel import SEGMENTS, SIZES, AsmError, Immediate, Memory, Register, Statement
 
 
 def check_statement(statement: Statement, bits: int) -> None:

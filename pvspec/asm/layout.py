@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from pvspec.decode import read
-from pvspec.encode import Encoded
-from pvspec.intel import AsmError, Statement
+from pvspec.asm.decode import read
+from pvspec.asm.encode import Encoded
+from pvspec.asm.intel import AsmError, Statement
 from pvspec.machinecode import Code, Hole, Instruction
+from pvspec.runtime.rules import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(Value):
     """A label, which names the place of what follows it; `start` and `end` are its place in the source."""
 
     name: str
@@ -21,8 +20,7 @@ class Label:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Placeable:
+class Placeable(Value):
     """A statement's encodings, shortest first.
 
     With a `target`, which is a label, each encoding has one hole: the distance to it.
@@ -34,8 +32,7 @@ class Placeable:
     target: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Placed:
+class _Placed(Value):
     item: Placeable
     offset: int
     encoded: Encoded
@@ -118,7 +115,7 @@ def _filled(placed: _Placed, labels: dict[str, int], bits: int) -> bytes:
 
 
 def _moved(hole: Hole, offset: int) -> Hole:
-    return replace(hole, offset=hole.offset + offset, end=hole.end + offset)
+    return hole.changed(offset=hole.offset + offset, end=hole.end + offset)
 
 
 def _instruction(placed: _Placed) -> Instruction:

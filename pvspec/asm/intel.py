@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from pvspec.runtime.rules import Value as Frozen
 
 SEGMENTS = ("es", "cs", "ss", "ds", "fs", "gs")
 GENERAL_SIZES = {  # the general registers, in bytes
@@ -62,35 +62,44 @@ class AsmError(Exception):
         self.end = end
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(Frozen):
     """A number, or a symbol plus a number."""
 
     number: int
     symbol: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Register:
+class Placed(Frozen):
+    """Something that stands at characters [start, end) of a source, which do not count in comparisons."""
+
+    def _compared(self) -> tuple[object, ...]:
+        return tuple(getattr(self, name) for name in self._fields if name not in ("start", "end"))
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and isinstance(other, Placed) and other._compared() == self._compared()
+
+    def __hash__(self) -> int:
+        return hash(self._compared())
+
+
+class Register(Placed):
     """A register as an operand."""
 
     name: str
-    start: int = field(default=0, compare=False)
-    end: int = field(default=0, compare=False)
+    start: int = 0
+    end: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Immediate:
+class Immediate(Placed):
     """A number, a branch target, or with `offset` the address of a symbol."""
 
     value: Value
     offset: bool = False
-    start: int = field(default=0, compare=False)
-    end: int = field(default=0, compare=False)
+    start: int = 0
+    end: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(Placed):
     """`size ptr segment:[base + index*scale + displacement]`; size in bytes, None where it is not written."""
 
     size: int | None
@@ -99,22 +108,21 @@ class Memory:
     index: str | None
     scale: int
     displacement: Value
-    start: int = field(default=0, compare=False)
-    end: int = field(default=0, compare=False)
+    start: int = 0
+    end: int = 0
 
 
 Operand = Register | Immediate | Memory
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(Placed):
     """Prefixes, mnemonic and operands, all names in lower case but the symbols'."""
 
     prefixes: tuple[str, ...]
     mnemonic: str
     operands: tuple[Operand, ...]
-    start: int = field(default=0, compare=False)
-    end: int = field(default=0, compare=False)
+    start: int = 0
+    end: int = 0
 
 
 def format_statement(statement: Statement) -> str:

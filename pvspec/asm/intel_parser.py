@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pvspec.intel import (
+from pvspec.asm.intel import (
     PREFIXES,
     REGISTERS,
     SEGMENTS,
@@ -23,6 +23,7 @@ from pvspec.intel import (
     Statement,
     Value,
 )
+from pvspec.runtime.rules import Value as Frozen
 
 _RESERVED = {
     *SIZES,
@@ -53,8 +54,7 @@ def parse_statement(text: str, start: int = 0) -> Statement:
     return _Parser(text, start).statement()
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
+class _Token(Frozen):
     kind: str  # "word", "number", "sign" or "end"
     text: str
     start: int

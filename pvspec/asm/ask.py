@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import takewhile
 
-from pvspec.decode import Reading, read
-from pvspec.encodings import (
+from pvspec.asm.decode import Reading, read
+from pvspec.asm.encodings import (
     DONOR_DIGIT,
     DONOR_OPCODE,
     FAR_POINTERS,
@@ -17,7 +16,7 @@ from pvspec.encodings import (
     PREFIX_RANK,
     TRANSPLANTS,
 )
-from pvspec.intel import (
+from pvspec.asm.intel import (
     GENERAL_SIZES,
     SEGMENTS,
     AsmError,
@@ -29,8 +28,8 @@ from pvspec.intel import (
     Value,
     format_statement,
 )
-from pvspec.legality import all_prefixes
-from pvspec.readback import check_reading
+from pvspec.asm.legality import all_prefixes
+from pvspec.asm.readback import check_reading
 
 Assembler = Callable[[str], bytes | None]
 
@@ -49,7 +48,7 @@ def answer(statement: Statement, bits: int, assembler: Assembler) -> tuple[bytes
 
 
 def _bytes(statement: Statement, bits: int, assembler: Assembler) -> bytes:
-    asked = replace(statement, prefixes=(), operands=tuple(_question(o, statement, bits) for o in statement.operands))
+    asked = statement.changed(prefixes=(), operands=tuple(_question(o, statement, bits) for o in statement.operands))
     text = format_statement(asked)
     answer = FIXED[bits].get(text) or _transplanted(asked, assembler) or assembler(text)
     if not answer:
@@ -65,11 +64,11 @@ def _question(operand: Operand, statement: Statement, bits: int) -> Operand:
     """
     if not isinstance(operand, Memory):
         return operand
-    operand = replace(operand, segment=None, size=None if statement.mnemonic in FAR_POINTERS else operand.size)
+    operand = operand.changed(segment=None, size=None if statement.mnemonic in FAR_POINTERS else operand.size)
     if bits == 32 or operand.base or operand.index or statement.mnemonic == "movabs":
         return operand
     number = operand.displacement.number
-    return replace(operand, index="riz", displacement=Value(number - (1 << 64) * (number >> 63 == 1)))
+    return operand.changed(index="riz", displacement=Value(number - (1 << 64) * (number >> 63 == 1)))
 
 
 def refused(statement: Statement) -> AsmError:
@@ -105,7 +104,7 @@ def _transplanted(statement: Statement, assembler: Assembler) -> bytes | None:
     row = TRANSPLANTS.get((statement.mnemonic, size or 0))
     if row is None:
         return None
-    donated = replace(operand, size=4) if isinstance(operand, Memory) else operand
+    donated = operand.changed(size=4) if isinstance(operand, Memory) else operand
     donor = assembler(format_statement(Statement((), "nop", (donated,)))) or b""
     head, found, tail = donor.partition(DONOR_OPCODE)
     if not found or not tail or tail[0] >> 3 & 7 != DONOR_DIGIT:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 
-from pvspec.ask import Assembler, answer, refused
-from pvspec.decode import Field, Reading
-from pvspec.encodings import ALWAYS_SIZED, FAR_POINTERS, ONE_WIDTH
-from pvspec.intel import GENERAL_SIZES, SEGMENTS, AsmError, Immediate, Memory, Operand, Register, Statement, Value
-from pvspec.legality import check_statement
+from pvspec.asm.ask import Assembler, answer, refused
+from pvspec.asm.decode import Field, Reading
+from pvspec.asm.encodings import ALWAYS_SIZED, FAR_POINTERS, ONE_WIDTH
+from pvspec.asm.intel import GENERAL_SIZES, SEGMENTS, AsmError, Immediate, Memory, Operand, Register, Statement, Value
+from pvspec.asm.legality import check_statement
+from pvspec.asm.readback import address_width
 from pvspec.machinecode import Hole
-from pvspec.readback import address_width
+from pvspec.runtime.rules import Value as Frozen
 
 # Numbers that stand for symbols. They fit a signed field of their width and not a narrower one; two sets, as what
 # changes between them is the field.
@@ -26,8 +26,7 @@ _SIZES = (1, 2, 4, 8, 16, 32)
 _STACK_WIDTH = ("call", "jmp", "push", "pop")  # without a size these move what the mode's stack slots hold
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(Frozen):
     """One instruction with zeros at its holes; `text` names the symbols."""
 
     data: bytes
@@ -80,7 +79,7 @@ def _stand_in(statement: Statement, symbolic: list[int], width: int, variant: in
     for place, number in zip(symbolic, _STAND_INS[width][variant], strict=False):
         value = _STAND_INS[4][variant][0] if _is_wide_memory(operands[place], width) else number
         operands[place] = _with_value(operands[place], Value(value))
-    return replace(statement, operands=tuple(operands))
+    return statement.changed(operands=tuple(operands))
 
 
 def _is_wide_memory(operand: Operand, width: int) -> bool:
@@ -150,8 +149,8 @@ def _value(operand: Operand) -> Value:
 
 def _with_value(operand: Operand, value: Value) -> Operand:
     if isinstance(operand, Memory):
-        return replace(operand, displacement=value)
-    return replace(operand, value=value) if isinstance(operand, Immediate) else operand
+        return operand.changed(displacement=value)
+    return operand.changed(value=value) if isinstance(operand, Immediate) else operand
 
 
 def _with_word_source(statement: Statement) -> Statement:
@@ -160,20 +159,20 @@ def _with_word_source(statement: Statement) -> Statement:
         case Statement(mnemonic="mov", operands=(Register(segment) as to, Register(name) as source)) if (
             segment in SEGMENTS and name[0] == "e"
         ):
-            return replace(statement, operands=(to, replace(source, name=name[1:])))
+            return statement.changed(operands=(to, source.changed(name=name[1:])))
     return statement
 
 
 def _without_default_segment(statement: Statement) -> Statement:
     """Drop `ds:` or `ss:` where it is the default, as GNU as does; keystone would emit a prefix."""
-    return replace(statement, operands=tuple(map(_default_segment_dropped, statement.operands)))
+    return statement.changed(operands=tuple(map(_default_segment_dropped, statement.operands)))
 
 
 def _default_segment_dropped(operand: Operand) -> Operand:
     if not isinstance(operand, Memory):
         return operand
     default = "ss" if operand.base in ("esp", "ebp", "rsp", "rbp") else "ds"
-    return replace(operand, segment=None) if operand.segment == default else operand
+    return operand.changed(segment=None) if operand.segment == default else operand
 
 
 def _sized(statement: Statement, bits: int, assembler: Assembler) -> Statement:
@@ -219,8 +218,8 @@ def _with_size(statement: Statement, place: int, size: int | None) -> Statement:
     operands = list(statement.operands)
     memory = operands[place]
     assert isinstance(memory, Memory)
-    operands[place] = replace(memory, size=size)
-    return replace(statement, operands=tuple(operands))
+    operands[place] = memory.changed(size=size)
+    return statement.changed(operands=tuple(operands))
 
 
 def _is_possible(statement: Statement, bits: int, assembler: Assembler) -> bool:

@@ -1,0 +1,93 @@
+"""The JSON objects have the shape that docs/commands.md promises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import SPEC, Run
+
+COMMON = {"command": str, "ok": bool, "diagnostics": list, "errors": list}
+
+
+def assert_shape(value: dict[str, Any], shape: dict[str, Any]) -> None:
+    assert {key: type(part) for key, part in value.items()} == shape
+
+
+def assert_diagnostic(value: dict[str, Any]) -> None:
+    help = type(value.get("help"))
+    assert help in (str, type(None))
+    assert_shape(value, {"code": str, "message": str, "labels": list, "notes": list, "help": help})
+    for label in value["labels"]:
+        numbers = dict.fromkeys(("line", "column", "end_line", "end_column"), int)
+        assert_shape(label, {"file": str, "text": str, **numbers})
+    assert all(isinstance(note, str) for note in value["notes"])
+
+
+def test_compile(run: Run, spec: Path) -> None:
+    first = run("compile", spec, "-o", "out.py", "--json").json
+    assert_shape(first, {**COMMON, "output": str, "written": bool})
+    again = run("compile", spec, "-o", "out.py", "--json").json
+    assert (first["written"], again["written"]) == (True, False)
+    assert first["output"] == "out.py"
+
+
+def test_check(run: Run, spec: Path) -> None:
+    value = run("check", spec, "--json").json
+    assert_shape(value, {**COMMON, "specs": list})
+    assert value["specs"] == ["toy.pvs"]
+    assert value["command"] == "check"
+
+
+def test_test(run: Run, spec: Path) -> None:
+    value = run("test", spec, "--json").json
+    assert_shape(value, {**COMMON, "cases": list})
+    (case,) = value["cases"]
+    assert_shape(case, {"test": str, "file": str, "line": int, "column": int, "passed": bool})
+    assert (case["test"], case["file"], case["line"], case["passed"]) == ("native", "toy.pvs", 21, True)
+
+
+def test_a_test_that_fails(run: Run, spec: Path) -> None:
+    spec.write_text(SPEC.replace('"fa" nops', '"fb" nops'), encoding="utf-8")
+    done = run("test", spec, "--json")
+    assert done.code == 1
+    assert [case["passed"] for case in done.json["cases"]] == [False]
+    assert [found["code"] for found in done.json["diagnostics"]] == ["PV501"]
+
+
+def test_fmt(run: Run, spec: Path) -> None:
+    spec.write_text(SPEC.replace("    ", "  "), encoding="utf-8")
+    checked = run("fmt", "--check", spec, "--json")
+    assert_shape(checked.json, {**COMMON, "changed": list, "written": bool})
+    assert (checked.code, checked.json["changed"], checked.json["written"]) == (1, ["toy.pvs"], False)
+    assert run("fmt", spec, "--json").json["changed"] == ["toy.pvs"]
+    assert run("fmt", spec, "--json").json["changed"] == []
+
+
+@pytest.mark.parametrize("command", [("check",), ("test",), ("compile", "-o", "out.py")])
+def test_findings(run: Run, wrong: Path, command: tuple[str, ...]) -> None:
+    done = run(*command, wrong, "--json")
+    value = done.json
+    assert (done.code, value["ok"], value["command"]) == (1, False, command[0])
+    assert [found["code"] for found in value["diagnostics"]] == ["PV101", "PV401"]
+    for found in value["diagnostics"]:
+        assert_diagnostic(found)
+    (label, *_) = value["diagnostics"][0]["labels"]
+    assert label | {"text": ""} == {
+        "file": "wrong.pvs",
+        "line": 4,
+        "column": 17,
+        "end_line": 4,
+        "end_column": 21,
+        "text": "",
+    }
+
+
+@pytest.mark.parametrize("command", [("apply", "-o", "out"), ("explain",)])
+def test_errors_without_a_place(run: Run, spec: Path, command: tuple[str, ...]) -> None:
+    done = run(*command, "vmlinux", *(["0"] if command[0] == "explain" else []), "--json")
+    assert (done.code, done.json["ok"]) == (1, False)
+    (error,) = done.json["errors"]
+    assert "vmlinux" in error

@@ -1,0 +1,122 @@
+"""Random specs: well-formed tokens, with any spaces, line ends and comments between them."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+Tokens = list[str]
+Strategy = st.SearchStrategy[Tokens]
+
+# Keywords are names, too, where the grammar expects a name and nothing else.
+NAME = st.sampled_from(["a", "eax", "irq_enable_sysexit", "nop", "else", "with", "n" * 40])
+OP = st.sampled_from(["clts", "pte_val", "irq_enable_sysexit", "write_cr3", "n" * 35])
+INT = st.sampled_from(["0", "7", "0xc0101000", "18446744073709551615"])
+STRING = st.sampled_from(['""', '"90"', '"# no  comment"', '"{ ,( }"', '"' + "66 " * 20 + '"', '"' + "x" * 120 + '"'])
+LONG = st.sampled_from(['"""\n    push eax  # kept\n\n  l:\n"""', '"""a"""', '"""\n' + " " * 40 + 'x\n"""'])
+TYPE = st.sampled_from(["u8", "u32", "rel32"])
+
+
+def seq(*parts: str | st.SearchStrategy[str] | Strategy) -> Strategy:
+    """These tokens one after the other."""
+    strategies = [st.just(part) if isinstance(part, str) else part for part in parts]
+    return st.tuples(*strategies).map(lambda found: [t for p in found for t in ([p] if isinstance(p, str) else p)])
+
+
+def many(part: Strategy, least: int = 0, most: int = 5) -> Strategy:
+    return st.lists(part, min_size=least, max_size=most).map(lambda parts: [t for p in parts for t in p])
+
+
+def maybe(*parts: str | st.SearchStrategy[str] | Strategy) -> Strategy:
+    return st.one_of(st.just([]), seq(*parts))
+
+
+def separated(part: Strategy, word: str, most: int = 4) -> Strategy:
+    return seq(part, many(seq(word, part), most=most))
+
+
+NAMES = separated(seq(NAME), ",")
+OPS = separated(seq(OP), ",", most=8)
+EXPR: Strategy = st.recursive(
+    st.one_of(seq(INT), seq(OP)),
+    lambda inner: st.one_of(seq(inner, "+", inner), seq(inner, "*", inner), seq("(", inner, ")"), seq(inner, "-", inner)),
+    max_leaves=4,
+)
+GUARD: Strategy = st.recursive(
+    st.sampled_from(
+        [
+            *(["target", "is", "null"], ["op", "is", "noreturn"], ["cpu", "has", "K8"], ["cpus", "==", "1"]),
+            *(["site", "within", "_text", "..", "_etext"], ["len", "==", "255"], ["smp"]),
+        ]
+    ),
+    lambda inner: st.one_of(
+        seq("(", inner, ")"), seq(inner, "and", inner), seq("(", inner, "or", inner, ")"), seq("not", "(", inner, ")")
+    ),
+    max_leaves=6,
+)
+CODE = st.one_of(STRING, LONG)
+ACTION = st.one_of(
+    *(seq("asm", CODE), seq("bytes", CODE), seq("call", NAME), seq("jmp", NAME), seq("nop"), seq("keep")),
+    *(seq("bug", STRING), seq("copy", OP, OP, maybe("relocated")), seq(OP, "(", INT, ")"), seq(OP)),
+)
+ARM = seq(ACTION, maybe("clobbers", NAMES), maybe("when", GUARD))
+CHAIN = separated(ARM, "else")
+FIELDS = many(st.one_of(seq(OP, TYPE), seq("pad", INT)), least=1, most=12)
+TABLE = seq("table", STRING, maybe("padded"), "{", FIELDS, "}")
+OPTION = seq("option", OPS, ":", "bool", "=", st.sampled_from(["true", "false"]))
+SYMBOL = seq("symbol", OPS, maybe("clobbering", NAMES))
+PROTECT = seq("protect", OPS)
+OTHERWISE = seq("otherwise", "=", CHAIN)
+ROM = seq(
+    *("rom", OP, "(", OP, TYPE, ")", "{", "returns", "{", FIELDS, "}"),
+    *(many(seq(INT, OP, "=", CHAIN)), OTHERWISE, "}"),
+)
+NOPS = seq("nops", OP, "{", many(seq(STRING), least=1, most=9), "}")
+CHOOSE = seq("choose", "nops", separated(seq(NAME, maybe("when", GUARD)), "else"))
+OPERATION = seq(
+    *("op", NAME, EXPR, maybe("(", NAMES, ")"), maybe("->", NAMES), maybe("clobbering", NAMES)),
+    *(maybe("noreturn"), maybe("len", INT), maybe("when", GUARD)),
+)
+SETTING = st.one_of(
+    *(seq(OP, "=", INT), seq(OP, "=", "true"), seq("nops", "=", OP), seq("cpu", "has", OP), seq("cpus", "=", INT)),
+    *(seq(OP, "(", INT, ")", "=", st.one_of(OP, INT), maybe(INT)), seq(OP, "=", INT, "..", INT)),
+)
+WANT = st.one_of(
+    *(seq(STRING), seq("asm", CODE), seq("call", INT), seq("nops"), seq("keep"), seq("bug", STRING), seq("jmp", INT))
+)
+PART = st.one_of(
+    *(seq("len", INT), seq("clobber", NAMES), seq("original", STRING)),
+    *(seq(OP, INT), seq(OP, OP), seq(OP, STRING, "at", INT)),
+)
+CASE = seq(maybe(OP), "at", INT, many(PART), maybe("with", separated(SETTING, ",")), "=>", many(WANT, least=1, most=3))
+
+
+def body(*kinds: Strategy) -> Strategy:
+    return seq("{", many(st.one_of(*kinds), most=8), "}")
+
+
+ITEM = st.one_of(
+    seq("include", STRING),
+    seq("machine", OP, body(seq("bits", INT), seq("feature", NAME, EXPR, maybe("always")), NOPS, CHOOSE)),
+    seq(
+        *("interface", OP, "on", OP),
+        body(
+            *(TABLE, seq("max_len", INT), seq("slot", STRING, TYPE), OPTION, SYMBOL, PROTECT, OPERATION, OPERATION),
+            seq("clobbers", "{", many(seq(OP, INT)), "}"),
+        ),
+    ),
+    seq("chain", OP, "{", many(ARM, least=1), "}"),
+    seq("backend", OP, "for", OP, body(OPTION, SYMBOL, ROM, OTHERWISE, seq(OPS, "=", CHAIN), seq(OPS, "=", CHAIN))),
+    seq("family", OP, "on", OP, body(TABLE, seq("len", INT), seq("stacked"), OPTION, SYMBOL, PROTECT, ARM)),
+    seq("passes", "{", OPS, "}"),
+    seq("test", OP, "{", many(CASE), "}"),
+)
+
+SPACE = st.sampled_from([" "] * 12 + ["\t ", "\n", "\n\n\n", "\r\n", " # why\n", "\n# own line\n", "#\n\n # b \n"])
+
+
+@st.composite
+def spec_texts(draw: st.DrawFn) -> str:
+    """The text of a spec that parses."""
+    tokens = draw(many(ITEM, most=3))
+    spaces = draw(st.lists(SPACE, min_size=len(tokens) + 1, max_size=len(tokens) + 1))
+    return spaces[0].lstrip(" ") + "".join(t + s for t, s in zip(tokens, spaces[1:], strict=True))
