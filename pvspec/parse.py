@@ -271,7 +271,7 @@ class _Builder:
         return ast.Protect(self.span(tree), tuple(self.parts(tree)))
 
     def op(self, tree: _Tree) -> ast.Op:
-        name, number, inputs, results, clobbers, noreturn, length, guard = self.parts(tree)
+        name, number, (inputs, results, clobbers), (noreturn, length, guard) = self.parts(tree)
         return ast.Op(
             self.span(tree),
             name,
@@ -283,6 +283,11 @@ class _Builder:
             length,
             guard,
         )
+
+    def contract(self, tree: _Tree) -> tuple[Any, ...]:
+        return tuple(self.parts(tree))
+
+    sites = contract
 
     def names(self, tree: _Tree) -> tuple[ast.Name, ...]:
         return tuple(self.parts(tree))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pvspec.asm.intel import (
     PREFIXES,
@@ -23,7 +24,6 @@ from pvspec.asm.intel import (
     Statement,
     Value,
 )
-from pvspec.runtime.rules import Value as Frozen
 
 _RESERVED = {
     *SIZES,
@@ -54,11 +54,12 @@ def parse_statement(text: str, start: int = 0) -> Statement:
     return _Parser(text, start).statement()
 
 
-class _Token(Frozen):
+class _Token(NamedTuple):
     kind: str  # "word", "number", "sign" or "end"
     text: str
     start: int
     end: int
+    word: str  # a word without blanks and in lower case; empty for all else
 
     def error(self, message: str, help: str | None = None) -> AsmError:
         return AsmError(message, help, self.start, self.end)
@@ -68,7 +69,9 @@ def _tokens(text: str, start: int) -> Iterator[_Token]:
     for found in _TOKEN.finditer(text.rstrip()):
         kind = ("word", "number", "sign")[found.lastindex - 1 if found.lastindex else 0]
         spelling = found.group(found.lastindex or 0)
-        yield _Token(kind, spelling, start + found.end() - len(spelling), start + found.end())
+        word = "".join(spelling.split()).lower() if kind == "word" else ""
+        end = start + found.end()
+        yield _Token(kind, spelling, end - len(spelling), end, word)
 
 
 class _Parser:
@@ -76,6 +79,7 @@ class _Parser:
         self._tokens = list(_tokens(text, start))
         self._start = self._tokens[0].start if self._tokens else start
         self._stop = self._tokens[-1].end if self._tokens else start
+        self._tokens += [_Token("end", "", self._start, self._stop, "")] * 2  # one to look at, one to look ahead to
         self._position = 0
 
     def statement(self) -> Statement:
@@ -110,7 +114,7 @@ class _Parser:
 
     def _operand(self) -> Operand:
         first = self._peek()
-        name = _word(first)
+        name = first.word
         if name in SIZES or first.text == "[" or self._peek(1).text == ":":
             return self._memory()
         if name == "offset":
@@ -140,11 +144,11 @@ class _Parser:
         return Memory(size, segment, base, index, scale, Value(sum_.number, sum_.symbol), start, self._end())
 
     def _size(self) -> int | None:
-        size = SIZES.get(_word(self._peek()))
+        size = SIZES.get(self._peek().word)
         if size is not None:
             self._next()
             token = self._next()
-            if _word(token) != "ptr":
+            if token.word != "ptr":
                 raise token.error("expected `ptr` after the operand's size")
         return size
 
@@ -152,10 +156,10 @@ class _Parser:
         token = self._peek()
         if self._peek(1).text != ":":
             return None
-        if _word(token) not in SEGMENTS:
+        if token.word not in SEGMENTS:
             raise token.error(f"`{token.text}` is not a segment register")
         self._position += 2
-        return _word(token)
+        return token.word
 
     def _sum(self) -> _Sum:
         sum_ = _Sum()
@@ -170,7 +174,7 @@ class _Parser:
 
     def _term(self, sum_: _Sum, sign: int) -> None:
         token = self._next()
-        name = _word(token)
+        name = token.word
         if token.kind == "number":
             number = _number(token)
             if self._accept("*"):
@@ -188,15 +192,14 @@ class _Parser:
             sum_.symbol = token.text
 
     def _scaled(self, sum_: _Sum, sign: int, token: _Token, factor: int | None) -> None:
-        if _word(token) not in REGISTERS:
+        if token.word not in REGISTERS:
             raise token.error(f"expected a register, not `{token.text}`", "work the product out by hand")
         if sign < 0 or factor not in (None, 1, 2, 4, 8):
             raise token.error(f"`{token.text}` can only be added, times 1, 2, 4 or 8")
-        sum_.registers.append((_word(token), factor))
+        sum_.registers.append((token.word, factor))
 
     def _peek(self, ahead: int = 0) -> _Token:
-        position = self._position + ahead
-        return self._tokens[position] if position < len(self._tokens) else _Token("end", "", self._start, self._stop)
+        return self._tokens[self._position + ahead]
 
     def _next(self) -> _Token:
         token = self._peek()
@@ -224,10 +227,6 @@ class _Sum:
     number: int = 0
     symbol: str | None = None
     registers: list[tuple[str, int | None]] = field(default_factory=list)  # with the factor, if one is written
-
-
-def _word(token: _Token) -> str:
-    return re.sub(r"\s", "", token.text).lower() if token.kind == "word" else ""
 
 
 def _number(token: _Token) -> int:

@@ -26,11 +26,18 @@ class Value:
         setattr(cls, "__match_args__", cls._fields)  # noqa: B010 - mypy knows a read-only one
 
     def __init__(self, *values: Any, **named: Any) -> None:
-        given = {**dict(zip(self._fields, values, strict=False)), **named}
-        missing = [name for name in self._fields if name not in given and not hasattr(self, name)]
-        if missing or len(given) != len(values) + len(named) or not given.keys() <= set(self._fields):
-            raise TypeError(f"{type(self).__name__}({', '.join(self._fields)}): {', '.join(missing) or 'too much'}")
-        self.__dict__.update(given)
+        self.__dict__.update(zip(self._fields, values, strict=False))
+        if named or len(values) != len(self._fields):
+            self._complete(len(values), named)
+
+    def _complete(self, count: int, named: dict[str, Any]) -> None:
+        """Fill in the fields behind the first `count`: from the named ones, else with their defaults."""
+        for name in self._fields[count:]:
+            if name not in named and not hasattr(type(self), name):
+                raise TypeError(f"{type(self).__name__} needs {name}")
+            self.__dict__[name] = named.pop(name) if name in named else getattr(type(self), name)
+        if named or count > len(self._fields):
+            raise TypeError(f"{type(self).__name__} takes {', '.join(self._fields)} once each, nothing else")
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__}.{name} cannot be changed")
