@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -53,7 +54,7 @@ def compile_spec(path: Path) -> str:
     return render(check_spec(path).sound())
 
 
-def load(path: str | Path) -> ModuleType:
+def load(path: str | os.PathLike[str]) -> ModuleType:
     """Compile a spec (a file or a directory) and import the result; SpecError if the spec is wrong."""
     return import_text(compile_spec(Path(path)), f"pvspec.generated.{Path(path).stem}")
 

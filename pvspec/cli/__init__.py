@@ -6,6 +6,7 @@ import argparse
 import gc
 import importlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 
@@ -32,9 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.run(parsed, report)
     except Failure as failure:
         report.fail(str(failure))
-    except BrokenPipeError:
+    try:
+        _show(report, parsed.json)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has read enough; the interpreter must not try again when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    _show(report, parsed.json)
     return 0 if report.ok else 1
 
 

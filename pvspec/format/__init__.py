@@ -13,18 +13,21 @@ Rows:
 
 Columns:
 
-- Neighbouring rows of one kind (no blank line between; comments do not part them) are aligned: numbers,
-  contracts, `len` and `when` of ops, `=` and the first `when` of rules, `when` of arms, `at` and `=>` of cases.
-- A cell wider than 48 columns (the first: 32) neither sets nor follows the columns behind it.
+- Neighbouring rows of one kind are aligned: numbers, inputs, results, `clobbering`, `noreturn`, `len` and `when`
+  of ops; `=`, `when` and the first `else` of rules; `when` of arms; `at`, `len`, `clobber` and `=>` of cases; types
+  of fields that have a line of their own. Comments and blank lines do not part a table; blank lines part cases.
+- Columns are two spaces apart; before `=`, `:`, `at`, `=>` and the parts of a case one is enough.
+- A cell wider than 56 columns neither sets nor follows the columns behind it.
 - Trailing comments are aligned within one brace level, up to a blank line; behind code wider than 80 columns
   they follow at two spaces.
 
 Long rows:
 
-- The author's line ends before `else` are kept. A row that exceeds 110 columns, its comment not counted, is broken
-  before every `else`; a piece that is still too long before `with`, then after commas, then before `when`, `=>`,
-  `and` and `or`, each as late as possible. All other line ends inside a construct are joined.
-- `else` stands under the chain's first arm, everything else four columns deeper than what it continues.
+- The author's line ends before `else` are kept, all others inside a construct are joined.
+- A row that exceeds 110 columns, its comment not counted, is broken before every `else`, a case before `=>`; what
+  is still too long before `with`; then after commas, then before `when`, `and` and `or`, each as late as possible.
+- `else` stands so that its action is under the first one, where that is deeper than the row; everything else goes
+  on four columns deeper.
 - A comment inside a construct stays between its two tokens, and so keeps the line end behind it.
 
 Strings are never touched; a triple-quoted one keeps its own indentation, since its text is part of the tree.

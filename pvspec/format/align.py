@@ -12,7 +12,8 @@ from pvspec.format.tokens import Token
 
 _WIDEST_CELL = 56
 _WIDEST_WITH_COMMENT = 80
-_COMMENT_GAP = 2
+_GAP = 2
+_NUMBERED = frozenset({"op", "feature"})  # nothing stands to the left of where the widest number ends
 
 
 def align_columns(table: Iterable[Row]) -> None:
@@ -71,6 +72,7 @@ def _align(group: Sequence[Row]) -> None:
         token.padding = 0
     heads = [_cells(pieces(row)[0], row.level * INDENT) for row in group]
     _align_column(heads, 1)
+    floor = max(head.end for head in heads) + _GAP if group[0].kind in _NUMBERED else 0
     tails = [
         _cells(piece, Margins.of(row).otherwise)
         for row, head in zip(group, heads, strict=True)
@@ -79,17 +81,17 @@ def _align(group: Sequence[Row]) -> None:
     ]
     lines = heads + tails
     for column in sorted({cell[0].column for line in lines for cell in line.to_come}):
-        _align_column(lines, column)
+        _align_column(lines, column, floor)
 
 
-def _align_column(lines: Iterable[_Cells], column: int) -> None:
+def _align_column(lines: Iterable[_Cells], column: int, floor: int = 0) -> None:
     members = [line for line in lines if line.is_at(column)]
     for line in members:
         line.is_aligned = not line.is_wide
     aligned = [line for line in members if line.is_aligned]
     start = max((line.end + line.to_come[-1][0].spaces for line in aligned), default=0)
     for line in aligned:
-        line.put(start)
+        line.put(max(start, floor))
 
 
 def _cells(piece: Sequence[Token], start: int) -> _Cells:
@@ -114,7 +116,7 @@ def align_comments(lines: Iterable[Line]) -> str:
         if line.comment and "\n" not in line.text and len(line.text) <= _WIDEST_WITH_COMMENT:
             groups.setdefault(line.level, []).append(line)
     _finish(groups, 0)
-    return "".join("\n" * line.blank + line.with_comment(_COMMENT_GAP) + "\n" for line in done)
+    return "".join("\n" * line.blank + line.with_comment(_GAP) + "\n" for line in done)
 
 
 def _finish(groups: dict[int, list[Line]], level: int) -> None:

@@ -43,13 +43,14 @@ def break_long(group: Iterable[Row]) -> bool:
 
 
 def _break(row: Row) -> bool:
-    chances = [token for token in row.tokens if token.resort and not token.breaks]
-    if not chances or not _is_long_row(row):
+    if all(token.breaks for token in row.tokens if token.resort):
         return False
-    first = min(token.resort for token in chances)
-    for token in chances:
-        token.breaks = token.resort == first
-    return True
+    margins = Margins.of(row)
+    long = [piece for piece in pieces(row) if _is_long(piece, margins)]
+    resort = min((token.resort for piece in long for token in piece[1:] if token.resort), default=0)
+    for token in row.tokens:
+        token.breaks |= 1 < token.resort == resort
+    return resort > 0
 
 
 def layout(row: Row) -> Iterator[Line]:
@@ -149,11 +150,6 @@ def _behind_comma(before: Token, _: Token) -> bool:
 
 def _before_clause(_: Token, token: Token) -> bool:
     return token.text in {"when", "and", "or"}
-
-
-def _is_long_row(row: Row) -> bool:
-    margins = Margins.of(row)
-    return any(_is_long(piece, margins) for piece in pieces(row))
 
 
 def _is_long(piece: Piece, margins: Margins) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from pvspec import syntax as ast
@@ -171,14 +172,13 @@ class _Marker:
 
     def rule(self, rule: ast.Rule | ast.Otherwise | ast.Answer) -> None:
         self.row(rule, "rule")
-        first, *others = rule.arms
-        self.column(self.before(first), 1, gap=1)
-        self.first(first).is_arm = True
-        self.arm(first, 2)
-        for arm in others:
-            self.arm_otherwise(arm)
-            self.column(self.before(arm), 3)
+        self.column(self.before(rule.arms[0]), 1, gap=1)
+        self.first(rule.arms[0]).is_arm = True
+        for arm in rule.arms:
             self.arm(arm, 2)
+        for before, arm in pairwise(rule.arms):
+            self.arm_otherwise(arm)
+            self.column(self.before(arm), 3 if before.guard else 2)
 
     def backend(self, backend: ast.Backend) -> None:
         self.declarations(backend)

@@ -7,14 +7,14 @@ robust, fix paravirt issue"), hence one write a site, and none over what the wri
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 from pvspec.runtime.patcher import KEPT, REL32_REACH, Patcher, Way, wrapped
 from pvspec.runtime.records import Columns, PatchSite, fits, parse_records, require_fields
 from pvspec.runtime.rules import Copy, Family, PatchBug, PatchError
-from pvspec.runtime.text import PACKS, Extents, Pack, Text, merged, text_poke
+from pvspec.runtime.text import PACKS, Extents, Pack, Text, in_order, merged, text_poke
 
 Poke: TypeAlias = Callable[[int, bytes], object]
 
@@ -102,7 +102,7 @@ class Kernel(Patcher):
             if name in tables:
                 self._pass(name, *tables[name], copy, sites)
         pokes = 0
-        for start, end in merged(sites.in_order()):
+        for start, end in merged(in_order(sites)):
             code = copy.read(start, end - start)
             if poke is None:
                 text_poke(place.buffer, start - base, code)
@@ -149,9 +149,10 @@ class Kernel(Patcher):
 
     def _way_of(self, site: PatchSite) -> Way:
         """The way to patch this one site."""
-        for way in self.ways(site.type, site.len):
-            if site.clobber & way[0] == way[0] and _reaches(way, site.addr):
-                return way
+        ways = self.ways(site.type, site.len)
+        way = next((way for way in ways if site.clobber & way[0] == way[0]), None)
+        if way is not None and _reaches(way, site.addr):
+            return way
         try:
             row = self.row(site.type, site.clobber, site.len)
             code = b"" if row is KEPT else self.placed(row, site.addr)
@@ -274,13 +275,13 @@ def _offsets(columns: Columns, place: Text, protected: Mapping[str, tuple[int, i
         place.check(site.addr, site.len, protected)
         offsets.append(site.addr - place.base)
     if not in_order:
-        _check_disjoint(Extents(columns.extents()), False)
+        _check_disjoint(columns.extents(), False)
     return offsets
 
 
-def _check_disjoint(sites: Extents, stacked: bool) -> None:
-    for (start, end), (other, _) in pairwise(sites.in_order()):
+def _check_disjoint(sites: Iterable[tuple[int, int]], stacked: bool) -> None:
+    for (start, size), (other, _) in pairwise(in_order(sites)):
         if start == other and not stacked:
             raise PatchError(f"two records for site {start:#x}")
-        if start < other < end:
+        if start < other < start + size:
             raise PatchError(f"site {start:#x} overlaps site {other:#x}")

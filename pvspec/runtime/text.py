@@ -6,6 +6,7 @@ import struct
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from heapq import merge
+from itertools import islice
 from typing import Any, TypeAlias
 
 from pvspec.runtime.records import Lanes
@@ -29,7 +30,7 @@ class Packs(dict[int, Pack]):
 PACKS = Packs()
 
 
-def text_poke(text: Any, offset: int, insnbuf: bytes | bytearray) -> None:
+def text_poke(text: Any, offset: int, insnbuf: bytes | bytearray | memoryview) -> None:
     """Write a whole site at once: `insnbuf` into `text` (any writable buffer), `offset` bytes from its start.
 
     PatchError: the site lies outside the buffer, which cannot be written or was left as it was.
@@ -37,9 +38,11 @@ def text_poke(text: Any, offset: int, insnbuf: bytes | bytearray) -> None:
     try:
         if offset < 0:
             raise PatchError(f"offset {offset} lies before the text")
+        if not isinstance(insnbuf, (bytes, bytearray)):  # pack would first fill the site with zeros, then refuse
+            insnbuf = memoryview(insnbuf).tobytes()
         PACKS[len(insnbuf)](text, offset, insnbuf)
     except (struct.error, TypeError, ValueError, BufferError) as error:
-        raise PatchError(f"{len(insnbuf)} bytes at offset {offset} cannot be written: {error}") from None
+        raise PatchError(f"the code at offset {offset} cannot be written: {error}") from None
 
 
 class Text:
@@ -103,43 +106,44 @@ def _bytes_of(buffer: Any) -> memoryview:
 
 
 class Extents:
-    """Address ranges [start, end), many of them in little memory: 16 bytes each."""
+    """Where sites lie, (address, bytes) each; 16 bytes a site, since there may be a million."""
 
     def __init__(self, sites: Iterable[tuple[int, int]] = ()) -> None:
         self.starts = array("Q")
-        self.ends = array("Q")
+        self.sizes = array("Q")
         for start, size in sites:
             self.add(start, size)
 
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return zip(self.starts, self.sizes, strict=True)
+
     def add(self, start: int, size: int) -> None:
-        """Add the site of `size` bytes at an address."""
+        """Add a site."""
         self.starts.append(start)
-        self.ends.append(start + size)
+        self.sizes.append(size)
 
     def extend(self, others: Extents) -> None:
         """Add all of the others."""
         self.starts.extend(others.starts)
-        self.ends.extend(others.ends)
-
-    def in_order(self, run: int = 1 << 16) -> Iterator[tuple[int, int]]:
-        """All of them by address: sorted run by run, and the runs merged as they are read."""
-        return merge(*(self._sorted(first, first + run) for first in range(0, len(self.starts), run)))
-
-    def _sorted(self, first: int, last: int) -> Iterator[tuple[int, int]]:
-        order = Extents()
-        for start, end in sorted(zip(self.starts[first:last], self.ends[first:last], strict=True)):
-            order.add(start, end - start)
-        return zip(order.starts, order.ends, strict=True)
+        self.sizes.extend(others.sizes)
 
 
-def merged(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Address ranges [start, end), which come sorted; those that overlap made one, empty ones left out."""
+def in_order(sites: Iterable[tuple[int, int]], run: int = 1 << 16) -> Iterator[tuple[int, int]]:
+    """Sites, (address, bytes) each, by address: sorted run by run, and the runs merged as they are read."""
+    rest, runs = iter(sites), list[Extents]()
+    while portion := sorted(islice(rest, run)):
+        runs.append(Extents(portion))
+    return merge(*runs)
+
+
+def merged(sites: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """The address ranges [start, end) of sites that come by address: overlapping ones made one, empty ones left out."""
     low = high = 0
-    for start, end in ranges:
+    for start, size in sites:
         if start >= high:
             if high > low:
                 yield low, high
-            low, high = start, end
-        high = max(high, end)
+            low = high = start
+        high = max(high, start + size)
     if high > low:
         yield low, high
