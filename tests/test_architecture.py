@@ -16,7 +16,8 @@ PACKAGE = Path(pvspec.__file__).parent
 
 # From the ground up. A module imports from rows above its own and from its own package, nothing else.
 ROWS = [
-    "source resources output machinecode runtime",
+    "runtime resources output",
+    "source machinecode",
     "diagnostics",
     "syntax",
     "model",

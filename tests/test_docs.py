@@ -1,8 +1,8 @@
 """The pages say what happens: their specs, commands and examples are run.
 
-A block whose fence says `pvs FILE` is written to that file. In one that says `console` what follows `$ ` (and `> `) is run
-and must print the lines behind it; `--bless` writes those anew. `console kernel` runs on the Debian package that the page
-names, where apt still has that one. The examples in `python` blocks are doctests of a compiled module.
+A block whose fence says `pvs FILE` is written to that file. In one that says `console` what follows `$ ` (`> `) is run
+and must print the lines behind it; `--bless` writes those anew. `console kernel` runs on the Debian package that the
+page names, where apt still has that one. The examples in `python` blocks are doctests of a compiled module.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from pvspec.check.names import (
     symbol_names,
 )
 from pvspec.check.numbers import check_names, evaluate, hex_bytes, in_range
-from pvspec.check.records import layout, require_fields
+from pvspec.check.records import the_table
 from pvspec.diagnostics import Findings
 from pvspec.runtime.rules import Guard, Layout, Machine, Slot
 
@@ -44,23 +44,14 @@ def interface(item: ast.Interface, machine: Machine, findings: Findings) -> mode
         ops.declare(op.name, _op(op, result, machine, findings))
     _check_spelling(ops.values(), findings)
     _check_clashes(ops.values(), result, findings)
-    return model.Interface(
-        item.name.text, item.name.span, record, max_len, slots, clobbers, names, dict(ops)
-    )
+    return model.Interface(item.name.text, item.name.span, record, max_len, slots, clobbers, names, dict(ops))
 
 
 def _record(item: ast.Interface, findings: Findings) -> Layout | None:
-    if len(item.tables) != 1:
-        findings.add(
-            "PV104", f"interface `{item.name.text}` needs one `table`", (item.name.span, f"has {len(item.tables)}")
-        )
-        return None
-    (table,) = item.tables
-    record = layout(table.section.value, table.padded, table.fields, table.section.span, findings)
+    record = the_table("interface", item.name, item.tables, _FIELDS, findings)
     if record is None:
         return None
-    require_fields(record, _FIELDS, table.section.span, findings)
-    for field in table.fields:
+    for field in item.tables[0].fields:
         if field.name is not None and field.name.text not in (*_FIELDS, "clobber"):
             findings.add(
                 "PV305",
@@ -68,7 +59,7 @@ def _record(item: ast.Interface, findings: Findings) -> Layout | None:
                 (field.span, "only addr, type, len, clobber and padding"),
             )
             return None
-    return record if set(_FIELDS) <= {field.name for field in record.fields} else None
+    return record
 
 
 def _bits_of(record: Layout, name: str) -> int:

@@ -9,7 +9,7 @@ from pvspec import model
 from pvspec import syntax as ast
 from pvspec.check.names import Declared, option_names, protected_names, symbol_names, unknown
 from pvspec.check.numbers import in_range
-from pvspec.check.records import layout, require_fields
+from pvspec.check.records import has_fields, layout, the_table
 from pvspec.check.rules import Place, chain
 from pvspec.diagnostics import Findings
 from pvspec.runtime.rules import Layout, Machine
@@ -141,7 +141,7 @@ def _rom_layouts(item: ast.Backend, findings: Findings) -> dict[str, Layout]:
         record = layout(rom.name.text, False, rom.fields, rom.name.span, findings)
         if record is None:
             continue
-        require_fields(record, {"type": "what kind of answer it is"}, rom.name.span, findings)
+        has_fields(record, {"type": "what kind of answer it is"}, rom.name.span, findings)
         if rom.type.text.startswith("rel"):
             findings.add("PV305", "a rom's parameter is a number", (rom.type.span, "must be uN"))
         layouts.declare(rom.name, record)
@@ -166,17 +166,10 @@ def _rom(item: ast.Rom, record: Layout, place: Place, findings: Findings) -> mod
 
 def family(item: ast.Family, machine: Machine, findings: Findings) -> model.Family | None:
     """One family, None if it has no usable record."""
-    if len(item.tables) != 1:
-        findings.add(
-            "PV104", f"family `{item.name.text}` needs one `table`", (item.name.span, f"has {len(item.tables)}")
-        )
-        return None
-    (table,) = item.tables
-    record = layout(table.section.value, table.padded, table.fields, table.section.span, findings)
+    record = the_table("family", item.name, item.tables, {"site": "where the site lies"}, findings)
     if record is None:
         return None
     length = _length(item, record, findings)
-    require_fields(record, {"site": "where the site lies"}, table.section.span, findings)
     options = option_names(item.options, findings)
     symbols = symbol_names(item.symbols, machine.bits, frozenset(), findings)
     fields = frozenset(field.name for field in record.fields)

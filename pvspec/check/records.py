@@ -35,6 +35,20 @@ def layout(section: str, padded: bool, fields: Sequence[ast.Field], place: Span,
     return Layout(section, at // 8, tuple(names.values()), slack // 8, padded)
 
 
+def the_table(
+    what: str, name: ast.Name, tables: Sequence[ast.Table], wanted: dict[str, str], findings: Findings
+) -> Layout | None:
+    """The layout of the one table that `what` must have, with the fields wanted; None if it is not to be had."""
+    if len(tables) != 1:
+        findings.add("PV104", f"{what} `{name.text}` needs one `table`", (name.span, f"has {len(tables)}"))
+        return None
+    (table,) = tables
+    record = layout(table.section.value, table.padded, table.fields, table.section.span, findings)
+    if record is None or not has_fields(record, wanted, table.section.span, findings):
+        return None
+    return record
+
+
 def _width(item: ast.Field, findings: Findings) -> int:
     text = item.type.text
     if item.name is None:
@@ -59,9 +73,9 @@ def _check_place(item: ast.Field, at: int, bits: int, findings: Findings) -> Non
         findings.add("PV203", f"field `{item.name.text}` starts inside a byte", (item.span, f"at bit {at}"))
 
 
-def require_fields(table: Layout, wanted: dict[str, str], place: Span, findings: Findings) -> None:
-    """A finding for each field that a record must have; `wanted` maps it to what it is for."""
+def has_fields(table: Layout, wanted: dict[str, str], place: Span, findings: Findings) -> bool:
+    """Whether a record has these fields, each with what it must say; a finding for each that it lacks."""
     have = {field.name for field in table.fields}
-    for name, meaning in wanted.items():
-        if name not in have:
-            findings.add("PV104", f"the record has no field `{name}`", (place, f"it must say {meaning}"))
+    for name in wanted.keys() - have:
+        findings.add("PV104", f"the record has no field `{name}`", (place, f"it must say {wanted[name]}"))
+    return wanted.keys() <= have

@@ -18,7 +18,12 @@ class Carried(Value):
 
 
 # what the generated functions themselves need
-_OWN = {"collections.abc": ("Callable", "Iterable", "Mapping"), "enum": ("IntEnum",), "typing": ("Any",)}
+_OWN = {
+    "collections.abc": ("Callable", "Iterable", "Mapping"),
+    "enum": ("IntEnum",),
+    "functools": ("cache",),
+    "typing": ("Any",),
+}
 
 
 @cache

@@ -14,16 +14,19 @@ from typing import Any, NamedTuple, TypeAlias
 from pvspec.runtime.patcher import KEPT, REL32_REACH, Patcher, Way, wrapped
 from pvspec.runtime.records import Columns, PatchSite, fits, parse_records, require_fields
 from pvspec.runtime.rules import Copy, Family, PatchBug, PatchError
-from pvspec.runtime.text import PACKS, Extents, Pack, Text, in_order, merged, text_poke
+from pvspec.runtime.text import PACKS, Extents, Pack, Text, in_order, merged
 
 Poke: TypeAlias = Callable[[int, bytes], object]
 
 Writer: TypeAlias = tuple[Pack | None, Any]
-"""How the sites of one kind are written: (pack, code), or (None, ways).
+"""How the sites of one kind are written: (pack, code), or (None, choice).
 
-Of the ways, each site takes the first that is open to it. They are the kind's own, or an iterator that has one way
-ready for each of its sites.
+A choice is (needs, pack, head, value, tail, others): a way with a rel32, and those that a site takes to which it is not
+open. Its values count from the text's base, as offsets do. The others are the kind's own ways, or an iterator that
+has one way ready for each of its sites.
 """
+
+_NEVER = -1  # needs that no clobber mask meets
 
 
 class Plan(NamedTuple):
@@ -54,13 +57,13 @@ class Kernel(Patcher):
         """
         place = self._text(text, base, executable, poke)
         plan = self._plan(table, table_address, place)
-        if poke is None:
+        if poke is None and type(place.buffer) is bytearray:  # nobody else sees it: the fastest writes will do
             self._write(plan, place)
             return len(plan.columns)
         copy = place.copy()
         self._write(plan, copy)
         for address, length in plan.columns.extents():
-            poke(address, copy.read(address, length))
+            (poke or place.poke)(address, copy.read(address, length))
         return len(plan.columns)
 
     def apply_family(
@@ -103,11 +106,7 @@ class Kernel(Patcher):
                 self._pass(name, *tables[name], copy, sites)
         pokes = 0
         for start, end in merged(in_order(sites)):
-            code = copy.read(start, end - start)
-            if poke is None:
-                text_poke(place.buffer, start - base, code)
-            else:
-                poke(start, code)
+            (poke or place.poke)(start, copy.read(start, end - start))
             pokes += 1
         return pokes
 
@@ -130,7 +129,7 @@ class Kernel(Patcher):
 
     def _writers(self, columns: Columns, place: Text) -> Sequence[Writer]:
         """For each key how its sites are written; PatchError if one of them cannot be patched."""
-        writers: list[Writer] = [(None, ())] * (max(columns.kinds, default=-1) + 1)
+        writers: list[Writer] = [(None, None)] * (max(columns.kinds, default=-1) + 1)
         singly: dict[int, list[Way]] = {}
         for key, (type, length) in columns.kinds.items():
             ways = self.ways(type, length)
@@ -138,13 +137,13 @@ class Kernel(Patcher):
                 writers[key] = ways[0][2:4]
             elif not ways or ways[-1][0] or not all(_reaches(way, place.base, place.end) for way in ways):
                 singly[key] = []
-                writers[key] = None, iter(singly[key])
+                writers[key] = None, (_NEVER, PACKS[0], b"", 0, b"", iter(singly[key]))
             else:
-                writers[key] = None, ways
+                writers[key] = None, _choice([_from_base(way, place.base) for way in ways])
         if singly:
             for index, key in enumerate(columns.keys):
                 if key in singly:
-                    singly[key].append(self._way_of(columns.site(index)))
+                    singly[key].append(_from_base(self._way_of(columns.site(index)), place.base))
         return writers
 
     def _way_of(self, site: PatchSite) -> Way:
@@ -161,20 +160,24 @@ class Kernel(Patcher):
         return 0, row.used, PACKS[len(code)], code, None, b""
 
     def _write(self, plan: Plan, place: Text) -> None:
-        buffer, base, writers = place.buffer, place.base, plan.writers
+        # The loop over all sites: four of five are written by the first pack, nearly all others by the second.
+        buffer, writers = place.buffer, plan.writers
         for offset, key, clobber in zip(plan.offsets, plan.columns.keys, plan.columns.clobbers, strict=True):
             pack, code = writers[key]
             if pack is not None:
                 pack(buffer, offset, code)
                 continue
-            for needs, _, pack, head, value, tail in code:
-                if clobber & needs != needs:
-                    continue
-                if value is None:
-                    pack(buffer, offset, head)
-                else:
-                    pack(buffer, offset, head, value - base - offset, tail)
-                break
+            needs, pack, head, value, tail, others = code
+            if clobber & needs == needs:
+                pack(buffer, offset, head, value - offset, tail)
+                continue
+            for needs, _, pack, head, value, tail in others:
+                if clobber & needs == needs:
+                    if value is None:
+                        pack(buffer, offset, head)
+                    else:
+                        pack(buffer, offset, head, value - offset, tail)
+                    break
 
     # ---- passes, on a copy of the text
 
@@ -208,7 +211,7 @@ class Kernel(Patcher):
                 raise error.__class__(f"site {site:#x}: {error}") from None
             if code is not None:
                 copy.check(site, length, protected)
-                text_poke(copy.buffer, site - copy.base, code)
+                copy.poke(site, code)
                 sites.add(site, length)
 
     def _family_code(self, family: Family, record: Mapping[str, int], length: int, copy: Text) -> bytes | None:
@@ -251,6 +254,18 @@ def relocated(code: bytes, source: int, site: int, bits: int) -> bytes:
 
 
 _CALL, _JMP, _JMP_SHORT = 0xE8, 0xE9, 0xEB
+
+
+def _from_base(way: Way, base: int) -> Way:
+    needs, used, pack, head, value, tail = way
+    return needs, used, pack, head, None if value is None else value - base, tail
+
+
+def _choice(ways: Sequence[Way]) -> tuple[int, Pack, bytes, int, bytes, Sequence[Way]]:
+    needs, _, pack, head, value, tail = ways[0]
+    if value is None:
+        return _NEVER, PACKS[0], b"", 0, b"", ways
+    return needs, pack, head, value, tail, ways[1:]
 
 
 def _reaches(way: Way, *addresses: int) -> bool:

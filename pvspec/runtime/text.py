@@ -33,15 +33,15 @@ PACKS = Packs()
 def text_poke(text: Any, offset: int, insnbuf: bytes | bytearray | memoryview) -> None:
     """Write a whole site at once: `insnbuf` into `text` (any writable buffer), `offset` bytes from its start.
 
-    PatchError: the site lies outside the buffer, which cannot be written or was left as it was.
+    One copy, as the kernel's memcpy: whoever runs the text meanwhile sees old bytes or new ones, never others (a
+    pack of struct would zero the site first). PatchError: it lies outside the buffer, which is as it was.
     """
     try:
-        if offset < 0:
-            raise PatchError(f"offset {offset} lies before the text")
-        if not isinstance(insnbuf, (bytes, bytearray)):  # pack would first fill the site with zeros, then refuse
-            insnbuf = memoryview(insnbuf).tobytes()
-        PACKS[len(insnbuf)](text, offset, insnbuf)
-    except (struct.error, TypeError, ValueError, BufferError) as error:
+        view = _bytes_of(text)
+        if not 0 <= offset <= len(view) - len(insnbuf):
+            raise PatchError(f"{len(insnbuf)} bytes at offset {offset} lie outside a text of {len(view)} bytes")
+        view[offset : offset + len(insnbuf)] = insnbuf
+    except (TypeError, ValueError, BufferError) as error:
         raise PatchError(f"the code at offset {offset} cannot be written: {error}") from None
 
 
@@ -66,6 +66,10 @@ class Text:
     def copy(self) -> Text:
         """The same text in a buffer of its own."""
         return Text(bytearray(self.view), self.base, self.executable)
+
+    def poke(self, address: int, insnbuf: bytes) -> None:
+        """Write a whole site at once."""
+        text_poke(self.view, address - self.base, insnbuf)
 
     def read(self, address: int, size: int) -> bytes:
         """Bytes at an address; PatchError if they lie outside the buffer."""

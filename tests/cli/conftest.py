@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import pvspec
 from pvspec.cli import main
 
 SPEC = """\
@@ -57,6 +58,12 @@ class Outcome:
 Run = Callable[..., Outcome]
 
 
+@pytest.fixture(autouse=True)
+def same_pvspec(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that a test starts elsewhere runs this pvspec."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(pvspec.__file__).parent.parent))
+
+
 @pytest.fixture
 def run(capfd: pytest.CaptureFixture[str]) -> Run:
     """Runs one command in this process; an exception that it lets through is the test's failure."""
@@ -66,8 +73,7 @@ def run(capfd: pytest.CaptureFixture[str]) -> Run:
         try:
             code = main([str(argument) for argument in arguments])
         except SystemExit as stop:
-            assert isinstance(stop.code, int)
-            code = stop.code
+            code = int(stop.code or 0)
         return Outcome(code, *capfd.readouterr())
 
     return call

@@ -38,7 +38,9 @@ NAMES = separated(seq(NAME), ",")
 OPS = separated(seq(OP), ",", most=8)
 EXPR: Strategy = st.recursive(
     st.one_of(seq(INT), seq(OP)),
-    lambda inner: st.one_of(seq(inner, "+", inner), seq(inner, "*", inner), seq("(", inner, ")"), seq(inner, "-", inner)),
+    lambda inner: st.one_of(
+        seq(inner, "+", inner), seq(inner, "*", inner), seq("(", inner, ")"), seq(inner, "-", inner)
+    ),
     max_leaves=4,
 )
 GUARD: Strategy = st.recursive(

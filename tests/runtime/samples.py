@@ -116,7 +116,8 @@ def make_table(sites: Sequence[PatchSite], layout: Layout = SITE_32) -> bytes:
 def model(original: bytes, site: PatchSite, targets: Mapping[int, int], bits: int) -> bytes:
     """The site's bytes when it is patched."""
     op = OPS[site.type]
-    if op.code is None or len(op.code) > site.len or any(op.clobbers >> n & 1 > site.clobber >> n & 1 for n in range(16)):
+    in_use = any(op.clobbers >> bit & 1 > site.clobber >> bit & 1 for bit in range(16))
+    if op.code is None or len(op.code) > site.len or in_use:
         return original
     code = op.code
     if op.branches:

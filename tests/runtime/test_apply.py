@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pvspec.runtime.records import PatchSite
 from pvspec.runtime.rules import Bug, Code, PatchError
 from pvspec.runtime.text import text_poke
-
 from tests.runtime.samples import (
     CLBR_ANY,
     LAYOUTS,
@@ -221,13 +221,21 @@ def test_nothing_is_written(odd: int, wrong: PatchSite, message: str, last: bool
         protect={"text_poke": (0x1040, 0x1050)},
     )
     text, pokes = bytearray(range(256)), list[tuple[int, bytes]]()
+    table = make_table([GOOD, wrong] if last else [wrong, GOOD], layout)
+    executable = [(0x1080, 0x3000), (0, 0x107F)]
     for poke in (None, poke_to(pokes)):
         with pytest.raises(PatchError) as error:
-            table = make_table([GOOD, wrong] if last else [wrong, GOOD], layout)
-            executable = [(0x1080, 0x3000), (0, 0x107F)]
             kernel.apply(table, text, 0x1000, executable=executable, poke=poke)
         assert str(error.value) == message
-        assert (text, pokes) == (bytes(range(256)), [])
+        assert text == bytes(range(256))
+        assert not pokes
+
+
+def test_a_site_longer_than_max_len() -> None:
+    text = bytearray(300)
+    with pytest.raises(PatchError) as error:
+        make_kernel().apply(make_table([PatchSite(0x1000, 1, 251, 0)]), text, 0x1000)
+    assert str(error.value) == "site 0x1000: 251 bytes: a site holds 0 to 250"
 
 
 def test_a_site_over_the_end_of_an_executable_range() -> None:
@@ -259,9 +267,7 @@ def test_text_up_to_the_last_address() -> None:
 def test_an_unbound_protected_function() -> None:
     with pytest.raises(PatchError) as error:
         make_kernel(make_spec(protects=["text_poke"])).apply(b"", bytearray(8), 0)
-    assert str(error.value) == (
-        "the place of text_poke is not bound; the poke runs it, so no site may lie there"
-    )
+    assert str(error.value) == ("the place of text_poke is not bound; the poke runs it, so no site may lie there")
 
 
 @pytest.mark.parametrize(("bits", "size"), [(32, 7), (32, 12), (64, 11), (64, 27)])
@@ -326,11 +332,19 @@ def test_reach_is_found_out_site_by_site() -> None:
     assert text[1:6].hex() == "e9ffffff7f"
 
 
+def test_what_is_out_of_reach_is_not_kept() -> None:
+    kernel, layout = make_kernel(make_spec(64), targets={5: 1 << 40}), LAYOUTS[64][0]
+    with pytest.raises(PatchError) as error:
+        kernel.apply(make_table([PatchSite(0x1000, 5, 5, 7)], layout), bytearray(8), 0x1000)
+    assert str(error.value) == "site 0x1000: a.pvs:9: the target is out of reach from 0x1000"
+    assert kernel.apply(make_table([PatchSite(0x1000, 5, 5, 6)], layout), bytearray(8), 0x1000) == 1
+
+
 def test_several_relative_fields() -> None:
     one = rel32(b"\xe8").holes[0]
-    code = Code("a.pvs:4", None, data=b"\xe8" + bytes(4) + b"\xeb\x00", holes=(one, one._replace(offset=6, size=1, end=7)))
+    holes = (one, one._replace(offset=6, size=1, end=7))
+    code = Code("a.pvs:4", None, data=b"\xe8" + bytes(4) + b"\xeb\x00", holes=holes)
     text = bytearray(16)
-    make_kernel(make_spec(rules={"two": (code,)}), targets={100: 0x1020}).apply(
-        make_table([PatchSite(0x1000, 100, 8, 0), PatchSite(0x1008, 100, 8, 0)]), text, 0x1000
-    )
+    table = make_table([PatchSite(0x1000, 100, 8, 0), PatchSite(0x1008, 100, 8, 0)])
+    make_kernel(make_spec(rules={"two": (code,)}), targets={100: 0x1020}).apply(table, text, 0x1000)
     assert text.hex(" ", 8) == "e81b000000eb1990 e813000000eb1190"

@@ -1,0 +1,1 @@
+"""How fast, as ratios to a C loop that is built and timed in the same run: `python -m benchmarks`."""
