@@ -49,7 +49,7 @@ def _break(row: Row) -> bool:
     long = [piece for piece in pieces(row) if _is_long(piece, margins)]
     resort = min((token.resort for piece in long for token in piece[1:] if token.resort), default=0)
     for token in row.tokens:
-        token.breaks |= 1 < token.resort == resort
+        token.breaks |= 0 < token.resort == resort
     return resort > 0
 
 

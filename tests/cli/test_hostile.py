@@ -37,6 +37,12 @@ CASES = {
     ).encode(),
     "far_site": SPEC.replace("0xc0101000", "0xfffffffffffffffffffff").encode(),
     "far_bytes": SPEC.replace("len 6", "len 99999999999").encode(),
+    "long_site": SPEC.replace(
+        "test native {\n    irq_disable",
+        'family f on i386 { table ".f" { site u32  len u32 } nop }\ntest f {\n   ',
+    )
+    .replace("len 6", "len 50000000")
+    .encode(),
     "self_include": b'include "case.pvs"',
     "missing_include": b'include "nowhere.pvs"',
     "folder_include": b'include "."',
@@ -69,7 +75,7 @@ def pvspec(*arguments: str) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=30,
     )
 
 

@@ -1,141 +1,22 @@
-"""Text to syntax tree: the only door to lark.
-
-Shapes alone are parsed here; what names and numbers mean is `check`'s business.
-"""
+"""From lark's tree to ours: one method a grammar rule."""
 
 from __future__ import annotations
 
-import functools
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
-from lark import Lark, Token, Tree
-from lark.exceptions import UnexpectedCharacters, UnexpectedInput
+from lark import Token, Tree
 
 from pvspec import syntax as ast
-from pvspec.diagnostics import Diagnostic, Label, SpecError, suggestion
-from pvspec.resources import cache_directory, resource
+from pvspec.parse.limits import number
 from pvspec.source import Source, Span
 
-MAX_NESTING = 32  # parentheses; the tree is walked recursively
-MAX_NUMBER = (1 << 64) - 1
-MAX_TEXT = 16 << 20  # characters in a file
-
 T = TypeVar("T")
-_Tree = Tree[Token]
-_Child = _Tree | Token | None
+_Tree: TypeAlias = Tree[Token]
+_Child: TypeAlias = _Tree | Token | None
 
 
-def parse(source: Source) -> ast.File:
-    """The syntax tree of one file; SpecError if it does not follow the grammar."""
-    _check_limits(source)
-    try:
-        tree = _parser().parse(source.text)
-    except UnexpectedInput as error:
-        raise SpecError([_syntax_error(source, error)]) from None
-    return ast.File(tuple(_Builder(source).items(tree.children)))
-
-
-@functools.cache
-def _parser() -> Lark:
-    # Building the LALR tables costs more than everything else in a small compilation, so lark keeps them in a file.
-    cache = cache_directory()
-    grammar = resource("grammar", "pvspec.lark").read_text(encoding="utf-8")
-    name = str(cache / "grammar.lark") if cache else False
-    return Lark(grammar, parser="lalr", propagate_positions=True, maybe_placeholders=True, cache=name)
-
-
-# ---- limits and syntax errors ----------------------------------------------
-
-_LEXEMES = re.compile(r'#[^\n]*|"""(?:.|\n)*?"""|"[^"\n]*"|\b[0-9][0-9A-Fa-fxX]*|[()]')
-
-
-def _check_limits(source: Source) -> None:
-    if len(source.text) > MAX_TEXT:
-        raise SpecError([Diagnostic("PV003", f"{source.name} is longer than {MAX_TEXT} characters")])
-    depth = 0
-    for match in _LEXEMES.finditer(source.text):
-        lexeme = match.group()
-        depth += (lexeme == "(") - (lexeme == ")")
-        if depth > MAX_NESTING:
-            raise SpecError([_limit(source, match, f"parentheses nested deeper than {MAX_NESTING}")])
-        if lexeme[0].isdigit() and (len(lexeme) > 20 or _number(lexeme) > MAX_NUMBER):
-            raise SpecError([_limit(source, match, "a number above 64 bits")])
-
-
-def _number(lexeme: str) -> int:
-    try:
-        return int(lexeme, 0)
-    except ValueError:
-        return int(lexeme) if lexeme.isdigit() else 0  # leading zeros; no number at all: the lexer's affair
-
-
-def _limit(source: Source, match: re.Match[str], message: str) -> Diagnostic:
-    return Diagnostic("PV003", message, (Label(Span(source, match.start(), match.end())),))
-
-
-def _syntax_error(source: Source, error: UnexpectedInput) -> Diagnostic:
-    at = error.pos_in_stream if error.pos_in_stream is not None else len(source.text)
-    token = getattr(error, "token", None)
-    if token is not None and token.type == "$END":
-        at, word, message = len(source.text.rstrip()), "", "the file ends in the middle of something"
-    else:
-        word = _word_at(source.text, at) if token is None else str(token)
-        message = f"`{_shorten(word)}` cannot stand here"
-    if isinstance(error, UnexpectedCharacters) and source.text.startswith('"', at):
-        message = "a string that does not end"
-    expected = error.allowed if isinstance(error, UnexpectedCharacters) else getattr(error, "accepts", None)
-    expected = expected or getattr(error, "expected", ())
-    wanted = _wanted(expected or ())
-    label = Label(Span(source, at, max(at + len(word), at + 1)), f"expected {wanted}" if wanted else "")
-    help = suggestion(word, _keywords(expected or ())) or _misspelt_before(source.text, at)
-    return Diagnostic("PV002", message, (label,), help=help)
-
-
-def _misspelt_before(text: str, at: int) -> str | None:
-    """A word that was taken for a name may have been meant for a keyword."""
-    match = re.search(r"(\w+)\s*$", text[max(0, at - 80) : at])
-    return suggestion(match[1], _keywords(_literals())) if match and match[1] not in _keywords(_literals()) else None
-
-
-def _word_at(text: str, at: int) -> str:
-    match = re.compile(r"\w+|\S|$").match(text, at)
-    return match.group() if match else ""
-
-
-def _shorten(word: str) -> str:
-    return word if len(word) <= 40 else word[:37] + "…"
-
-
-_SPOKEN = {
-    "NAME": "a name",
-    "INT": "a number",
-    "STRING": "a string",
-    "LONG_STRING": "",
-    "TYPE": "a type (u8, rel32, …)",
-}
-
-
-@functools.cache
-def _literals() -> dict[str, str]:
-    return {t.name: t.pattern.value for t in _parser().terminals if t.pattern.type == "str"}
-
-
-def _keywords(terminals: Iterable[str]) -> list[str]:
-    return [_literals()[t] for t in terminals if t in _literals() and _literals()[t].isalpha()]
-
-
-def _wanted(terminals: Iterable[str]) -> str:
-    spoken = {_SPOKEN.get(t, f"`{_literals()[t]}`" if t in _literals() else "") for t in terminals}
-    words = sorted(spoken - {""})
-    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-
-
-# ---- from lark's tree to ours ----------------------------------------------
-
-
-class _Builder:
+class Builder:
     """One method a grammar rule: lark's tree in, a node of `syntax` out."""
 
     def __init__(self, source: Source) -> None:
@@ -170,7 +51,7 @@ class _Builder:
         return ast.Name(self.span(token), str(token))
 
     def int_(self, token: Token) -> ast.Number:
-        return ast.Number(self.span(token), _number(str(token)))
+        return ast.Number(self.span(token), number(str(token)))
 
     def text(self, token: Token) -> ast.Text:
         quote = 3 if token.type == "LONG_STRING" else 1
@@ -487,14 +368,14 @@ class _Builder:
         return ast.Product(self.span(tree), tuple(self.parts(tree)))
 
 
-_TOKENS: dict[str, Callable[[_Builder, Token], Any]] = {
-    "NAME": _Builder.name,
-    "TYPE": _Builder.name,
-    "INT": _Builder.int_,
-    "STRING": _Builder.text,
-    "LONG_STRING": _Builder.text,
-    "TRUE": _Builder.truth_value,
-    "FALSE": _Builder.truth_value,
+_TOKENS: dict[str, Callable[[Builder, Token], Any]] = {
+    "NAME": Builder.name,
+    "TYPE": Builder.name,
+    "INT": Builder.int_,
+    "STRING": Builder.text,
+    "LONG_STRING": Builder.text,
+    "TRUE": Builder.truth_value,
+    "FALSE": Builder.truth_value,
     "SIGN": lambda builder, token: str(token),
     "ALWAYS": lambda builder, token: str(token),
     "PADDED": lambda builder, token: str(token),
