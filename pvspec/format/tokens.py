@@ -60,7 +60,7 @@ def scan(text: str) -> list[Token]:
         if not lexeme.startswith("#"):
             tokens.append(Token(lexeme, start, line_ends, above or ()))
             above = [] if above else above
-        elif tokens and not line_ends and not above:
+        elif tokens and not line_ends:
             tokens[-1].behind = lexeme.rstrip()
         else:
             above.append(Comment(lexeme.rstrip(), line_ends > 1))

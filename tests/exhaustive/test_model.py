@@ -157,9 +157,7 @@ def test_xen_bytes_at_their_tightest(op: str, length: int, expected: str) -> Non
     assert code(run("xen", op, length - 1)).startswith("e8"), "one byte short: the default rule calls"
 
 
-@pytest.mark.parametrize(
-    ("op", "used"), [("irq_disable", 7), ("irq_enable", 16), ("save_fl", 12), ("restore_fl", 25)]
-)
+@pytest.mark.parametrize(("op", "used"), [("irq_disable", 7), ("irq_enable", 16), ("save_fl", 12), ("restore_fl", 25)])
 def test_xen_on_one_cpu_has_no_fs_prefix(op: str, used: int) -> None:
     outcome = run("xen", op, 32, world=replace(WORLD, smp=False))
     assert outcome.used == used

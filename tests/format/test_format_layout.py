@@ -140,6 +140,30 @@ def test_a_long_list_is_broken_behind_commas() -> None:
     assert text == f"protect {', '.join(names[:3])},\n    {', '.join(names[3:])}\n"
 
 
+def test_a_line_holds_110_columns() -> None:
+    last = "n" * (110 - len("    protect a, b"))
+    assert body("interface i on m", f"protect a, b{last}") == f"protect a, b{last}\n"
+    assert body("interface i on m", f"protect a, bb{last}") == f"protect a,\n    bb{last}\n"
+
+
+def test_a_row_that_is_too_long_pushes_no_other() -> None:
+    name, code = "n" * 36, f'"{"x" * 50}"'
+    assert body("test t", f"a at 1 with {name} = 1 => {LONG} b at 2 => {code}") == dedent(f"""\
+        a at 1 with {name} = 1
+            => {LONG}
+        b at 2 => {code}
+        """)
+
+
+def test_a_comment_in_its_head_opens_a_list() -> None:
+    assert body("family f on m", 'table # why\n".x" { addr u32 }') == dedent("""\
+        table  # why
+            ".x" {
+            addr u32
+        }
+        """)
+
+
 def test_lists_keep_the_authors_lines_and_wrap() -> None:
     assert body("machine m", 'nops a { "90"\n"66 90" "66 66 90" }') == dedent("""\
         nops a {

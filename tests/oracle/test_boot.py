@@ -6,6 +6,7 @@ from pvspec.kernel import KernelImage
 
 from . import boot
 
+
 def kallsyms(dump: boot.Dump) -> list[tuple[int, str, str]]:
     """Those of the kernel itself: a line of a module's symbol has a fourth field."""
     fields = (line.split() for line in dump.files["kallsyms"].decode().splitlines())
