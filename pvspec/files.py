@@ -13,6 +13,7 @@ from pvspec.parse import parse
 from pvspec.source import Source, Span
 
 MAX_BYTES = 16 << 20
+MAX_DEPTH = 64  # files that include one another in a row
 SUFFIX = ".pvs"
 
 
@@ -34,6 +35,8 @@ class Files:
             real = path
         if real in chain:
             self._cycle(real, chain, path_in)
+        elif len(chain) > MAX_DEPTH and path_in is not None:
+            self.findings.add("PV003", f"files that include files, more than {MAX_DEPTH} deep", (path_in, "this one"))
         elif real not in self._done:
             self._done.add(real)
             label = Path(os.path.relpath(path, self.root)).as_posix()
@@ -72,13 +75,13 @@ def read_source(path: Path, label: str, findings: Findings, path_in: Span | None
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         labels = ((path_in, "included here"),) if path_in else ()
-        findings.add("PV001", f"{path} cannot be read: {why}", *labels)
+        findings.add("PV001", f"{_shortened(path)} cannot be read: {why}", *labels)
         return None
 
 
 def read_spec(path: Path, findings: Findings) -> Files:
     """All items of a spec: one file, or a directory's files; with what they include."""
-    files = Files(path if path.is_dir() else path.parent, findings)
+    files = Files(path if os.path.isdir(path) else path.parent, findings)
     found = list(spec_files(path))
     if not found:
         findings.add("PV001", f"{path} holds no {SUFFIX} file")
@@ -89,7 +92,12 @@ def read_spec(path: Path, findings: Findings) -> Files:
 
 def spec_files(path: Path) -> Iterator[Path]:
     """The spec files that a path on the command line means: itself, or those in a directory."""
-    if path.is_dir():
+    if os.path.isdir(path):
         yield from sorted(path.glob(f"*{SUFFIX}"))
     else:
         yield path
+
+
+def _shortened(path: Path) -> str:
+    text = str(path)
+    return text if len(text) <= 200 else f"{text[:100]}…{text[-50:]}"

@@ -7,11 +7,14 @@ import gc
 import importlib
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from pvspec import __version__
 from pvspec.cli.report import Failure, Report
+from pvspec.diagnostics import printable
 
 COMMANDS = {
     "compile": "compile a spec to a Python module of patch functions",
@@ -42,8 +45,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if report.ok else 1
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("must be a number from 1 on")
+    return int(text)
+
+
+def _address(text: str) -> int:
+    try:
+        address = int(text, 0)
+    except ValueError:
+        address = -1
+    if not 0 <= address < 1 << 64:
+        raise argparse.ArgumentTypeError("must be an address such as 0xffffffff81000000")
+    return address
+
+
+def _place(text: str) -> str:
+    if not re.fullmatch(r"(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20}|[A-Za-z_.][\w.]*)(\+(0[xX][0-9a-fA-F]+|[0-9]+))?", text):
+        raise argparse.ArgumentTypeError("must be an address, or a symbol as in start_kernel+0x10")
+    return text
+
+
+def _option(text: str) -> tuple[str, bool]:
+    name, _, value = text.partition("=")
+    if value not in ("true", "false"):
+        raise argparse.ArgumentTypeError("must be NAME=true or NAME=false")
+    return name, value == "true"
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="pvspec", description="Say once how a kernel patches its text.")
+    parser = _Parser(prog="pvspec", description="Say once how a kernel patches its text.")
     parser.add_argument("--version", action="version", version=f"pvspec {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, help in COMMANDS.items():
@@ -73,11 +110,13 @@ def _kernel(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", metavar="NAME", default="native", help="who answers the ops (native)")
     parser.add_argument("--nops", metavar="NAME", help="nop table; default: what the kernel would choose")
     parser.add_argument("--cpu", metavar="FEATURE,…", default="", help="features that the CPU has (none)")
-    parser.add_argument("--cpus", metavar="N", type=int, default=2, help="processors in the machine (2)")
-    parser.add_argument("--option", metavar="NAME=BOOL", action="append", default=[], help="an option of the spec")
+    parser.add_argument("--cpus", metavar="N", type=_count, default=2, help="processors in the machine (2)")
+    parser.add_argument(
+        "--option", metavar="NAME=BOOL", type=_option, action="append", default=[], help="an option of the spec"
+    )
     parser.add_argument("--symbols", metavar="System.map", help="the kernel's symbols; default: its own kallsyms")
     parser.add_argument("--vmlinux", metavar="KERNEL", help="for a module: the kernel that loads it")
-    parser.add_argument("--load-address", metavar="ADDRESS", type=lambda text: int(text, 0), help="where a module lies")
+    parser.add_argument("--load-address", metavar="ADDRESS", type=_address, help="where a module lies")
 
 
 def _apply(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +126,7 @@ def _apply(parser: argparse.ArgumentParser) -> None:
 
 def _explain(parser: argparse.ArgumentParser) -> None:
     _kernel(parser)
-    parser.add_argument("address", metavar="ADDRESS", type=lambda text: int(text, 0), help="an address in the site")
+    parser.add_argument("address", metavar="ADDRESS", type=_place, help="in the site; or a symbol: start_kernel+0x10")
 
 
 _ARGUMENTS = {

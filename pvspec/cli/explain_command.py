@@ -19,18 +19,32 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
         return
     bound, program = found
     try:
-        steps = explain(bound, arguments.address)
-        name = _name(bound.image, arguments.address)
+        address = _address(bound.image, arguments.address)
+        steps = explain(bound, address)
+        name = _name(bound.image, address)
     except (ImageError, PatchingError) as error:
         raise Failure(str(error)) from None
-    report.result = {"address": arguments.address, "symbol": name, "steps": [_json(step) for step in steps]}
+    report.result = {"address": address, "symbol": name, "steps": [_json(step) for step in steps]}
     if not steps:
-        raise Failure(f"{arguments.address:#x}{_in(name)}: no table has a site there")
+        raise Failure(f"{address:#x}{_in(name)}: no table has a site there")
     rules = {arm.span.where: arm.span.source.line(arm.span.line).strip() for arm in program.spec.arms()}
-    report.say(f"{arguments.address:#x}{_in(name)}")
+    report.say(f"{address:#x}{_in(name)}")
     for step in steps:
         for line in shown(step, bound.image.bits, rules):
             report.say(line)
+
+
+def _address(image: KernelImage, place: str) -> int:
+    """The address that a place on the command line means: a number or a symbol, plus a number."""
+    start, _, offset = place.partition("+")
+    try:
+        address = int(start, 0)
+    except ValueError:
+        found = image.symbols.address(start)
+        if found is None:
+            raise Failure(f"{image.path}: has no symbol {start}") from None
+        address = found
+    return address + (int(offset, 0) if offset else 0)
 
 
 def _name(image: KernelImage, address: int) -> str | None:

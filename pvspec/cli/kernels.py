@@ -37,12 +37,5 @@ def _image(arguments: argparse.Namespace) -> KernelImage:
 
 def _choices(arguments: argparse.Namespace) -> Choices:
     features = tuple(name for name in arguments.cpu.split(",") if name)
-    options = dict(_option(text) for text in arguments.option)
+    options = dict(arguments.option)
     return Choices(arguments.backend, arguments.nops, features, arguments.cpus, options)
-
-
-def _option(text: str) -> tuple[str, bool]:
-    name, _, value = text.partition("=")
-    if value not in ("true", "false"):
-        raise Failure(f"--option {text}: write NAME=true or NAME=false")
-    return name, value == "true"

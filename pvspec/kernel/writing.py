@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import BinaryIO
 
 from pvspec.kernel.errors import ImageError
 from pvspec.kernel.layout import Layout
+from pvspec.output import replacing
 
 
 def write_image(path: Path, data: memoryview, layout: Layout, memory: bytes | bytearray | memoryview) -> None:
@@ -17,15 +17,11 @@ def write_image(path: Path, data: memoryview, layout: Layout, memory: bytes | by
     """
     if len(memory) != len(layout.memory):
         raise ImageError(f"{path}: memory of {len(memory)} bytes for an image of {len(layout.memory)}")
-    new = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
-        with new.open("xb") as file:
+        with replacing(path) as file:
             _write(file, data, layout, memoryview(memory))
-        os.replace(new, path)
     except OSError as error:
-        raise ImageError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        new.unlink(missing_ok=True)
+        raise ImageError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def _write(file: BinaryIO, data: memoryview, layout: Layout, memory: memoryview) -> None:

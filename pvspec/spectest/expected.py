@@ -39,10 +39,11 @@ def _piece(want: ast.Want, address: int, subject: Subject, bound: Binding) -> by
 
 
 def _nops(count: int, table: tuple[bytes, ...]) -> bytes:
-    code = b""
-    while len(code) < count:
-        code += table[min(count - len(code), len(table)) - 1]
-    return code
+    pieces = []
+    while count > 0:
+        pieces.append(table[min(count, len(table)) - 1])
+        count -= len(pieces[-1])
+    return b"".join(pieces)
 
 
 def _assembled(text: ast.Text, subject: Subject, bound: Binding) -> Code:

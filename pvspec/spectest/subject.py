@@ -11,6 +11,9 @@ from pvspec.diagnostics import Findings, suggestion
 from pvspec.source import Span
 
 
+MAX_SITE = 0xFFFF  # bytes
+
+
 class Lacking(Exception):
     """The case cannot be run; a finding says why."""
 
@@ -44,6 +47,8 @@ class Subject:
         if self.family is not None and self.family.length is not None:
             return self.family.length
         for number in self.case.lengths:
+            if number.value > MAX_SITE:
+                raise self.lack(f"a site of {number.value} bytes", number.span, f"at most {MAX_SITE}")
             return number.value
         for original in self.case.originals:
             return len(self.hex(original))

@@ -77,7 +77,7 @@ def test_a_layout_that_is_not_canonical(run: Run, spec: Path) -> None:
         ("apply", "vmlinux", "-o", "out", "--load-address", "here"),
         ("apply", "vmlinux", "-o", "out", "--option", "pae"),
         ("explain", "vmlinux"),
-        ("explain", "vmlinux", "start_kernel"),
+        ("explain", "vmlinux", "start kernel"),
         ("explain", "vmlinux", "-1"),
     ],
 )
