@@ -12,8 +12,10 @@ import pytest
 
 from pvspec.compiler import check_spec, compile_spec, import_text
 from pvspec.diagnostics import CODES, render
+from pvspec.format import format_text
 from pvspec.render import render as render_module
 from pvspec.resources import resource
+from pvspec.source import Source
 from pvspec.spectest import run_tests
 
 HERE = Path(__file__).parent
@@ -71,6 +73,15 @@ def test_passes_its_own_tests(path: Path) -> None:
     results = list(run_tests(program.spec, module))
     assert results
     assert [render(d) for result in results for d in result.diagnostics] == []
+
+
+@pytest.mark.parametrize(
+    "path", [*cases("pass"), *cases("run"), *shipped()], ids=lambda path: "-".join(path.parts[-2:])
+)
+def test_is_in_the_canonical_layout(path: Path) -> None:
+    for file in sorted(path.glob("*.pvs")) if path.is_dir() else [path]:
+        text = file.read_text(encoding="utf-8")
+        assert format_text(Source(file.name, text)) == text
 
 
 @pytest.mark.parametrize("path", shipped(), ids=lambda path: "-".join(path.parts[-2:]))

@@ -117,7 +117,7 @@ def _otherwise(item: ast.Backend, rest: list[model.Op], place: Place, findings: 
         names = ", ".join(op.name for op in rest[:8]) + (", …" if len(rest) > 8 else "")
         findings.add(
             "PV303",
-            f"backend `{item.name.text}` leaves {len(rest)} ops unanswered",
+            f"backend `{item.name.text}` leaves {len(rest)} op{'s' if len(rest) > 1 else ''} unanswered",
             (item.name.span, names),
             (rest[0].span, "the first of them"),
             help="add `otherwise = default`, or `otherwise = keep`",

@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     report.result = {"address": address, "symbol": name, "steps": [_json(step) for step in steps]}
     if not steps:
         raise Failure(f"{address:#x}{_in(name)}: no table has a site there")
-    rules = {arm.span.where: arm.span.source.line(arm.span.line).strip() for arm in program.spec.arms()}
+    rules = {arm.span.where: " ".join(arm.span.source.line(arm.span.line).split()) for arm in program.spec.arms()}
     report.say(f"{address:#x}{_in(name)}")
     for step in steps:
         for line in shown(step, bound.image.bits, rules):

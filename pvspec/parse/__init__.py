@@ -10,12 +10,12 @@ from __future__ import annotations
 from lark.exceptions import UnexpectedInput
 
 from pvspec import syntax as ast
-from pvspec.diagnostics import SpecError
+from pvspec.diagnostics import Diagnostic, Label, SpecError
 from pvspec.parse.builder import Builder
 from pvspec.parse.errors import syntax_error
-from pvspec.parse.grammar import parser
+from pvspec.parse.grammar import WordsRunTogether, parser
 from pvspec.parse.limits import check_limits
-from pvspec.source import Source
+from pvspec.source import Source, Span
 
 __all__ = ["parse"]
 
@@ -27,4 +27,7 @@ def parse(source: Source) -> ast.File:
         tree = parser().parse(source.text)
     except UnexpectedInput as error:
         raise SpecError([syntax_error(source, error)]) from None
+    except WordsRunTogether as error:
+        place = Label(Span(source, error.start, error.end), "part them by a space")
+        raise SpecError([Diagnostic("PV002", "two words run together", (place,))]) from None
     return ast.File(tuple(Builder(source).items(tree.children)))

@@ -3,10 +3,36 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 
-from lark import Lark
+from lark import Lark, Token
+from lark.lark import PostLex
 
 from pvspec.resources import cache_directory, resource
+
+
+class WordsRunTogether(Exception):
+    """Two words with nothing between them, as in `bits32`: lark alone would read `bits 32`."""
+
+    def __init__(self, start: int, end: int) -> None:
+        super().__init__(start, end)
+        self.start = start
+        self.end = end
+
+
+class _WordsApart(PostLex):
+    """Lets a stream of tokens pass in which words stand apart."""
+
+    always_accept = ()
+
+    def process(self, stream: Iterator[Token]) -> Iterator[Token]:
+        end, start, word = -1, 0, False
+        for token in stream:
+            is_word = token[0].isalnum() or token[0] == "_"
+            if word and is_word and token.start_pos == end:
+                raise WordsRunTogether(start, token.end_pos or end)
+            start, end, word = token.start_pos or 0, token.end_pos or 0, is_word
+            yield token
 
 
 @functools.cache
@@ -16,7 +42,14 @@ def parser() -> Lark:
     cache = cache_directory()
     grammar = resource("grammar", "pvspec.lark").read_text(encoding="utf-8")
     name = str(cache / "grammar.lark") if cache else False
-    return Lark(grammar, parser="lalr", propagate_positions=True, maybe_placeholders=True, cache=name)
+    return Lark(
+        grammar,
+        parser="lalr",
+        propagate_positions=True,
+        maybe_placeholders=True,
+        postlex=_WordsApart(),
+        cache=name,
+    )
 
 
 @functools.cache

@@ -63,7 +63,8 @@ class Patcher:
     `nops`: a nop table's name; without it the spec chooses, by `features` (names or numbers).
     `rom`: name to a function from the argument to the answer as the ROM returns it, an integer.
     `cpus`: processors in the machine. `protect`: name of a protected function to its addresses [start, end).
-    BindError: the spec has no such name, or a value is no address of the machine.
+    BindError: the spec has no such backend, option, nop table or feature, or a value is no address of the machine;
+    what a rule asks for and is not bound is missed when it asks.
     """
 
     def __init__(

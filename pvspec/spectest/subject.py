@@ -10,7 +10,6 @@ from pvspec import syntax as ast
 from pvspec.diagnostics import Findings, suggestion
 from pvspec.source import Span
 
-
 MAX_SITE = 0xFFFF  # bytes
 
 

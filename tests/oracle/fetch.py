@@ -129,8 +129,9 @@ def _apt_options(suite: str, arch: str) -> Sequence[str]:
 
 
 def _mirrors() -> tuple[str, str]:
-    """The URIs of Debian's archive and of its security archive."""
-    uris = _run(["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]).split()
+    """The URIs of Debian's archive and of its security archive: what apt would fetch, for which it needs no lists."""
+    would_fetch = _run(["apt-get", "update", "--print-uris"])
+    uris = [uri for uri in re.findall(r"'([^']+)/dists/[^']*'", would_fetch) if not uri.startswith("file:")]
     debian = next((uri.rstrip("/") for uri in uris if uri.rstrip("/").endswith("/debian")), None)
     if debian is None:
         raise Unavailable("apt is not set up with a Debian mirror")
