@@ -126,7 +126,10 @@ def _targets(module: ModuleType, image: KernelImage, options: Mapping[str, bool]
     section = image.sections[interface.layout.section]
     table = image.section_bytes(section.name)
     _check_resolved(image, list(module.parse_sites(table, section.address)))
-    start = module.find_table(interface, pointer, table, section.address, image.read)
+    try:
+        start = module.find_table(interface, pointer, table, section.address, image.read)
+    except ImageError as error:
+        raise PatchingError(f"{section.name}: a site is not where the image is: {error}") from None
     holder = image.kernel or image
     if start is None:
         return {}
