@@ -61,7 +61,7 @@ def _step(bound: Bound, name: str, index: int, fields: Mapping[str, int], memory
     offset = site - image.base
     before = bytes(memory[max(offset, 0) : offset + length])
     try:
-        where = _where(bound, name, fields, length)
+        where = _where(bound, name, fields, length, memory)
         tables = {name: (record, start + index * layout.size)}
         bound.kernel.apply_passes(tables, memory, image.base, executable=image.executable)
     except bound.module.PatchError as error:
@@ -79,17 +79,15 @@ def _op(bound: Bound, name: str, fields: Mapping[str, int]) -> str | None:
     return found
 
 
-def _where(bound: Bound, name: str, fields: Mapping[str, int], length: int) -> str | None:
+def _where(bound: Bound, name: str, fields: Mapping[str, int], length: int, memory: bytearray) -> str | None:
     """The spec line of the arm that fires; None if all decline."""
     kernel, family = bound.kernel, bound.module.SPEC.families.get(name)
     if family is None:
         row = kernel.row(fields["type"], fields.get("clobber", 0), length)
         return row.where or None
-    for arm in family.rule:
-        if arm.guard is None or kernel.holds(arm.guard, fields):
-            where: str = arm.where
-            return where
-    return None
+    text = bound.module.Text(memory, bound.image.base)
+    arm = kernel.deciding_arm(family, bound.module.FamilySite(fields, length, text), length)
+    return None if arm is None else str(arm.where)
 
 
 def shown(step: Step, bits: int, rules: Mapping[str, str]) -> Iterator[str]:

@@ -199,6 +199,7 @@ class Family(Value):
     layout: Layout
     length: int | None
     stacked: bool
+    relaid: bool
     names: Names
     rule: Chain
 

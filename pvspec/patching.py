@@ -24,7 +24,7 @@ class Choices:
 
     backend: str
     nops: str | None = None
-    features: tuple[str, ...] = ()
+    features: tuple[str | int, ...] = ()
     cpus: int | None = None
     options: Mapping[str, bool] | None = None
 
@@ -93,11 +93,19 @@ def _tables(spec: Any, image: KernelImage) -> dict[str, tuple[bytes, int]]:
     layouts = {name: family.layout for name, family in spec.families.items()}
     if spec.interface is not None:
         layouts[spec.interface.name] = spec.interface.layout
-    return {
-        name: (image.section_bytes(layout.section), image.sections[layout.section].address)
-        for name, layout in layouts.items()
-        if layout.section in image.sections
-    }
+    found = {name: _table(layout, image) for name, layout in layouts.items()}
+    return {name: table for name, table in found.items() if table is not None}
+
+
+def _table(layout: Any, image: KernelImage) -> tuple[bytes, int] | None:
+    """A table's bytes and address; None if the image has no such section, or not the symbols around the table."""
+    if layout.bounds is None:
+        section = image.sections.get(layout.section)
+        return None if section is None else (image.section_bytes(section.name), section.address)
+    start, end = (image.symbols.address(name) for name in layout.bounds)
+    if start is None or end is None:
+        return None
+    return image.read(start, end - start), start
 
 
 def _names(spec: Any) -> list[Any]:

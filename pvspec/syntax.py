@@ -109,6 +109,13 @@ class Within(Node):
     last: Name
 
 
+class Branches(Node):
+    """`site is call NAME` or `site is jmp NAME`."""
+
+    mnemonic: str
+    name: Name
+
+
 class Equals(Node):
     """`FIELD == N`."""
 
@@ -122,7 +129,7 @@ class IsTrue(Node):
     name: Name
 
 
-Guard: TypeAlias = AnyOf | AllOf | Not | TargetIs | OpNoreturn | CpuHas | Cpus | Within | Equals | IsTrue
+Guard: TypeAlias = AnyOf | AllOf | Not | TargetIs | OpNoreturn | CpuHas | Cpus | Within | Branches | Equals | IsTrue
 
 # ---- actions and chains ----------------------------------------------------
 
@@ -241,9 +248,10 @@ class Field(Node):
 
 
 class Table(Node):
-    """A section of records."""
+    """Records in a section, or between two symbols: then `section` is `FIRST .. LAST`."""
 
     section: Text
+    bounds: tuple[Name, Name] | None
     padded: bool
     fields: tuple[Field, ...]
 
@@ -361,6 +369,10 @@ class Backend(Node):
     otherwise: tuple[Otherwise, ...]
 
 
+class Relaid(Node):
+    """`nops relaid`."""
+
+
 class Family(Node):
     """`family NAME on MACHINE { … }`."""
 
@@ -369,6 +381,7 @@ class Family(Node):
     tables: tuple[Table, ...]
     lengths: tuple[Number, ...]
     stacked: bool
+    relaid: tuple[Relaid, ...]
     options: tuple[Option, ...]
     symbols: tuple[Symbol, ...]
     protects: tuple[Protect, ...]

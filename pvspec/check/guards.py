@@ -57,6 +57,8 @@ class _Guards:
                 return ("cpus", item.count.value)
             case ast.Within():
                 return self._within(item)
+            case ast.Branches():
+                return self._branches(item)
             case ast.Equals():
                 self._field(item.name)
                 return ("equals", item.name.text, item.value.value)
@@ -85,6 +87,12 @@ class _Guards:
         for name in (item.first, item.last):
             look_up(self.scope.symbols, name, "symbol", self.findings)
         return ("within", item.first.text, item.last.text)
+
+    def _branches(self, item: ast.Branches) -> Guard:
+        if "site" not in self.scope.fields:
+            self._misplaced(item.span, "only a family looks at what its sites hold")
+        look_up(self.scope.symbols, item.name, "symbol", self.findings)
+        return ("branch", {"call": 0xE8, "jmp": 0xE9}[item.mnemonic], item.name.text)
 
     def _field(self, name: ast.Name) -> None:
         if name.text not in self.scope.fields:

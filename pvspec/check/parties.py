@@ -183,7 +183,7 @@ def family(item: ast.Family, machine: Machine, findings: Findings) -> model.Fami
     )
     names = model.Names(dict(options), dict(symbols), protected_names(item.protects, findings))
     rule = chain(item.arms, place, findings)
-    return model.Family(item.name.text, item.name.span, record, length, item.stacked, names, rule)
+    return model.Family(item.name.text, item.name.span, record, length, item.stacked, bool(item.relaid), names, rule)
 
 
 def _length(item: ast.Family, record: Layout, findings: Findings) -> int | None:

@@ -44,6 +44,9 @@ def the_table(
         return None
     (table,) = tables
     record = layout(table.section.value, table.padded, table.fields, table.section.span, findings)
+    if record is not None and table.bounds is not None:
+        first, last = table.bounds
+        record = record.changed(bounds=(first.text, last.text))
     if record is None or not has_fields(record, wanted, table.section.span, findings):
         return None
     return record

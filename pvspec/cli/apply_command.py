@@ -36,16 +36,27 @@ def _tell(bound: Bound, memory: bytearray, pokes: int, output: str, report: Repo
         for name in module.SPEC.passes
         if name in bound.tables
     ]
+    absent = [name for name in module.SPEC.passes if name not in bound.tables]
     report.result = {
         "output": output,
         "kernel": {"kind": image.kind, "machine": image.machine, "release": image.release},
         "passes": passes,
+        "absent": absent,
         "pokes": pokes,
         "bytes_changed": changed,
     }
     for entry in passes:
         report.say(f"{entry['table']:<20} {entry['records']:>7} records")
+    for name in absent:
+        report.say(f"{name:<20} {_absence(bound, name)}")
     report.say(f"{output}: {image.release}, {pokes} pokes, {changed} bytes changed")
+
+
+def _absence(bound: Bound, name: str) -> str:
+    layout = bound.layout(name)
+    if layout.bounds is None:
+        return f"absent: the image has no section {layout.section}"
+    return f"absent: no symbols {layout.section}; --symbols System.map may have them"
 
 
 def _differing(before: bytearray, after: bytearray) -> int:

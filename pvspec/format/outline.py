@@ -198,6 +198,7 @@ class _Marker:
         self.tables(family.tables)
         self.numbers(family.lengths)
         self.declarations(family)
+        self.rows(family.relaid)
         self.rows(family.protects)
         self.arm_rows(family.arms)
 

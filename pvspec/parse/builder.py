@@ -117,9 +117,13 @@ class Builder:
         )
 
     def table(self, tree: _Tree) -> ast.Table:
-        section, *fields = self.parts(tree)
-        padded = fields[0] is not None
-        return ast.Table(self.span(tree), section, padded, tuple(fields[1:]))
+        place, padded, *fields = self.parts(tree)
+        section, bounds = place if isinstance(place, tuple) else (place, None)
+        return ast.Table(self.span(tree), section, bounds, padded is not None, tuple(fields))
+
+    def bounds(self, tree: _Tree) -> tuple[ast.Text, tuple[ast.Name, ast.Name]]:
+        first, last = self.parts(tree)
+        return ast.Text(self.span(tree), f"{first.text} .. {last.text}"), (first, last)
 
     def value_field(self, tree: _Tree) -> ast.Field:
         return ast.Field(self.span(tree), *self.parts(tree))
@@ -278,6 +282,9 @@ class Builder:
     def within(self, tree: _Tree) -> ast.Within:
         return ast.Within(self.span(tree), *self.parts(tree))
 
+    def branches(self, tree: _Tree) -> ast.Branches:
+        return ast.Branches(self.span(tree), *self.parts(tree))
+
     def equals(self, tree: _Tree) -> ast.Equals:
         return ast.Equals(self.span(tree), *self.parts(tree))
 
@@ -295,11 +302,15 @@ class Builder:
             _only(items, ast.Table),
             _only(items, ast.Number),
             "stacked" in items,
+            _only(items, ast.Relaid),
             _only(items, ast.Option),
             _only(items, ast.Symbol),
             _only(items, ast.Protect),
             _only(items, ast.Arm),
         )
+
+    def relaid(self, tree: _Tree) -> ast.Relaid:
+        return ast.Relaid(self.span(tree))
 
     def site_len(self, tree: _Tree) -> ast.Number:
         return self.bits(tree)
@@ -378,6 +389,8 @@ _TOKENS: dict[str, Callable[[Builder, Token], Any]] = {
     "FALSE": Builder.truth_value,
     "SIGN": lambda builder, token: str(token),
     "ALWAYS": lambda builder, token: str(token),
+    "CALL": lambda builder, token: str(token),
+    "JMP": lambda builder, token: str(token),
     "PADDED": lambda builder, token: str(token),
     "STACKED": lambda builder, token: str(token),
     "NORETURN": lambda builder, token: str(token),

@@ -233,7 +233,8 @@ def _layout(layout: Layout) -> Call:
     )
     slack = [Keyword("slack", layout.slack)] if layout.slack else []
     padded = [Keyword("padded", True)] if layout.padded else []
-    return Call("Layout", [layout.section, layout.size, fields, *slack, *padded])
+    bounds = [Keyword("bounds", layout.bounds)] if layout.bounds else []
+    return Call("Layout", [layout.section, layout.size, fields, *slack, *padded, *bounds])
 
 
 def _names(names: model.Names) -> Iterator[Keyword]:
@@ -287,7 +288,16 @@ def _rom(rom: model.Rom, arms: _Arms) -> Call:
 def _family(family: model.Family, arms: _Arms) -> Call:
     length = [Keyword("length", family.length)] if family.length is not None else []
     stacked = [Keyword("stacked", True)] if family.stacked else []
+    relaid = [Keyword("relaid", True)] if family.relaid else []
     return Call(
         "Family",
-        [family.name, _layout(family.layout), arms.chain(family.rule), *length, *stacked, *_names(family.names)],
+        [
+            family.name,
+            _layout(family.layout),
+            arms.chain(family.rule),
+            *length,
+            *stacked,
+            *relaid,
+            *_names(family.names),
+        ],
     )

@@ -5,4 +5,4 @@ Standard library only. The rules are data (`rules`), tables of sites are
 and patches one site, `applier` patches whole tables.
 """
 
-PARTS = ("rules", "records", "text", "patcher", "applier", "slots")
+PARTS = ("rules", "lengths", "records", "text", "patcher", "applier", "slots")

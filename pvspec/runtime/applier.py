@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
-from pvspec.runtime.patcher import KEPT, REL32_REACH, Patcher, Way, wrapped
+from pvspec.runtime.patcher import CODE, KEPT, REL32_REACH, Patcher, Way, wrapped
 from pvspec.runtime.records import Columns, PatchSite, fits, parse_records, require_fields
-from pvspec.runtime.rules import Copy, Family, PatchBug, PatchError
+from pvspec.runtime.rules import Arm, Code, Copy, Family, PatchBug, PatchError
 from pvspec.runtime.text import PACKS, Extents, Pack, Text, in_order, merged
 
 Poke: TypeAlias = Callable[[int, bytes], object]
@@ -199,32 +199,43 @@ class Kernel(Patcher):
         else:
             raise PatchError(f"there is no family {name!r}")
 
+    def deciding_arm(self, family: Family, site: Mapping[str, Any], length: int) -> Arm | None:
+        """The arm that says what becomes of a family's site; None if all decline. `site` is a `FamilySite`."""
+        for arm in family.rule:
+            fits = not isinstance(arm, Code) or len(arm.data) <= length
+            if fits and (arm.guard is None or self.holds(arm.guard, site)):
+                return arm
+        return None
+
     def _family_pass(self, family: Family, table: bytes | memoryview, address: int, copy: Text, sites: Extents) -> None:
         require_fields(family.layout, "site", *(["len"] if family.length is None else []))
         protected = self.protected(family.names)
         for record in parse_records(family.layout, table, address):
-            site = record["site"] = record["site"] & self._mask
+            address_of = record["site"] = record["site"] & self._mask
             length = record["len"] if family.length is None else family.length
             try:
-                code = self._family_code(family, record, length, copy)
+                code = self._family_code(family, FamilySite(record, length, copy), length, copy)
             except PatchError as error:
-                raise error.__class__(f"site {site:#x}: {error}") from None
+                raise error.__class__(f"site {address_of:#x}: {error}") from None
             if code is not None:
-                copy.check(site, length, protected)
-                copy.poke(site, code)
-                sites.add(site, length)
+                copy.check(address_of, length, protected)
+                copy.poke(address_of, code)
+                sites.add(address_of, length)
 
-    def _family_code(self, family: Family, record: Mapping[str, int], length: int, copy: Text) -> bytes | None:
+    def _family_code(self, family: Family, site: FamilySite, length: int, copy: Text) -> bytes | None:
         """The code of one record's site, None if it stays as it is."""
-        for arm in family.rule:
-            if isinstance(arm, Copy):
-                if arm.guard is None or self.holds(arm.guard, record):
-                    return self.padded(self._copied(arm, record, length, copy), length)
-                continue
-            row = self.choose((arm,), 0, length, record)
-            if row is not None:
-                return None if row is KEPT else self.placed(row, record["site"])
-        return None
+        arm = self.deciding_arm(family, site, length)
+        code: bytes | None = None
+        if isinstance(arm, Copy):
+            code = self._copied(arm, site, length, copy)
+            code = code.ljust(length, self.nops[0]) if family.relaid else self.padded(code, length)
+        elif arm is not None:
+            row = self.choose((arm,), 0, length, site)
+            code = self.placed(row, site["site"]) if row is not None and row is not KEPT else None
+        if not family.relaid:
+            return code
+        laid = self.relaid(site[CODE] if code is None else code)
+        return laid if code is not None or laid != site[CODE] else None
 
     def _copied(self, arm: Copy, record: Mapping[str, int], length: int, copy: Text) -> bytes:
         source, size = record[arm.address] & self._mask, record[arm.size]
@@ -234,6 +245,21 @@ class Kernel(Patcher):
         if not arm.relocated:
             return code
         return self.padded(relocated(code, source, record["site"], self.spec.machine.bits), size)
+
+
+class FamilySite(dict[str, Any]):
+    """The fields of a family's record and, for those who ask, the code that is at the site now."""
+
+    def __init__(self, record: Mapping[str, int], length: int, text: Text) -> None:
+        super().__init__(record)
+        self._length = length
+        self._text = text
+
+    def __missing__(self, key: str) -> bytes:
+        if key != CODE:
+            raise KeyError(key)
+        code = self[key] = self._text.read(self["site"], self._length)
+        return code
 
 
 def relocated(code: bytes, source: int, site: int, bits: int) -> bytes:

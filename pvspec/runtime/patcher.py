@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
+from pvspec.runtime.lengths import instruction_length
 from pvspec.runtime.records import fits, parse_records
 from pvspec.runtime.rules import (
     BindError,
@@ -141,6 +142,23 @@ class Patcher:
         count, rest = divmod(max(length - len(code), 0), len(self.nops))
         return code + self.nops[-1] * count + (self.nops[rest - 1] if rest else b"")
 
+    def relaid(self, code: bytes) -> bytes:
+        """The code with each run of one-byte nops laid anew, longest first; what does not decode ends the search.
+
+        As Linux 6.1 arch/x86/kernel/alternative.c, optimize_nops(): a run begins where an instruction does.
+        """
+        laid, at, (one,) = bytearray(code), 0, self.nops[0]
+        while at < len(laid):
+            end = at
+            while end < len(laid) and laid[end] == one:
+                end += 1
+            laid[at:end] = self.padded(b"", end - at)
+            size = instruction_length(laid, end, self._bits) if end == at else 0
+            if end == at and not size:
+                break
+            at = end + size
+        return bytes(laid)
+
     def row(self, type: int, clobber: int, length: int) -> Row:
         """What sites of this type, clobber mask and length (bytes) become; PatchError if they cannot be patched."""
         if not 0 <= clobber <= self._clobber_mask:
@@ -209,6 +227,8 @@ class Patcher:
                 return bool(self._cpus() == count)
             case ("within", first, last):
                 return self.symbol(first) <= int(site["site"]) < self.symbol(last)
+            case ("branch", opcode, name):
+                return self._branches(site["site"], site[CODE], opcode, name)
             case ("option", name):
                 return self.options[name]
             case ("field", name):
@@ -328,6 +348,11 @@ class Patcher:
             raise BindError("the number of cpus is not bound")
         return self.cpus
 
+    def _branches(self, site: int, code: bytes, opcode: int, name: str) -> bool:
+        if len(code) < 5 or code[0] != opcode:
+            return False
+        return site + 5 + int.from_bytes(code[1:5], "little", signed=True) & self._mask == self.symbol(name)
+
     def _target(self, site: Mapping[str, Any]) -> int:
         if site[_NUMBER] not in self.targets:
             raise BindError(f"the target of op {site[_OP]} ({site[_NUMBER]}) is not bound")
@@ -372,8 +397,8 @@ class Patcher:
         return value.to_bytes(size, "little", signed=signed)
 
 
-# What an op's sites tell guards and holes. Spec names have no space, so a symbol `type` is no clash.
-_OP, _NUMBER = "op name", "op number"
+# What sites tell guards and holes. Spec names have no space, so a symbol `type` is no clash.
+_OP, _NUMBER, CODE = "op name", "op number", "site's code"
 
 _size = len  # `patch` has a parameter of that name
 

@@ -140,7 +140,7 @@ class Layout(Value):
     """A table's section, bytes a record, and its fields.
 
     The last `slack` bytes of a record are padding, which may be cut off behind the last one. If `padded`,
-    records of nothing but zero bytes are no records.
+    records of nothing but zero bytes are no records. `bounds` are the symbols around a table that is no section.
     """
 
     section: str
@@ -148,6 +148,7 @@ class Layout(Value):
     fields: tuple[Field, ...]
     slack: int = 0
     padded: bool = False
+    bounds: tuple[str, str] | None = None
 
 
 class Names(Value):
@@ -177,13 +178,17 @@ class Backend(Value):
 
 
 class Family(Value):
-    """A table of sites other than an interface's, and the chain that patches each; `length` in bytes if fixed."""
+    """A table of sites other than an interface's, and the chain that patches each; `length` in bytes if fixed.
+
+    `stacked`: several records may name one site. `relaid`: runs of one-byte nops at a site become longest nops.
+    """
 
     name: str
     layout: Layout
     rule: Chain
     length: int | None = None
     stacked: bool = False
+    relaid: bool = False
     names: Names = Names()
 
 

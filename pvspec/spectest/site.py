@@ -76,7 +76,8 @@ class Site:
     def _family_record(self) -> dict[str, int]:
         family = self.subject.family
         assert family is not None
-        record = {item.name: 0 for item in family.layout.fields}
+        # what a case does not say is 0; an address that counts from its own place must be one in reach
+        record = {item.name: self.address if item.relative else 0 for item in family.layout.fields}
         record["site"] = self.address
         if family.length is None:
             record["len"] = len(self.original)
