@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from pvspec import model
 from pvspec.asm.assembler import AsmErrors, assemble
 from pvspec.asm.decode import disassemble
+from pvspec.asm.kept import Kept
 from pvspec.diagnostics import Findings
 from pvspec.machinecode import Code, Hole, Instruction
+from pvspec.resources import cache_directory
 from pvspec.runtime.rules import Value
 
 _OPCODES = {"call": b"\xe8", "jmp": b"\xe9"}
@@ -24,17 +26,19 @@ class Program(Value):
 def assemble_spec(spec: model.Spec, findings: Findings) -> Program:
     """The program of a model; statements that cannot be assembled are findings."""
     code: dict[model.Arm, Code] = {}
+    kept = Kept(cache_directory())
     for arm in spec.arms():
-        emitted = _emit(arm, spec.machine.bits, findings) if arm.emits else None
+        emitted = _emit(arm, spec.machine.bits, kept, findings) if arm.emits else None
         if emitted is not None:
             code[arm] = emitted
+    kept.save()
     return Program(spec, code)
 
 
-def _emit(arm: model.Arm, bits: int, findings: Findings) -> Code | None:
+def _emit(arm: model.Arm, bits: int, kept: Kept, findings: Findings) -> Code | None:
     match arm.action:
         case model.Assembly():
-            return _assembled(arm.action, arm, bits, findings)
+            return _assembled(arm.action, arm, bits, kept, findings)
         case model.RawBytes():
             return _raw(arm.action, bits, findings)
         case model.Branch():
@@ -42,9 +46,9 @@ def _emit(arm: model.Arm, bits: int, findings: Findings) -> Code | None:
     return Code(b"", (), ())
 
 
-def _assembled(action: model.Assembly, arm: model.Arm, bits: int, findings: Findings) -> Code | None:
+def _assembled(action: model.Assembly, arm: model.Arm, bits: int, kept: Kept, findings: Findings) -> Code | None:
     try:
-        return assemble(action.source.value, bits, arm.symbols.keys())
+        return assemble(action.source.value, bits, arm.symbols.keys(), kept)
     except AsmErrors as errors:
         for error in errors.errors:
             place = action.source.span.part(error.start, error.end)

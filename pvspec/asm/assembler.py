@@ -24,6 +24,7 @@ from pvspec.asm.intel import (
     Value,
 )
 from pvspec.asm.intel_parser import parse_statement
+from pvspec.asm.kept import Kept
 from pvspec.asm.layout import Label, Placeable, lay_out
 from pvspec.machinecode import Code
 
@@ -31,6 +32,9 @@ _STATEMENT = re.compile(r"[^;\n]+")
 _COMMENT = re.compile(r"#[^\n]*")
 _LABEL = re.compile(r"\s*([A-Za-z_.$][\w.$]*)\s*:", re.ASCII)
 _ANY_LABEL = "<label>"  # stands for every label, so that equal branches to different labels are encoded once
+
+
+_IN_MEMORY = Kept()  # a memo that lasts as long as the process
 
 
 class AsmErrors(Exception):
@@ -41,11 +45,11 @@ class AsmErrors(Exception):
         self.errors = errors
 
 
-def assemble(source: str, bits: int, symbols: Collection[str]) -> Code:
+def assemble(source: str, bits: int, symbols: Collection[str], kept: Kept = _IN_MEMORY) -> Code:
     """Assemble statements, separated by newlines or `;`, for a 32- or 64-bit machine.
 
     A name in `symbols` becomes a hole; labels are local. Branches to labels are short where that reaches.
-    Raises AsmErrors with every error of the source.
+    `kept` knows statements that were encoded before. Raises AsmErrors with every error of the source.
     """
     errors: list[AsmError] = []
     lines = list(_lines(source, errors))
@@ -53,7 +57,7 @@ def assemble(source: str, bits: int, symbols: Collection[str]) -> Code:
     items: list[Label | Placeable] = []
     for line in lines:
         try:
-            items.append(line if isinstance(line, Label) else _item(source, line, bits, labels, symbols))
+            items.append(line if isinstance(line, Label) else _item(source, line, bits, labels, symbols, kept))
         except AsmError as error:
             errors.append(error)
     if not errors:
@@ -89,7 +93,9 @@ def _labels(lines: list[Label | Statement], symbols: Collection[str], errors: li
     return names
 
 
-def _item(source: str, statement: Statement, bits: int, labels: set[str], symbols: Collection[str]) -> Placeable:
+def _item(
+    source: str, statement: Statement, bits: int, labels: set[str], symbols: Collection[str], kept: Kept
+) -> Placeable:
     statement = _unaliased(statement, bits)
     is_branch = statement.mnemonic in BRANCHES
     target = _checked_target(statement, labels, symbols) if is_branch else None
@@ -97,8 +103,9 @@ def _item(source: str, statement: Statement, bits: int, labels: set[str], symbol
         _check_names(operand, is_branch, labels, symbols)
     text = source[statement.start : statement.end]
     if target is None:
-        return Placeable(statement, text, (_encoded(statement, bits),), None)
-    return _to_label(statement, bits, target, text)
+        forms = kept.forms(statement, bits, "statement", lambda: (encode(statement, bits, _assembler(bits)),))
+        return Placeable(statement, text, forms, None)
+    return _to_label(statement, bits, target, text, kept)
 
 
 def _unaliased(statement: Statement, bits: int) -> Statement:
@@ -158,18 +165,13 @@ def _bare_name(name: str, operand: Operand, is_branch: bool) -> AsmError:
     return AsmError(f"`{name}` alone is memory to some assemblers", help, operand.start, operand.end)
 
 
-def _to_label(statement: Statement, bits: int, target: str, source: str) -> Placeable:
+def _to_label(statement: Statement, bits: int, target: str, source: str, kept: Kept) -> Placeable:
     operand = statement.operands[0]
     anywhere = statement.changed(operands=(Immediate(Value(0, _ANY_LABEL), False, operand.start, operand.end),))
-    return Placeable(statement, source, _branch_forms(anywhere, bits), target)
+    forms = kept.forms(anywhere, bits, "branch", lambda: _branch_forms(anywhere, bits))
+    return Placeable(statement, source, forms, target)
 
 
-@cache
-def _encoded(statement: Statement, bits: int) -> Encoded:
-    return encode(statement, bits, _assembler(bits))
-
-
-@cache
 def _branch_forms(statement: Statement, bits: int) -> tuple[Encoded, ...]:
     """Encode a branch in its short and its near form, as far as it has them."""
     forms, errors = [], []

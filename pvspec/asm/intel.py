@@ -124,6 +124,14 @@ class Statement(Placed):
     start: int = 0
     end: int = 0
 
+    def spelling(self) -> str:
+        """A text that is the same for equal statements alone."""
+        return repr((self.prefixes, self.mnemonic, *map(_spelling, self.operands)))
+
+
+def _spelling(operand: Operand) -> tuple[object, ...]:
+    return (type(operand).__name__, *operand._compared())
+
 
 def format_statement(statement: Statement) -> str:
     """Spell a statement without symbols so that every assembler reads the same: numbers in hexadecimal."""
