@@ -15,6 +15,7 @@ from pvspec.diagnostics import Findings
 from pvspec.runtime.rules import Layout, Machine
 
 MAX_SITE = 0xFFFF
+MAX_CHAIN_DEPTH = 16
 
 
 def op_place(machine: Machine, interface: model.Interface) -> Place:
@@ -60,15 +61,10 @@ def _resolve(
             findings.add("PV304", message, (arm.action.span, " -> ".join([*path, name, used])))
             done.setdefault(used, ())
         _resolve(used, declared, (*path, name), done, place, findings)
-    done.setdefault(
-        name, chain(declared[name].arms, replace(place, chains={**declared_chains(declared, done)}), findings)
-    )
+    done.setdefault(name, chain(declared[name].arms, replace(place, chains=_so_far(declared, done)), findings))
 
 
-MAX_CHAIN_DEPTH = 16
-
-
-def declared_chains(declared: Mapping[str, ast.Chain], done: Mapping[str, model.Chain]) -> dict[str, model.Chain]:
+def _so_far(declared: Mapping[str, ast.Chain], done: Mapping[str, model.Chain]) -> dict[str, model.Chain]:
     """Every declared chain, those without arms yet as empty: a cycle is one finding, not many."""
     return {name: done.get(name, ()) for name in declared}
 

@@ -12,7 +12,6 @@ from pvspec.check.names import clobber_registers, look_up, unknown
 from pvspec.check.numbers import hex_bytes
 from pvspec.diagnostics import Findings
 from pvspec.runtime.rules import Guard, Layout
-from pvspec.source import Span
 
 
 @dataclass(frozen=True)
@@ -44,11 +43,7 @@ def _arms(item: ast.Arm, place: Place, findings: Findings) -> Iterator[model.Arm
     clobbers = clobber_registers(item.clobbers, frozenset(place.clobbers), place.bits, findings)
     _check_bits(item, clobbers, place, findings)
     mask = sum(place.clobbers.get(register, 0) for register in clobbers)
-    yield model.Arm(_without_guard(item), action, condition, clobbers, mask, place.symbols)
-
-
-def _without_guard(item: ast.Arm) -> Span:
-    return item.action.span
+    yield model.Arm(item.action.span, action, condition, clobbers, mask, place.symbols)
 
 
 def _check_bits(item: ast.Arm, clobbers: frozenset[str], place: Place, findings: Findings) -> None:
