@@ -13,7 +13,7 @@ from pvspec.source import Span
 T = TypeVar("T")
 
 # words that a guard or a branch would take for something else
-_GUARD_WORDS = frozenset({"cpu", "cpus", "not", "op", "target"})
+_GUARD_WORDS = frozenset({"backend", "cmdline", "cpu", "cpus", "nops", "not", "op", "target"})
 RESERVED = {
     "field": _GUARD_WORDS,
     "option": _GUARD_WORDS | {"site"},

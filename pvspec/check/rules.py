@@ -63,9 +63,11 @@ def _action(item: ast.Action, place: Place, findings: Findings) -> model.Action 
         case ast.Asm():
             return model.Assembly(item.source)
         case ast.Bytes():
-            return model.RawBytes(item.source, hex_bytes(item.source, findings), partial=not place.ops)
+            return model.RawBytes(item.source, hex_bytes(item.source, findings), partial=place.site)
         case ast.Branch():
             return _branch(item, place, findings)
+        case ast.Store():
+            return _store(item, place, findings)
         case ast.Nop():
             return model.Nop()
         case ast.Keep():
@@ -83,7 +85,14 @@ def _branch(item: ast.Branch, place: Place, findings: Findings) -> model.Action:
     known = {*place.targets, *place.symbols}
     if item.target.text not in known:
         unknown(item.target, f"{item.mnemonic} target", known, findings)
-    return model.Branch(item.mnemonic, item.target.text, item.target.span)
+    return model.Branch(item.mnemonic, item.target.text, item.addend, item.short, item.target.span)
+
+
+def _store(item: ast.Store, place: Place, findings: Findings) -> model.Action | None:
+    read = look_up(place.reads, item.name, "read", findings)
+    if read is not None and not read.size:
+        findings.add("PV305", "an address to be stored", (item.name.span, "a `branch` has no width of its own"))
+    return None if read is None else model.Store(item.name.text, read.size)
 
 
 def _copy(item: ast.Copy, place: Place, findings: Findings) -> model.Action:
@@ -93,7 +102,7 @@ def _copy(item: ast.Copy, place: Place, findings: Findings) -> model.Action:
         for name in (item.address, item.size):
             if name.text not in place.fields:
                 unknown(name, "field", place.fields, findings)
-    return model.Copy(item.address.text, item.size.text, item.relocated)
+    return model.Copy(item.address.text, item.size.text, item.relocated, item.throughout)
 
 
 def _query(item: ast.Query, place: Place, findings: Findings) -> model.Action | None:

@@ -8,10 +8,12 @@ from typing import TypeVar
 
 from pvspec import model
 from pvspec import syntax as ast
+from pvspec.check.families import family
+from pvspec.check.guards import Scope, guard
 from pvspec.check.interface import interface
 from pvspec.check.machine import machine
 from pvspec.check.names import Declared, look_up
-from pvspec.check.parties import backend, chains, family, op_place
+from pvspec.check.parties import backend, chains, op_place
 from pvspec.diagnostics import Findings
 from pvspec.runtime.rules import Machine
 from pvspec.source import Source
@@ -34,6 +36,7 @@ def check(items: Sequence[ast.Item], sources: Iterable[Source], findings: Findin
         spec.backends,
         spec.families,
         spec.passes,
+        spec.policy,
         spec.tests,
         tuple(sources),
     )
@@ -50,11 +53,13 @@ class _Parts:
         self.items = items
         self.machine = machine
         self.findings = findings
+        self.backend_names = [item.name.text for item in items if isinstance(item, ast.Backend)]
         self.interface = self._interface()
         self.chains = self._chains()
         self.backends = self._backends()
         self.families = self._families()
         self.passes = self._passes()
+        self.policy = self._policy()
         self.tests = self._tests()
 
     def _interface(self) -> model.Interface | None:
@@ -68,7 +73,7 @@ class _Parts:
         items = [item for item in self.items if isinstance(item, ast.Chain)]
         if self.interface is None:
             return {}
-        return chains(items, op_place(self.machine, self.interface), self.findings)
+        return chains(items, op_place(self.machine, self.interface, self.backend_names), self.findings)
 
     def _backends(self) -> dict[str, model.Backend]:
         backends = Declared[model.Backend]("backend", self.findings)
@@ -78,7 +83,7 @@ class _Parts:
             known = {other.name.text: other for other in self.items if isinstance(other, ast.Interface)}
             look_up(known, item.interface, "interface", self.findings)
             if self.interface is not None and item.interface.text == self.interface.name:
-                place = replace(op_place(self.machine, self.interface), chains=self.chains)
+                place = replace(op_place(self.machine, self.interface, self.backend_names), chains=self.chains)
                 backends.declare(item.name, backend(item, self.machine, self.interface, place, self.findings))
         return dict(backends)
 
@@ -87,13 +92,15 @@ class _Parts:
         for item in self.items:
             if isinstance(item, ast.Family):
                 look_up({self.machine.name: self.machine}, item.machine, "machine", self.findings)
-                made = family(item, self.machine, self.findings)
+                made = family(item, self.machine, self.interface, self.backend_names, self.findings)
                 if made is not None:
                     families.declare(item.name, made)
         return dict(families)
 
     def _passes(self) -> tuple[str, ...]:
-        tables = {item.name.text for item in self.items if isinstance(item, ast.Family | ast.Interface)}
+        tables = {item.name.text for item in self.items if isinstance(item, ast.Family)}
+        if self.interface is not None and self.interface.layout is not None:
+            tables.add(self.interface.name)
         order = Declared[None]("pass", self.findings)
         for item in self.items:
             if isinstance(item, ast.Passes):
@@ -101,6 +108,31 @@ class _Parts:
                     look_up(dict.fromkeys(tables, True), name, "table", self.findings)
                     order.declare(name, None)
         return tuple(order) or tuple(sorted(tables))
+
+    def _policy(self) -> tuple[model.Decision, ...]:
+        scope = self._policy_scope()
+        decisions = []
+        for item in self.items:
+            if not isinstance(item, ast.Policy):
+                continue
+            look_up({self.machine.name: self.machine}, item.machine, "machine", self.findings)
+            for decision in item.decisions:
+                numbers = [look_up(self.machine.features, n, "feature", self.findings) for n in decision.features]
+                chosen = tuple(number for number in numbers if number is not None)
+                decisions.append(model.Decision(decision.sets, chosen, guard(decision.guard, scope, self.findings)))
+        return tuple(decisions)
+
+    def _policy_scope(self) -> Scope:
+        """What a kernel's decisions may depend on."""
+        interface = self.interface
+        return Scope(
+            features=self.machine.features,
+            options=interface.names.options if interface else {},
+            symbols=interface.names.symbols if interface else {},
+            op_names=interface.ops if interface else (),
+            backends=self.backend_names,
+            nops=self.machine.nops,
+        )
 
     def _tests(self) -> tuple[ast.Test, ...]:
         tests = [item for item in self.items if isinstance(item, ast.Test)]

@@ -7,6 +7,7 @@ that to get newer packages.
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import subprocess
@@ -16,6 +17,8 @@ from functools import cache
 from pathlib import Path
 
 from debian.debfile import DebFile
+
+from pvspec.kernel.package import MAGIC, extract_vmlinuz
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SUITE = "bookworm"  # the suite that has Linux 6.1, whatever suite this machine runs
@@ -51,6 +54,26 @@ def busybox(arch: str, suite: str = SUITE) -> Path:
             _write(target, package.data.get_content(name))
         target.chmod(0o755)
     return target
+
+
+def xen(suite: str = SUITE) -> Path:
+    """The newest 64-bit Xen hypervisor of a suite, an ELF file; raises Unavailable."""
+    target = cache_directory() / f"xen-{suite}"
+    if not target.exists():
+        with DebFile(_package(suite, "amd64", r"xen-hypervisor-[\d.]+-amd64")) as package:
+            name = next(name for name in package.data if re.fullmatch(r".*/xen-[\d.]+-amd64\.gz", name))
+            contents = package.data.get_content(name)
+        assert isinstance(contents, bytes)
+        _write(target, gzip.decompress(contents))
+    return target
+
+
+def bzimage(kernel: Path) -> bytes:
+    """The bzImage in a kernel's package, or the file itself."""
+    with kernel.open("rb") as file:
+        if file.read(len(MAGIC)) == MAGIC:
+            return extract_vmlinuz(file)
+    return kernel.read_bytes()
 
 
 def _write(target: Path, contents: bytes | str | None) -> None:

@@ -1,0 +1,94 @@
+"""QEMU: a machine with two serial lines, a monitor, and no other devices than those asked for."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .fetch import Unavailable
+from .guest import MARKER
+
+if TYPE_CHECKING:
+    from qemu.qmp import QMPClient
+
+QEMU = "qemu-system-x86_64"
+BARE = ["-display", "none", "-nodefaults", "-no-reboot"]
+
+
+class GuestError(RuntimeError):
+    """A guest that did not come up, or whose memory cannot be read; the text has the end of its console."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a kernel is booted on: QEMU's -cpu and -smp, words for the kernel's command line, who runs it, MiB of RAM.
+
+    `hypervisor` is "native", "xen" (the kernel is the PV dom0), "kvm" or "hyperv" (the CPU is the guest's).
+    """
+
+    cpu: str = "qemu64"
+    smp: int = 1
+    append: str = ""
+    hypervisor: str = "native"
+    memory: int = 512
+
+
+def program() -> Path:
+    """Where QEMU is; raises Unavailable."""
+    found = shutil.which(QEMU)
+    if found is None:
+        raise Unavailable(f"{QEMU} is not installed (Debian package qemu-system-x86)")
+    return Path(found)
+
+
+def version() -> str:
+    """What QEMU says of itself; raises Unavailable."""
+    return subprocess.run([program(), "--version"], capture_output=True, text=True, check=True).stdout
+
+
+@contextmanager
+def running(work: Path, arguments: Sequence[str], timeout: float) -> Iterator[None]:
+    """An emulated machine (TCG) whose guest has printed the marker; killed on leaving.
+
+    In `work` lie its console (the first serial line), what its second serial line sent (`sent`), and the socket of
+    its monitor (`qmp`). Raises GuestError if the marker is not there after `timeout` seconds.
+    """
+    ports = ["-serial", f"file:{work}/console", "-serial", f"file:{work}/sent"]
+    socket = ["-qmp", f"unix:{work}/qmp,server=on,wait=off"]
+    with (work / "errors").open("wb") as errors:
+        command = [str(program()), "-accel", "tcg", *BARE, *ports, *socket, *arguments]
+        machine = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
+    try:
+        _wait_for_marker(machine, work, timeout)
+        yield
+    finally:
+        machine.kill()
+        machine.wait()
+
+
+def _wait_for_marker(machine: subprocess.Popen[bytes], work: Path, timeout: float) -> None:
+    console, deadline = work / "console", time.monotonic() + timeout
+    while MARKER not in (text := console.read_bytes() if console.exists() else b""):
+        if machine.poll() is not None or time.monotonic() > deadline:
+            errors = (work / "errors").read_text(errors="replace")
+            raise GuestError(f"the guest did not come up: {errors}\n{text[-2000:].decode(errors='replace')}")
+        time.sleep(0.25)
+
+
+@asynccontextmanager
+async def monitor(work: Path) -> AsyncIterator[QMPClient]:
+    """The monitor of the machine that runs in `work`."""
+    from qemu.qmp import QMPClient
+
+    client = QMPClient()
+    await client.connect(str(work / "qmp"))
+    try:
+        yield client
+    finally:
+        await client.disconnect()
