@@ -69,10 +69,10 @@ def _raw(action: model.RawBytes, bits: int, findings: Findings) -> Code | None:
 
 
 def branch(action: model.Branch) -> Code:
-    """`call` or `jmp`: the opcode and a rel32, 5 bytes, or a rel8, 2 bytes."""
+    """`call` or `jmp`: the opcode and a rel32, 5 bytes, or a rel8, 2 bytes; one more with a prefix."""
+    opcode = (b"\x2e" if action.prefixed else b"") + (b"\xeb" if action.short else _OPCODES[action.mnemonic])
     size = 1 if action.short else 4
-    end = 1 + size
-    hole = Hole(offset=1, size=size, relative=True, symbol=action.symbol, addend=action.addend, end=end, signed=True)
-    opcode = b"\xeb" if action.short else _OPCODES[action.mnemonic]
+    end = len(opcode) + size
+    hole = Hole(len(opcode), size, relative=True, symbol=action.symbol, addend=action.addend, end=end, signed=True)
     instruction = Instruction(0, end, f"{action.mnemonic} {action.symbol}", "")
     return Code(opcode + bytes(size), (hole,), (instruction,))

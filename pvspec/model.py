@@ -49,6 +49,7 @@ class Branch(Value):
     mnemonic: str
     symbol: str
     addend: int
+    prefixed: bool
     short: bool
     span: Span
 
@@ -85,7 +86,7 @@ class Copy(Value):
     """Copy the bytes that two fields describe."""
 
     address: str
-    size: str
+    size: str | int
     relocated: bool
     throughout: bool
 

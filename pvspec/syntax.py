@@ -159,8 +159,10 @@ class Branches(Node):
 
 
 class Begins(Node):
-    """`site begins "…"`."""
+    """`NAME ± N begins "…"`; the name may be `site`."""
 
+    name: Name
+    addend: int
     code: Text
 
 
@@ -173,9 +175,10 @@ class Compares(Node):
 
 
 class BitsOf(Node):
-    """`NAME & N`; the name may be `site`."""
+    """`NAME ± N & M`; the name may be `site`."""
 
     name: Name
+    addend: int
     mask: Number
 
 
@@ -231,11 +234,12 @@ class Bytes(Node):
 
 
 class Branch(Node):
-    """`call NAME` or `jmp NAME`, to so many bytes behind it; `short`: with 8 bits."""
+    """`call NAME` or `jmp NAME`, to so many bytes behind it; `prefixed`: behind cs, `short`: with 8 bits."""
 
     mnemonic: str
     target: Name
     addend: int
+    prefixed: bool
     short: bool
 
 
@@ -260,10 +264,10 @@ class Bug(Node):
 
 
 class Copy(Node):
-    """`copy ADDRESS SIZE [relocated [throughout]]`: both name fields."""
+    """`copy ADDRESS SIZE [relocated [throughout]]`."""
 
     address: Name
-    size: Name
+    size: Name | Number
     relocated: bool
     throughout: bool
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from pvspec import model
 from pvspec import syntax as ast
@@ -16,11 +17,20 @@ from pvspec.runtime.rules import Field, Layout, Machine, Read
 MAX_SITE = 0xFFFF
 
 
+@dataclass(frozen=True)
+class Common:
+    """What all families may name: the backends, the symbols that any of them declares, and the chains."""
+
+    backends: Collection[str]
+    symbols: Mapping[str, model.Symbol]
+    chains: Mapping[str, ast.Chain]
+
+
 def family(
     item: ast.Family,
     machine: Machine,
     interface: model.Interface | None,
-    backends: Collection[str],
+    common: Common,
     findings: Findings,
 ) -> model.Family | None:
     """One family, None if it has no usable record."""
@@ -36,16 +46,17 @@ def family(
     place = Place(
         features=machine.features,
         options=options,
-        symbols={**(interface.names.symbols if interface else {}), **symbols},
+        symbols={**(interface.names.symbols if interface else {}), **common.symbols, **symbols},
         fields=fields,
         reads=reads,
         ops=calls_ops,
         site=True,
         op_names=interface.ops if interface else (),
-        backends=backends,
+        backends=common.backends,
         nops=machine.nops,
         bits=machine.bits,
         targets=frozenset({*fields, *reads, *(["target"] if calls_ops else [])}),
+        open_chains=common.chains,
     )
     stacked, relaid = item.stacked[:1], item.relaid[:1]
     return model.Family(

@@ -136,7 +136,8 @@ class _Guards:
             self._misplaced(item.span, "only a family knows its sites")
         match item:
             case ast.Begins():
-                return ("begins", hex_bytes(item.code, self.findings))
+                self._value(item.name)
+                return ("begins", item.name.text, item.addend, hex_bytes(item.code, self.findings))
             case ast.Branches():
                 look_up(self.scope.symbols, item.name, "symbol", self.findings)
                 return ("branch", item.prefixed, {"call": 0xE8, "jmp": 0xE9}[item.mnemonic], item.name.text)
@@ -152,7 +153,7 @@ class _Guards:
                 return ("compares", item.name.text, item.compare, item.value.value)
             case ast.BitsOf():
                 self._value(item.name)
-                return ("bits", item.name.text, item.mask.value)
+                return ("bits", item.name.text, item.addend, item.mask.value)
         self._value(item.field)
         return ("is", item.field.text, self._address(item.name))
 

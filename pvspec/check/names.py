@@ -17,7 +17,7 @@ _GUARD_WORDS = frozenset({"backend", "cmdline", "cpu", "cpus", "nops", "not", "o
 RESERVED = {
     "field": _GUARD_WORDS,
     "option": _GUARD_WORDS | {"site"},
-    "symbol": frozenset({"null", "target"}),
+    "symbol": frozenset({"null", "target", "elsewhere"}),
 }
 
 

@@ -8,11 +8,11 @@ from typing import TypeVar
 
 from pvspec import model
 from pvspec import syntax as ast
-from pvspec.check.families import family
+from pvspec.check.families import Common, family
 from pvspec.check.guards import Scope, guard
 from pvspec.check.interface import interface
 from pvspec.check.machine import machine
-from pvspec.check.names import Declared, look_up
+from pvspec.check.names import Declared, look_up, symbol_names
 from pvspec.check.parties import backend, chains, op_place
 from pvspec.diagnostics import Findings
 from pvspec.runtime.rules import Machine
@@ -70,7 +70,11 @@ class _Parts:
         return interface(item, self.machine, self.findings)
 
     def _chains(self) -> dict[str, model.Chain]:
-        items = [item for item in self.items if isinstance(item, ast.Chain)]
+        families = [item for item in self.items if isinstance(item, ast.Family)]
+        theirs = {
+            arm.action.name.text for item in families for arm in item.arms if isinstance(arm.action, ast.ChainRef)
+        }
+        items = [item for item in self.items if isinstance(item, ast.Chain) and item.name.text not in theirs]
         if self.interface is None:
             return {}
         return chains(items, op_place(self.machine, self.interface, self.backend_names), self.findings)
@@ -89,13 +93,24 @@ class _Parts:
 
     def _families(self) -> dict[str, model.Family]:
         families = Declared[model.Family]("family", self.findings)
+        common = self._common()
         for item in self.items:
             if isinstance(item, ast.Family):
                 look_up({self.machine.name: self.machine}, item.machine, "machine", self.findings)
-                made = family(item, self.machine, self.interface, self.backend_names, self.findings)
+                made = family(item, self.machine, self.interface, common, self.findings)
                 if made is not None:
                     families.declare(item.name, made)
         return dict(families)
+
+    def _common(self) -> Common:
+        """What families share; a symbol means the same to all of them."""
+        quiet = Findings()  # each family reports what is wrong with its own
+        declared = [symbol for item in self.items if isinstance(item, ast.Family) for symbol in item.symbols]
+        symbols: dict[str, model.Symbol] = {}
+        for item in declared:
+            symbols.update(symbol_names([item], self.machine.bits, frozenset(), quiet))
+        chains = {item.name.text: item for item in self.items if isinstance(item, ast.Chain)}
+        return Common(self.backend_names, symbols, chains)
 
     def _passes(self) -> tuple[str, ...]:
         tables = {item.name.text for item in self.items if isinstance(item, ast.Family)}

@@ -249,12 +249,13 @@ class Builder:
         return [with_word(item, "$" + word.text, name.text) for name in names for item in items]
 
     def call(self, tree: _Tree) -> ast.Branch:
-        target, sign, count = self.parts(tree)
-        return ast.Branch(self.span(tree), "call", target, _addend(sign, count), False)
+        prefix, target, sign, count = self.parts(tree)
+        return ast.Branch(self.span(tree), "call", target, _addend(sign, count), prefix is not None, False)
 
     def jmp(self, tree: _Tree) -> ast.Branch:
-        short, target, sign, count = self.parts(tree)
-        return ast.Branch(self.span(tree), "jmp", target, _addend(sign, count), short is not None)
+        prefix, short, target, sign, count = self.parts(tree)
+        addend = _addend(sign, count)
+        return ast.Branch(self.span(tree), "jmp", target, addend, prefix is not None, short is not None)
 
     def store(self, tree: _Tree) -> ast.Store:
         return ast.Store(self.span(tree), *self.parts(tree))
@@ -340,13 +341,15 @@ class Builder:
         return ast.Branches(self.span(tree), prefix is not None, mnemonic, name)
 
     def begins(self, tree: _Tree) -> ast.Begins:
-        return ast.Begins(self.span(tree), self.node(tree.children[1]))
+        name, *addend, code = self.parts(tree)
+        return ast.Begins(self.span(tree), name, _addend(*(addend or (None, None))), code)
 
     def compares(self, tree: _Tree) -> ast.Compares:
         return ast.Compares(self.span(tree), *self.parts(tree))
 
     def bits_of(self, tree: _Tree) -> ast.BitsOf:
-        return ast.BitsOf(self.span(tree), *self.parts(tree))
+        name, sign, count, mask = self.parts(tree)
+        return ast.BitsOf(self.span(tree), name, _addend(sign, count), mask)
 
     def is_symbol(self, tree: _Tree) -> ast.IsSymbol:
         return ast.IsSymbol(self.span(tree), *self.parts(tree))

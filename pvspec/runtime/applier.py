@@ -7,14 +7,14 @@ robust, fix paravirt issue"), hence one write a site, and none over what the wri
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
-from pvspec.runtime.families import FamilySites, State
+from pvspec.runtime.families import FamilySites, Outcome, State
 from pvspec.runtime.patcher import KEPT, REL32_REACH, Patcher, Way
 from pvspec.runtime.records import Columns, PatchSite
-from pvspec.runtime.rules import Family, PatchError
+from pvspec.runtime.rules import PatchError
 from pvspec.runtime.text import PACKS, Extents, Pack, Text, in_order, merged
 
 Poke: TypeAlias = Callable[[int, bytes], object]
@@ -194,32 +194,39 @@ class Kernel(Patcher):
             self._write(plan, copy)
             sites.extend(Extents(plan.columns.extents()))
         elif name in self.spec.families:
-            family = self.spec.families[name]
-            try:
-                own = self._family_pass(family, FamilySites(self, family, copy, state), (table, address))
-                _check_disjoint(own, family.stacked)
-            except PatchError as error:
-                raise error.__class__(f"{name}: {error}") from None
-            sites.extend(own)
+            family_sites = FamilySites(self, self.spec.families[name], copy, state)
+            for _, start, size, _, code, *_ in self.outcomes_of(family_sites, table, address):
+                if code is not None:
+                    sites.add(start, size)
         else:
             raise PatchError(f"there is no family {name!r}")
 
-    def _family_pass(self, family: Family, sites: FamilySites, table: tuple[bytes | memoryview, int]) -> Extents:
-        """Write one family's sites; where they lie."""
-        protected, own, copy = self.protected(family.names), Extents(), sites.text
-        for record in sites.records(*table):
-            site = None
-            try:
-                site = sites.site(record)
-                _, address, length, _, code = sites.outcome(site)
-            except PatchError as error:
-                where = record.get("site", 0) if site is None else site["site"]
-                raise error.__class__(f"site {where & self._mask:#x}: {error}") from None
-            if code is not None:
-                copy.check(address, length, protected)
-                copy.poke(address, code)
-                own.add(address, length)
-        return own
+    def outcomes_of(self, sites: FamilySites, table: bytes | memoryview, address: int) -> Iterator[Outcome]:
+        """Write a family's sites, one record after the other, and tell what became of each; PatchError."""
+        family, text, own = sites.family, sites.text, Extents()
+        protected = self.protected(family.names)
+        try:
+            for number, record in enumerate(() if sites.idle else sites.records(table, address)):
+                outcome = self._outcome(sites, record, number)
+                if outcome is None:
+                    continue
+                if outcome.code is not None:
+                    text.check(outcome.address, outcome.length, protected)
+                    text.poke(outcome.address, outcome.code)
+                    own.add(outcome.address, outcome.length)
+                yield outcome
+            _check_disjoint(own, family.stacked)
+        except PatchError as error:
+            raise error.__class__(f"{family.name}: {error}") from None
+
+    def _outcome(self, sites: FamilySites, record: Mapping[str, int], number: int) -> Outcome | None:
+        site = None
+        try:
+            site = sites.site(record)
+            return None if site is None else sites.outcome(site, number)
+        except PatchError as error:
+            address = record.get("site", 0) & self._mask if site is None else site["site"]
+            raise error.__class__(f"site {address:#x}: {error}") from None
 
 
 def _from_base(way: Way, base: int) -> Way:

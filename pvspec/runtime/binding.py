@@ -17,7 +17,7 @@ Condition: TypeAlias = bool | Callable[[Site], bool]
 """What a guard comes to: decided by what is bound, or by each site."""
 
 # What sites tell guards and holes. Spec names have no space, so a symbol `type` is no clash.
-OP, NUMBER, CODE = "op name", "op number", "site's code"
+OP, NUMBER, CODE, BRANCH, PEEK = "op name", "op number", "site's code", "site's branch", "text"
 
 
 class Binding:
@@ -181,20 +181,12 @@ class Binding:
         return lambda site: self.symbol(first) <= site[name] < self.symbol(last)
 
     def _branch(self, prefixed: bool, opcode: int, name: str) -> Condition:
-        begins = bytes((0x2E, opcode)) if prefixed else bytes((opcode,))
-        start, end, mask = len(begins), len(begins) + 4, self._mask
+        return lambda site: site[BRANCH][:2] == (prefixed, opcode) and site[BRANCH][2] == self.symbol(name)
 
-        def leads_there(site: Site) -> bool:
-            code = site[CODE]
-            if not code.startswith(begins) or len(code) < end:
-                return False
-            distance = int.from_bytes(code[start:end], "little", signed=True)
-            return bool(site["site"] + end + distance & mask == self.symbol(name))
-
-        return leads_there
-
-    def _begins(self, code: bytes) -> Condition:
-        return lambda site: site[CODE].startswith(code)
+    def _begins(self, name: str, addend: int, code: bytes) -> Condition:
+        if name == "site" and not addend:
+            return lambda site: site[CODE].startswith(code)
+        return lambda site: site[PEEK](site[name] + addend & self._mask, len(code)) == code
 
     def _field(self, name: str) -> Condition:
         return lambda site: bool(site[name])
@@ -203,8 +195,8 @@ class Binding:
         compares = _COMPARE[compare]
         return lambda site: compares(site[name], value)
 
-    def _bits_of(self, name: str, mask: int) -> Condition:
-        return lambda site: bool(site[name] & mask)
+    def _bits_of(self, name: str, addend: int, mask: int) -> Condition:
+        return lambda site: bool(site[name] + addend & mask)
 
     def _is(self, name: str, symbol: str | None) -> Condition:
         return lambda site: site[name] == (0 if symbol is None else self.symbol(symbol))

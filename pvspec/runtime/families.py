@@ -6,27 +6,32 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from pvspec.runtime.binding import CODE, NUMBER, OP, Condition
+from pvspec.runtime.binding import BRANCH, CODE, NUMBER, OP, PEEK, Condition
 from pvspec.runtime.lengths import instruction_length
-from pvspec.runtime.patcher import KEPT, Patcher
+from pvspec.runtime.patcher import Patcher
 from pvspec.runtime.records import parse_records, require_fields
 from pvspec.runtime.relocation import all_relaid, ones_relaid, relocated, relocated_throughout
-from pvspec.runtime.rules import Arm, BindError, Code, Copy, Family, PatchBug, PatchError, Store
+from pvspec.runtime.rules import Arm, BindError, Bug, Code, Copy, Family, Keep, PatchBug, PatchError, Store
 from pvspec.runtime.slots import slot_of
 from pvspec.runtime.text import Text
 
 State = Callable[[int, int], bytes]
-"""Memory as it is while the kernel runs: (address, bytes) to contents; PatchError where that is not known."""
+"""Memory as it is while the kernel runs: (address, bytes) to contents; StateError where that is not known."""
 
 
 class Outcome(NamedTuple):
-    """What becomes of one record's site: the arm that decided (None: all declined), the code (None: it stays)."""
+    """What becomes of one record's site: the arm that decided (None: all declined), the code (None: it stays).
 
-    site: FamilySite
+    `record` counts from 0, by the records that are not padding.
+    """
+
+    record: int
     address: int
     length: int
     arm: Arm | None
     code: bytes | None
+    before: bytes
+    site: FamilySite
 
 
 class FamilySites:
@@ -50,11 +55,19 @@ class FamilySites:
         records = parse_records(family.layout, table, address)
         return _with_longest(records) if family.longest else records
 
-    def site(self, record: Mapping[str, int]) -> FamilySite:
-        """The site of a record; PatchError if it cannot be found."""
+    @property
+    def idle(self) -> bool:
+        """Whether no site can change, whatever it is."""
+        return not self.family.relaid and all(isinstance(arm, Keep) for arm, _ in self._chain)
+
+    def site(self, record: Mapping[str, int]) -> FamilySite | None:
+        """The site of a record, None if it has none: it is to be found by a branch, and there is none."""
         site = FamilySite(record, self)
         place, offset = self.family.place
-        site["site"] = site[place] + offset & self.mask
+        address = site[place]
+        if address is None:
+            return None
+        site["site"] = address + offset & self.mask
         return site
 
     def length(self, site: FamilySite) -> int:
@@ -68,16 +81,15 @@ class FamilySites:
             raise PatchError("there is no instruction")
         return size
 
-    def outcome(self, site: FamilySite) -> Outcome:
+    def outcome(self, site: FamilySite, record: int = 0) -> Outcome:
         """What becomes of a site, which is not written; PatchError if it cannot be patched."""
-        address, length = site["site"], site.length
         arm = self.deciding_arm(site)
         code = None if arm is None else self.code(arm, site)
         if self.family.relaid:
             old = site[CODE]
             new = self._relaid(old if code is None else code)
             code = new if code is not None or new != old else None
-        return Outcome(site, address, length, arm, code)
+        return Outcome(record, site["site"], site.length, arm, code, site[CODE], site)
 
     def deciding_arm(self, site: FamilySite) -> Arm | None:
         """The arm that says what becomes of a site; None if all decline."""
@@ -93,19 +105,24 @@ class FamilySites:
 
     def code(self, arm: Arm, site: FamilySite) -> bytes | None:
         """The code that an arm gives a site, all of it; None if the site stays. PatchError if it cannot be had."""
-        if isinstance(arm, Copy):
-            return self._filled(self._copied(arm, site), site.length)
-        if isinstance(arm, Store):
-            return (int(site[arm.name]) & (1 << 8 * arm.size) - 1).to_bytes(arm.size, "little")
-        if (whole := self._whole.get((arm, site.length))) is not None:
-            return whole
-        row = self.kernel.choose((arm,), 0, site.length, site)
-        if row is None or row is KEPT:
-            return None
-        code = self.kernel.placed(row, site["site"])
-        if isinstance(arm, Code) and not arm.holes:
-            self._whole[arm, site.length] = code
-        return code
+        match arm:
+            case Code():
+                return self._emitted(arm, site)
+            case Copy():
+                return self._filled(self._copied(arm, site), site.length)
+            case Store():
+                return (int(site[arm.name]) & (1 << 8 * arm.size) - 1).to_bytes(arm.size, "little")
+            case Bug():
+                raise PatchBug(f"{arm.where}: {arm.message}")
+        return None
+
+    def _emitted(self, arm: Code, site: FamilySite) -> bytes:
+        whole = self._whole.get((arm, site.length))
+        if whole is None:
+            whole = self.kernel.placed(self.kernel.filled(arm, site.length, site), site["site"])
+            if not arm.holes:
+                self._whole[arm, site.length] = whole
+        return whole
 
     def _conditions(self) -> Iterator[tuple[Arm, Any]]:
         for arm in self.family.rule:
@@ -123,7 +140,9 @@ class FamilySites:
         return lay(code, lambda size: self.kernel.padded(b"", size), self.bits)
 
     def _copied(self, arm: Copy, site: FamilySite) -> bytes:
-        source, size, to = site[arm.address] & self.mask, site[arm.size], site["site"]
+        address = site[arm.address] if arm.address in site else self.kernel.symbol(arm.address)
+        size = arm.size if isinstance(arm.size, int) else site[arm.size]
+        source, to = address & self.mask, site["site"]
         if size > site.length:
             raise PatchBug(f"{arm.where}: a replacement of {size} bytes for a site of {site.length}")
         code = self.text.read(source, size)
@@ -157,6 +176,10 @@ class FamilySite(dict[str, Any]):
         owner = self._owner
         if key == CODE:
             return owner.text.read(self["site"], self.length)
+        if key == BRANCH:
+            return self._branch_at(self["site"]) or (False, 0, 0)
+        if key == PEEK:
+            return owner.text.up_to
         if key == NUMBER:
             return self._op_number()
         if key == OP:
@@ -165,19 +188,21 @@ class FamilySite(dict[str, Any]):
         address = (self[base] if base in self else self._base(base)) + offset & owner.mask
         if size:
             return int.from_bytes(owner.state(address, size), "little", signed=signed)
-        return self._branch_target(address)
+        branch = self._branch_at(address)
+        return None if branch is None else branch[2]
 
     def _base(self, name: str) -> int:
         return int(self[name]) if name in self._owner.family.reads else self._owner.kernel.symbol(name)
 
-    def _branch_target(self, address: int) -> int:
-        """Where the branch at an address leads."""
-        code = self._owner.text.up_to(address, 7)
-        at = 1 if code[:1] == b"\x2e" else 0
-        at += 1 if code[at : at + 1] == b"\x0f" else 0
-        if not (code[at : at + 1] in (b"\xe8", b"\xe9") or (at and code[at] & 0xF0 == 0x80)) or len(code) < at + 5:
-            raise PatchError(f"there is no call or jump at {address:#x}")
-        return address + at + 5 + int.from_bytes(code[at + 1 : at + 5], "little", signed=True) & self._owner.mask
+    def _branch_at(self, address: int) -> tuple[bool, int, int] | None:
+        """The branch at an address: whether it is behind a cs prefix, its opcode (0x0f: jcc), where it leads."""
+        code = self._owner.text.up_to(address, 6)
+        prefixed = code[:1] == b"\x2e"
+        at = 2 if code[:1] == b"\x0f" and code[1:2] in _JCC else 1 + prefixed
+        if len(code) < at + 4 or ((at < 2 or prefixed) and code[at - 1] not in _CALL_OR_JMP):
+            return None
+        distance = int.from_bytes(code[at : at + 4], "little", signed=True)
+        return prefixed, code[int(prefixed)], address + at + 4 + distance & self._owner.mask
 
     def _op_number(self) -> int:
         """The op whose slot the site names."""
@@ -190,6 +215,10 @@ class FamilySite(dict[str, Any]):
         if rest or kernel.op_name(number) is None:
             raise BindError(f"the site names {slot:#x}, which is no op's slot in {interface.functions}")
         return number
+
+
+_CALL_OR_JMP = b"\xe8\xe9"
+_JCC = bytes(range(0x80, 0x90))
 
 
 def _with_longest(records: Iterable[dict[str, int]]) -> Iterator[dict[str, int]]:

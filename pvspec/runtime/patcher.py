@@ -22,6 +22,7 @@ from pvspec.runtime.rules import (
     PatchError,
     Query,
     Spec,
+    StateError,
 )
 from pvspec.runtime.text import PACKS, Pack
 
@@ -40,6 +41,8 @@ class Row(NamedTuple):
 
 
 REL32_REACH = 1 << 31  # bytes, without wrapping: where addresses wrap, `row` and `placed` say what is in reach
+
+ELSEWHERE = "elsewhere"  # a branch's target that only the running kernel knows
 
 KEPT = Row(b"", -1)  # the original instructions stay
 
@@ -152,7 +155,7 @@ class Patcher(Binding):
                     answer, answers = self._ask(arm)
                     yield from self.outcomes(answers, length, {**site, **answer})
                 case Code() if len(arm.data) <= length:
-                    yield arm.clobbers, self._fill(arm, length, site)
+                    yield arm.clobbers, self.filled(arm, length, site)
 
     def placed(self, row: Row, addr: int) -> bytes:
         """A row's code with the relative fields of a site at this address; PatchError if one is out of reach."""
@@ -247,7 +250,8 @@ class Patcher(Binding):
 
     # ---- fields
 
-    def _fill(self, arm: Code, length: int, site: Mapping[str, Any]) -> Row:
+    def filled(self, arm: Code, length: int, site: Mapping[str, Any]) -> Row:
+        """The row of an arm at sites of this length (bytes): its code, with the fields that are the same for all."""
         code, relative = bytearray(self.padded(arm.data, length)), []
         for hole in arm.holes:
             value = self._address(hole.symbol, site) + hole.addend
@@ -260,6 +264,8 @@ class Patcher(Binding):
     def _address(self, name: str, site: Mapping[str, Any]) -> int:
         if name == "target":
             return self.target(site[NUMBER])
+        if name == ELSEWHERE:
+            raise StateError("it leads to where the kernel chose at boot")
         return int(site[name]) if name in site else self.symbol(name)
 
     def _absolute(self, hole: Hole, value: int, where: str) -> bytes:

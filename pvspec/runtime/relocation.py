@@ -34,16 +34,15 @@ def relocated_throughout(code: bytes, source: int, site: int, bits: int) -> byte
     """
     copy, at = bytearray(code), 0
     while size := instruction_length(code, at, bits):
-        instruction, end = code[at : at + size], at + size
-        for field in distances(instruction, bits):
-            place = at + field.at
-            distance = int.from_bytes(code[place : place + field.size], "little", signed=True)
-            if not 0 <= end + distance < len(code):
-                distance = wrapped(distance + source - site, bits, True)
-                copy[place : place + field.size] = _cell(distance, field.size, source + at)
-            if instruction[0] == _JMP and -128 <= distance + size - 2 < 128:
-                short = bytes((_JMP_SHORT, distance + size - 2 & 0xFF))
-                copy[at:end] = short.ljust(size, _INT3)
+        end = at + size
+        for field in distances(code[at:end], bits):
+            place = slice(at + field.at, at + field.at + field.size)
+            distance = int.from_bytes(code[place], "little", signed=True)
+            moved = wrapped(distance + source - site, bits, True)
+            if not 0 <= end + distance <= len(code):
+                copy[place] = _cell(moved, field.size, source + at)
+            if code[at] == _JMP and -128 <= moved + size - 2 < 128:
+                copy[at:end] = bytes((_JMP_SHORT, moved + size - 2 & 0xFF)).ljust(size, _INT3)
         at = end
     return bytes(copy)
 
@@ -74,35 +73,23 @@ def ones_relaid(code: bytes, nops: Callable[[int], bytes], bits: int) -> bytes:
 
 
 def all_relaid(code: bytes, nops: Callable[[int], bytes], bits: int) -> bytes:
-    """The code with each run of nops, of whatever size, laid anew; a jump that leads behind the run is part of it.
+    """The code with each run of nops, of whatever size, laid anew; what does not decode ends the search.
 
-    As Linux 6.12 arch/x86/kernel/alternative.c, optimize_nops() and add_nop().
+    As Linux 6.12 arch/x86/kernel/alternative.c, optimize_nops(): a single nop at the very end stays.
     """
     laid, at = bytearray(code), 0
-    jump, target = 0, -1  # the last jump, with only nops behind it, and where it leads
     while size := instruction_length(laid, at, bits):
-        if laid[at] in (_JMP_SHORT, _JMP):
-            jump = at
-            target = at + size + int.from_bytes(laid[at + 1 : at + size], "little", signed=True)
-        elif _is_nop(laid, at, size):
-            start, at, size = at, _behind_nops(laid, at, bits), 0
-            start = jump if at == target else start
+        start, at = at, at + size
+        if _is_nop(laid, start, size) and at < len(laid):
+            while (size := instruction_length(laid, at, bits)) and _is_nop(laid, at, size):
+                at += size
             laid[start:at] = nops(at - start)
-        else:
-            target = -1
-        at += size
     return bytes(laid)
 
 
-def _behind_nops(code: bytearray, at: int, bits: int) -> int:
-    while (size := instruction_length(code, at, bits)) and _is_nop(code, at, size):
-        at += size
-    return at
-
-
 def _is_nop(code: bytearray, at: int, size: int) -> bool:
-    """Whether the instruction is nop or nopl, prefixed or not, but for pause."""
-    opcode = bytes(code[at : at + size]).lstrip(b"\x66\x2e\x3e\x26\x36\x64\x65\x67")
+    """Whether the instruction is nop or nopl, with whatever prefix, but for pause."""
+    opcode = bytes(code[at : at + size]).lstrip(b"\x66\x2e\x3e\x26\x36\x64\x65\x67" + bytes(range(0x40, 0x50)))
     return opcode[:1] == b"\x90" or opcode[:2] == b"\x0f\x1f"
 
 

@@ -64,6 +64,10 @@ class PatchBug(PatchError):
     """A `bug` arm was reached: where the kernel has a BUG_ON."""
 
 
+class StateError(PatchError):
+    """Memory is asked for whose contents are not known."""
+
+
 class BindError(PatchError):
     """A rule asks for a target, symbol, rom or the like that was not bound."""
 
@@ -124,13 +128,13 @@ class Store(Arm):
 
 
 class Copy(Arm):
-    """Copies the bytes that two fields of the record describe: their address and their count.
+    """Copies so many bytes from an address: a field or a symbol, and a field or a number.
 
     `relocated`: a call or jump that is all of it is aimed anew; `throughout`: all that leaves the copy.
     """
 
     address: str = ""
-    size: str = ""
+    size: str | int = ""
     relocated: bool = False
     throughout: bool = False
 

@@ -11,20 +11,18 @@ from . import guest
 from .qemu import Machine, monitor, running
 
 INIT = guest.sending(kallsyms=True)
+WORDS = "nokaslr console=ttyS0 panic=-1 no_timer_check"
+"""For every kernel's command line: it lies where it is linked to, and on a busy machine does not panic about timers."""
 PHYSICAL_OFFSET = {"i386": 0xC0000000, "x86_64": 0xFFFFFFFF80000000}
 """Virtual minus physical address of the kernel image: PAGE_OFFSET (VMSPLIT_3G), __START_KERNEL_map."""
-
-
-def command_line(append: str) -> str:
-    """Without KASLR, so that the kernel lies at the addresses it is linked to."""
-    return f"nokaslr console=ttyS0 panic=-1 {append}".strip()
 
 
 def run(work: Path, image: KernelImage, machine: Machine, timeout: float) -> None:
     """Boot `work`/vmlinuz with `work`/initrd, and leave memory and files.tar.gz there."""
     shape = ["-cpu", machine.cpu, "-smp", str(machine.smp), "-m", str(machine.memory)]
-    kernel = ["-kernel", f"{work}/vmlinuz", "-initrd", f"{work}/initrd", "-append", command_line(machine.append)]
-    with running(work, [*shape, *kernel], timeout):
+    kernel = ["-kernel", f"{work}/vmlinuz", "-initrd", f"{work}/initrd", "-append", f"{WORDS} {machine.append}"]
+    with running(work, [*shape, *kernel], timeout) as machine_running:
+        machine_running.wait_for_marker()
         asyncio.run(_save(work, image))
     (work / "sent").rename(work / "files.tar.gz")
 

@@ -12,7 +12,7 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -68,21 +68,24 @@ PLAIN = Machine()
 
 
 class Way(NamedTuple):
-    """How a kernel is booted under a hypervisor: its init, the files that take part, and what runs it.
+    """How a kernel is booted under a hypervisor: its init, the first words of its command line, and what runs it.
 
-    `run` finds vmlinuz and initrd in a directory and leaves memory and files.tar.gz there.
+    `parts` are the files that take part besides the kernel; it raises Unavailable. `run` finds vmlinuz and initrd in
+    a directory and leaves memory and files.tar.gz there. `flags` are added to those of the CPU.
     """
 
     init: str
+    words: str
     parts: Callable[[], Sequence[Path]]
     run: Callable[[Path, KernelImage, Machine, float], None]
+    flags: str = ""
 
 
 WAYS = {
-    "native": Way(bare.INIT, tuple, bare.run),
-    "xen": Way(xen.INIT, xen.parts, xen.run),
-    "kvm": Way(nested.INIT, nested.parts, nested.run),
-    "hyperv": Way(nested.INIT, nested.parts, nested.run),
+    "native": Way(bare.INIT, bare.WORDS, tuple, bare.run),
+    "xen": Way(xen.INIT, xen.WORDS, xen.parts, xen.run),
+    "kvm": Way(nested.INIT, nested.WORDS, nested.parts, nested.run),
+    "hyperv": Way(nested.INIT, nested.WORDS, nested.parts, nested.run, nested.HYPERV),
 }
 
 
@@ -92,6 +95,7 @@ def boot(kernel: Path, busybox: Path, machine: Machine = PLAIN, *, timeout: floa
     `busybox` must be static and of the kernel's architecture; `timeout` is in seconds. A guest that does not come up
     raises GuestError with the end of its console.
     """
+    machine = replace(machine, cpu=machine.cpu + WAYS[machine.hypervisor].flags)
     image = open_image(kernel)
     kept = cache_directory() / "dumps" / _name(image, [kernel, busybox], machine)
     if not kept.exists():
@@ -102,7 +106,9 @@ def boot(kernel: Path, busybox: Path, machine: Machine = PLAIN, *, timeout: floa
 def _name(image: KernelImage, files: Sequence[Path], machine: Machine) -> str:
     way = WAYS[machine.hypervisor]
     digests = [_digest(path) for path in (*files, *way.parts())]
-    key = hashlib.sha256("\0".join([qemu.version(), way.init, *map(str, astuple(machine)), *digests]).encode())
+    key = hashlib.sha256(
+        "\0".join([qemu.version(), way.init, way.words, *map(str, astuple(machine)), *digests]).encode()
+    )
     model = machine.cpu.partition(",")[0]
     return f"{image.release}-{machine.hypervisor}-{model}-smp{machine.smp}-{key.hexdigest()[:32]}"
 

@@ -89,17 +89,18 @@ def _package(suite: str, arch: str, pattern: str) -> Path:
     kept.mkdir(parents=True, exist_ok=True)
     cached = [path for path in kept.glob("*.deb") if re.fullmatch(pattern, path.name.split("_")[0])]
     if cached:
-        return max(cached, key=lambda path: _numbers(path.name))
+        return max(cached, key=lambda path: _rank(path.name))
     options, problem = _apt_index(suite, arch)
     listed = _run(["apt-cache", *options, "pkgnames"]).split()
-    for name in sorted(filter(re.compile(pattern).fullmatch, listed), key=_numbers, reverse=True):
+    for name in sorted(filter(re.compile(pattern).fullmatch, listed), key=_rank, reverse=True):
         if path := _download(options, name, kept):
             return path
     raise Unavailable(f"no package {pattern} for {arch} can be had from {suite}{problem}")
 
 
-def _numbers(name: str) -> list[int]:
-    return [int(digits) for digits in re.findall(r"\d+", name)]
+def _rank(name: str) -> tuple[list[int], bool]:
+    """Greater for what is newer, and for a signed kernel."""
+    return [int(digits) for digits in re.findall(r"\d+", name)], "-unsigned" not in name
 
 
 def _download(options: Sequence[str], name: str, kept: Path) -> Path | None:
@@ -141,6 +142,7 @@ def _apt_options(suite: str, arch: str) -> Sequence[str]:
     settings = {
         "APT::Architecture": arch,
         "APT::Architectures": arch,
+        "Acquire::Check-Valid-Until": "false",  # an old suite is no longer renewed
         "APT::Sandbox::User": "root",
         "Dir::State::lists": state / "lists",
         "Dir::State::status": os.devnull,

@@ -56,13 +56,15 @@ def sending(*, kallsyms: bool) -> str:
 
 
 def logging() -> str:
-    """The init that sends the same, without kallsyms, through the kernel's log, and then stays in kernel mode."""
+    """The init that puts the same, without kallsyms, into the kernel's log, and then stays in kernel mode."""
     return _START + _COLLECT.format(kallsyms="") + _LOG
 
 
-def logged(console: bytes) -> bytes:
-    """The .tar.gz in a log."""
-    return base64.b64decode(b"".join(re.findall(rb"%s ([\w+/=]+)" % _LOGGED.encode(), console)))
+def logged(log: bytes) -> bytes | None:
+    """The .tar.gz in a log's text; None before it has the marker."""
+    if MARKER not in log:
+        return None
+    return base64.b64decode(b"".join(re.findall(rb"%s ([\w+/=]+)" % _LOGGED.encode(), log)))
 
 
 def initramfs(busybox: Path, init: str, files: Mapping[str, bytes] | None = None) -> bytes:

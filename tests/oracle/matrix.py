@@ -10,8 +10,9 @@ import argparse
 import hashlib
 import json
 import multiprocessing
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 from typing import TypedDict, TypeVar
@@ -62,8 +63,10 @@ def _parser() -> argparse.ArgumentParser:
 def _boot_all(chosen: Sequence[Case], jobs: int) -> int:
     failed = 0
     for case, dump in _each(_booted, chosen, jobs):
-        failed += isinstance(dump, Exception)
-        print(case.name, f"FAILED: {dump}" if isinstance(dump, Exception) else dump.directory, sep="\t", flush=True)
+        if dump is None:
+            failed += 1
+        else:
+            print(case.name, dump.directory, sep="\t", flush=True)
     return 1 if failed else 0
 
 
@@ -73,10 +76,9 @@ def _compare_all(chosen: Sequence[Case], jobs: int, file: Path) -> int:
     judge = partial(_judged, predictor=_predictor(), kept=results.copy())
     wrong = 0
     for case, result in _each(judge, chosen, jobs):
-        if isinstance(result, Exception):
+        if result is None:
             results.pop(case.name, None)
             wrong += 1
-            print(f"{case.name}: FAILED: {result}", flush=True)
         else:
             results[case.name] = result
             wrong += bool(result["counts"]["wrong_with_state"] or result["counts"]["unexplained"])
@@ -118,29 +120,27 @@ def _files(part: Path) -> Iterator[Path]:
     return (path for path in found if path.is_file() and "__pycache__" not in path.parts)
 
 
-def _each(work: Callable[[Case], T], chosen: Sequence[Case], jobs: int) -> Iterator[tuple[Case, T | Exception]]:
-    """What `work` makes of each case, or why it cannot, as soon as it is known."""
+def _each(work: Callable[[Case], T], chosen: Sequence[Case], jobs: int) -> Iterator[tuple[Case, T | None]]:
+    """What `work` makes of each case, as soon as it is known; None if it cannot, and the reason goes to stderr."""
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-        submitted: dict[Future[T], Case] = {}
-        for case in chosen:
-            try:
-                _fetch(case)
-            except fetch.Unavailable as reason:
-                yield case, reason
-            else:
-                submitted[pool.submit(work, case)] = case
+        submitted = {_submit(pool, work, case): case for case in chosen}
         for done in as_completed(submitted):
-            problem = done.exception()
-            if problem is None:
-                yield submitted[done], done.result()
-            elif isinstance(problem, GuestError | fetch.Unavailable):
-                yield submitted[done], problem
-            else:
-                raise problem
+            case = submitted[done]
+            try:
+                yield case, done.result()
+            except (GuestError, fetch.Unavailable) as reason:
+                print(f"{case.name}: {reason}", file=sys.stderr, flush=True)
+                yield case, None
 
 
-def _fetch(case: Case) -> None:
-    """Download what the case needs, here and not in two processes at a time; raises Unavailable."""
-    case.kernel.package()
-    fetch.busybox(case.kernel.arch)
-    WAYS[case.machine.hypervisor].parts()
+def _submit(pool: Executor, work: Callable[[Case], T], case: Case) -> Future[T]:
+    """Downloads are made here, since apt is not for two processes at a time."""
+    try:
+        case.kernel.package()
+        fetch.busybox(case.kernel.arch)
+        WAYS[case.machine.hypervisor].parts()
+    except fetch.Unavailable as reason:
+        failed: Future[T] = Future()
+        failed.set_exception(reason)
+        return failed
+    return pool.submit(work, case)

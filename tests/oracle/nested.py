@@ -20,7 +20,8 @@ from . import bare, fetch, guest
 from .qemu import BARE, GuestError, Machine, program, running
 
 INIT = guest.sending(kallsyms=False)
-HYPERV = "kvm=off,hv-relaxed,hv-vapic,hv-time,hv-vpindex,hv-runtime,hv-synic,hv-stimer,hv-tlbflush,hv-ipi"
+WORDS = f"{bare.WORDS} loglevel=5"  # each byte on a serial line is slow
+HYPERV = ",kvm=off,hv-relaxed,hv-vapic,hv-time,hv-vpindex,hv-runtime,hv-synic,hv-stimer,hv-tlbflush,hv-ipi"
 """What Hyper-V offers a guest and QEMU can: with hv-tlbflush Linux flushes TLBs by hypercalls."""
 
 _MODULES = ["virt/lib/irqbypass.ko", "arch/x86/kvm/kvm.ko", "arch/x86/kvm/kvm-amd.ko"]
@@ -59,22 +60,28 @@ def run(work: Path, image: KernelImage, machine: Machine, timeout: float) -> Non
     (work / "outer-initrd").write_bytes(guest.initramfs(busybox, init, files))
     with (work / "disk").open("wb") as disk:
         disk.truncate(len(image.memory) + (16 << 20))
-    with running(work, _outer_machine(work, machine), timeout):
-        pass
+    with running(work, _outer_machine(work, machine), timeout) as outer:
+        outer.wait_for_marker()
     _unpack(work, len(image.memory))
 
 
 def _outer_machine(work: Path, machine: Machine) -> list[str]:
     shape = ["-cpu", "max", "-smp", "2", "-m", str(machine.memory + 1536)]
     disk = ["-drive", f"file={work}/disk,format=raw,if=none,id=disk", "-device", "nvme,serial=0,drive=disk"]
-    append = bare.command_line("loglevel=5 mitigations=off")
-    return [*shape, *disk, "-kernel", f"{work}/outer-vmlinuz", "-initrd", f"{work}/outer-initrd", "-append", append]
+    return [
+        *shape,
+        *disk,
+        "-kernel",
+        f"{work}/outer-vmlinuz",
+        "-initrd",
+        f"{work}/outer-initrd",
+        "-append",
+        f"{WORDS} mitigations=off",
+    ]
 
 
 def _around(image: KernelImage, machine: Machine) -> str:
-    cpu = f"{machine.cpu},{HYPERV}" if machine.hypervisor == "hyperv" else machine.cpu
-    append = bare.command_line(f"loglevel=5 {machine.append}".strip())
-    shape = f"-cpu {cpu} -smp {machine.smp} -m {machine.memory} -append '{append}'"
+    shape = f"-cpu {machine.cpu} -smp {machine.smp} -m {machine.memory} -append '{WORDS} {machine.append}'"
     return _AROUND.format(
         modules=" ".join(Path(module).name for module in _MODULES),
         marker=guest.MARKER.decode(),

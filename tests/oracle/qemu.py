@@ -52,33 +52,49 @@ def version() -> str:
     return subprocess.run([program(), "--version"], capture_output=True, text=True, check=True).stdout
 
 
-@contextmanager
-def running(work: Path, arguments: Sequence[str], timeout: float) -> Iterator[None]:
-    """An emulated machine (TCG) whose guest has printed the marker; killed on leaving.
+class Running:
+    """A machine that runs, its console and the monitor's socket in a directory."""
 
-    In `work` lie its console (the first serial line), what its second serial line sent (`sent`), and the socket of
-    its monitor (`qmp`). Raises GuestError if the marker is not there after `timeout` seconds.
+    def __init__(self, work: Path, process: subprocess.Popen[bytes], timeout: float) -> None:
+        self._work, self._process = work, process
+        self._deadline = time.monotonic() + timeout
+
+    def console(self) -> bytes:
+        """What the first serial line has got so far."""
+        path = self._work / "console"
+        return path.read_bytes() if path.exists() else b""
+
+    def check(self) -> None:
+        """Raise GuestError if the machine has stopped by itself or its time is over."""
+        if self._process.poll() is not None or time.monotonic() > self._deadline:
+            errors = (self._work / "errors").read_text(errors="replace")
+            end = self.console()[-2000:].decode(errors="replace")
+            raise GuestError(f"the guest did not come up: {errors}\n{end}")
+
+    def wait_for_marker(self) -> None:
+        """Until the marker is on the console; raises GuestError as `check` does."""
+        while MARKER not in self.console():
+            self.check()
+            time.sleep(0.25)
+
+
+@contextmanager
+def running(work: Path, arguments: Sequence[str], timeout: float) -> Iterator[Running]:
+    """An emulated machine (TCG), killed on leaving.
+
+    In `work` lie its console (the first serial line), what its second serial line sends (`sent`), and the socket of
+    its monitor (`qmp`). Its time is over after `timeout` seconds.
     """
     ports = ["-serial", f"file:{work}/console", "-serial", f"file:{work}/sent"]
     socket = ["-qmp", f"unix:{work}/qmp,server=on,wait=off"]
     with (work / "errors").open("wb") as errors:
         command = [str(program()), "-accel", "tcg", *BARE, *ports, *socket, *arguments]
-        machine = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
     try:
-        _wait_for_marker(machine, work, timeout)
-        yield
+        yield Running(work, process, timeout)
     finally:
-        machine.kill()
-        machine.wait()
-
-
-def _wait_for_marker(machine: subprocess.Popen[bytes], work: Path, timeout: float) -> None:
-    console, deadline = work / "console", time.monotonic() + timeout
-    while MARKER not in (text := console.read_bytes() if console.exists() else b""):
-        if machine.poll() is not None or time.monotonic() > deadline:
-            errors = (work / "errors").read_text(errors="replace")
-            raise GuestError(f"the guest did not come up: {errors}\n{text[-2000:].decode(errors='replace')}")
-        time.sleep(0.25)
+        process.kill()
+        process.wait()
 
 
 @asynccontextmanager

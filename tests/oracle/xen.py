@@ -1,21 +1,30 @@
-"""A 64-bit kernel as Xen's PV dom0. Its pages lie anywhere, so its memory is saved by virtual address."""
+"""A 64-bit kernel as Xen's PV dom0, which is all of it that works without a toolstack.
+
+A cloud kernel has no support for a dom0 (CONFIG_XEN_DOM0): its text is patched as any PV guest's, but it has neither
+a console nor the serial line's interrupt. So what the guest has to say is read from the kernel's log in its memory.
+That in turn is read by virtual address, through the page tables of a CPU: a PV guest's pages lie anywhere.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pvspec.kernel import KernelImage
 
 from . import fetch, guest
-from .qemu import GuestError, Machine, monitor, running
+from .qemu import GuestError, Machine, Running, monitor, running
 
-# By the log: the second serial line's interrupt is taken in a dom0. In kernel mode: a PV guest's user mode has page
-# tables without the kernel, and an idle CPU has Xen's own.
-INIT = guest.logging()
+if TYPE_CHECKING:
+    from qemu.qmp import QMPClient
+
+INIT = guest.logging()  # in kernel mode: user mode has page tables without the kernel, and an idle CPU has Xen's own
+WORDS = "console=hvc0 printk.devkmsg=on panic=-1"
 PAGE, STEP = 4096, 1 << 21
-TRIES = 400
+LOG = "__log_buf", 1 << 17  # kernel/printk/printk.c; CONFIG_LOG_BUF_SHIFT is 17 or more
 
 
 def parts() -> Sequence[Path]:
@@ -24,66 +33,65 @@ def parts() -> Sequence[Path]:
 
 
 def run(work: Path, image: KernelImage, machine: Machine, timeout: float) -> None:
-    """Boot Xen with `work`/vmlinuz and `work`/initrd, and leave memory and files.tar.gz there."""
+    """Boot Xen with `work`/vmlinuz and `work`/initrd, and leave memory and files.tar.gz there.
+
+    Memory that is not mapped, as freed pages may be, is zeros.
+    """
     (xen,) = parts()
     dom0_memory = machine.memory * 2 // 3
-    xen_options = f"console=com1 com1=115200,8n1 noreboot sync_console dom0_max_vcpus={machine.smp}"
-    dom0_options = f"console=hvc0 printk.devkmsg=on panic=-1 {machine.append}".strip().replace(",", ",,")
-    modules = f"{work}/vmlinuz {dom0_options},{work}/initrd"
+    options = f"console=com1 com1=115200,8n1 sync_console dom0_max_vcpus={machine.smp}"
+    words = f"{WORDS} {machine.append}".replace(",", ",,")
     shape = ["-cpu", machine.cpu, "-smp", str(machine.smp), "-m", str(machine.memory)]
-    append = f"{xen_options} dom0_mem={dom0_memory}M,max:{dom0_memory}M"
-    with running(work, [*shape, "-kernel", str(xen), "-append", append, "-initrd", modules], timeout):
-        asyncio.run(_Saving(work, image, machine.smp).save())
-    (work / "files.tar.gz").write_bytes(guest.logged((work / "console").read_bytes()))
+    kernel = ["-kernel", str(xen), "-append", f"{options} dom0_mem={dom0_memory}M,max:{dom0_memory}M"]
+    dom0 = ["-initrd", f"{work}/vmlinuz {words},{work}/initrd"]
+    with running(work, [*shape, *kernel, *dom0], timeout) as process:
+        asyncio.run(_save(work, image, machine, process))
 
 
-class _Saving:
-    """Reads a stopped dom0 through the page tables of one of its CPUs."""
+async def _save(work: Path, image: KernelImage, machine: Machine, process: Running) -> None:
+    """Stop when the log of the kernel, in whose page tables a CPU then is, has the marker."""
+    symbol, size = LOG
+    log = image.symbols.address(symbol)
+    if log is None:
+        raise GuestError(f"{image.path} has no symbol {symbol}")
+    async with monitor(work) as client:
+        for cpu in cycle([_Cpu(client, number, work / "part") for number in range(machine.smp)]):
+            await client.execute("stop")
+            if files := guest.logged(await cpu.read(log, size) or b""):
+                break
+            await client.execute("cont")
+            await asyncio.sleep(0.5)
+            process.check()
+        (work / "files.tar.gz").write_bytes(files)
+        with (work / "memory").open("wb") as target:
+            for start in range(image.base, image.end, STEP):
+                target.write(await cpu.read_mapped(start, min(STEP, image.end - start)))
 
-    def __init__(self, work: Path, image: KernelImage, cpus: int) -> None:
-        self._work, self._image, self._cpus = work, image, cpus
 
-    async def save(self) -> None:
-        """Memory that is not mapped (freed init pages may be) is zeros."""
-        async with monitor(self._work) as self._client:
-            await self._stop_in_the_kernel()
-            with (self._work / "memory").open("wb") as target:
-                for start in range(self._image.base, self._image.end, STEP):
-                    target.write(await self._read_mapped(start, min(STEP, self._image.end - start)))
+class _Cpu:
+    """Reads what a CPU of the stopped machine has mapped."""
 
-    async def _stop_in_the_kernel(self) -> None:
-        """Stop until the kernel's page tables are the live ones of a CPU, which then is `_cpu`."""
-        start = self._image.read(self._image.base, 8)
-        for attempt in range(TRIES):
-            await self._client.execute("stop")
-            self._cpu = attempt % self._cpus
-            if await self._read(self._image.base, len(start)) == start:
-                return
-            await self._client.execute("cont")
-            await asyncio.sleep(0.05 + 0.01 * (attempt % 7))  # out of step with the guest's timer
-        raise GuestError("dom0's page tables were never live")
+    def __init__(self, client: QMPClient, number: int, part: Path) -> None:
+        self._client, self._number, self._part = client, number, part
 
-    async def _read_mapped(self, address: int, size: int) -> bytes:
-        contents = await self._read(address, size)
-        if contents is not None:
-            return contents
-        if size <= PAGE:
-            return bytes(size)
-        pages = [
-            await self._read_mapped(page, min(PAGE, address + size - page))
-            for page in range(address, address + size, PAGE)
-        ]
-        return b"".join(pages)
-
-    async def _read(self, address: int, size: int) -> bytes | None:
+    async def read(self, address: int, size: int) -> bytes | None:
         """None if not all of it is mapped."""
         from qemu.qmp import ExecuteError
 
-        part = self._work / "part"
         signed = address - (1 << 64) if address >> 63 else address  # a QMP integer has 64 bits and a sign
-        saved = {"val": signed, "size": size, "filename": str(part), "cpu-index": self._cpu}
+        saved = {"val": signed, "size": size, "filename": str(self._part), "cpu-index": self._number}
         try:
             await self._client.execute("memsave", saved)
         except ExecuteError:
             return None
-        return part.read_bytes()
+        return self._part.read_bytes()
+
+    async def read_mapped(self, address: int, size: int) -> bytes:
+        """Zeros for what is not mapped."""
+        contents = await self.read(address, size)
+        if contents is None and size > PAGE:
+            end = address + size
+            contents = b"".join(
+                [await self.read_mapped(page, min(PAGE, end - page)) for page in range(address, end, PAGE)]
+            )
+        return contents or bytes(size)
