@@ -206,6 +206,11 @@ class Backend(Value):
     roms: Mapping[str, Rom]
     targets: tuple[Target, ...]
 
+    def chain_of(self, op: str) -> Chain:
+        """The arms that answer an op."""
+        rules = (rule.chain for rule in self.rules if any(known.name == op for known in rule.ops))
+        return next(rules, self.otherwise.chain if self.otherwise else ())
+
 
 class Family(Value):
     """Another table of sites, and its rule; `length` in bytes if the record has none, `decoded` if the site says."""

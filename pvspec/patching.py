@@ -62,7 +62,7 @@ class Bound:
     def records(self, name: str) -> int:
         """How many records a pass's table has."""
         layout, (table, _) = self.layout(name), self.tables[name]
-        whole = -(-len(table) // layout.size)
+        whole = -(-len(table) // int(layout.size))
         if not layout.padded:
             return whole
         return sum(any(table[at : at + layout.size]) for at in range(0, len(table), layout.size))

@@ -99,8 +99,21 @@ def backend(
             answered.declare(name, None)
         rules.append(model.Rule(rule.span, tuple(filter(None, ops)), chain(rule.arms, place, findings)))
     rest = [op for op in interface.ops.values() if op.name not in answered]
-    otherwise = _otherwise(item, rest, place, findings)
+    like = _like(item, place)
+    if like is not None:
+        rules += [model.Rule(item.otherwise[0].span, (op,), like.chain_of(op.name)) for op in rest]
+        names = model.Names({**like.names.options, **options}, {**like.names.symbols, **symbols}, ())
+    otherwise = None if like is not None else _otherwise(item, rest, place, findings)
     return model.Backend(item.name.text, item.name.span, tuple(rules), otherwise, names, roms, targets)
+
+
+def _like(item: ast.Backend, place: Place) -> model.Backend | None:
+    """The backend to which `otherwise` leaves the other ops, None if it is a chain of its own."""
+    arms = [arm for otherwise in item.otherwise for arm in otherwise.arms]
+    if len(arms) != 1 or not isinstance(arms[0].action, ast.ChainRef) or arms[0].guard is not None:
+        return None
+    name = arms[0].action.name.text
+    return None if name in place.chains else place.answered.get(name)
 
 
 def _target(item: ast.Target, interface: model.Interface, place: Place, findings: Findings) -> Target:

@@ -20,7 +20,8 @@ ELSEWHERE = "elsewhere"
 class Place(Scope):
     """What an arm may speak of: besides a guard's words, branch targets, chains, roms and clobber registers.
 
-    The arms of an open chain mean what they mean where the chain is named.
+    `answered` are the backends that another one may leave its ops to. The arms of an open chain mean what they mean
+    where the chain is named.
     """
 
     bits: int = 32
@@ -28,6 +29,7 @@ class Place(Scope):
     clobbers: Mapping[str, int] = field(default_factory=dict)
     chains: Mapping[str, model.Chain] = field(default_factory=dict)
     roms: Mapping[str, Layout] = field(default_factory=dict)
+    answered: Mapping[str, model.Backend] = field(default_factory=dict)
     open_chains: Mapping[str, ast.Chain] = field(default_factory=dict)
 
 

@@ -81,15 +81,16 @@ class _Parts:
 
     def _backends(self) -> dict[str, model.Backend]:
         backends = Declared[model.Backend]("backend", self.findings)
-        for item in self.items:
-            if not isinstance(item, ast.Backend):
-                continue
+        items = [item for item in self.items if isinstance(item, ast.Backend)]
+        # one whose `otherwise` names another backend comes behind it
+        for item in sorted(items, key=lambda item: _refers_to(item, self.backend_names)):
             known = {other.name.text: other for other in self.items if isinstance(other, ast.Interface)}
             look_up(known, item.interface, "interface", self.findings)
             if self.interface is not None and item.interface.text == self.interface.name:
-                place = replace(op_place(self.machine, self.interface, self.backend_names), chains=self.chains)
+                place = op_place(self.machine, self.interface, self.backend_names)
+                place = replace(place, chains=self.chains, answered=dict(backends))
                 backends.declare(item.name, backend(item, self.machine, self.interface, place, self.findings))
-        return dict(backends)
+        return {name: backends[name] for name in self.backend_names if name in backends}
 
     def _families(self) -> dict[str, model.Family]:
         families = Declared[model.Family]("family", self.findings)
@@ -155,3 +156,8 @@ class _Parts:
         for test in tests:
             look_up(dict.fromkeys(known, True), test.name, "backend or family", self.findings)
         return tuple(test for test in tests if test.name.text in self.backends or test.name.text in self.families)
+
+
+def _refers_to(item: ast.Backend, backends: Sequence[str]) -> bool:
+    arms = [arm for otherwise in item.otherwise for arm in otherwise.arms]
+    return any(isinstance(arm.action, ast.ChainRef) and arm.action.name.text in backends for arm in arms)

@@ -54,12 +54,11 @@ def _lines(prediction: Prediction) -> Iterator[str]:
 
 def _result(prediction: Prediction, whole: bool) -> dict[str, Any]:
     bound = prediction.bound
+    known = bound.module.MACHINE.features.items()
     return {
         "kernel": {"kind": bound.image.kind, "machine": bound.image.machine, "release": bound.image.release},
         "text": {"start": prediction.start, "end": prediction.end},
-        "features": sorted(
-            name for name, number in bound.module.MACHINE.features.items() if number in bound.kernel.features
-        ),
+        "features": sorted(name for name, number in known if number in bound.kernel.features),
         "families": {name: dict(counts) for name, counts in prediction.counts().items()},
         "absent": [name for name in bound.module.SPEC.passes if name not in bound.tables],
         "sites": [_site(site) for site in prediction.sites] if whole else [],

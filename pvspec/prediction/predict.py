@@ -15,8 +15,8 @@ from pvspec.prediction.forms import Form, forms, open_reads
 class Site(NamedTuple):
     """What one record made of its site: code before and after, the rule's place in the spec (empty: it stays).
 
-    `record` counts from 0, by the table's records that are not padding. `others` are the site's other legal forms, where its code follows what the kernel does as it runs and nothing
-    says what that is.
+    `record` counts from 0, by the table's records that are not padding. `others` are the site's other legal forms,
+    where its code follows what the kernel does as it runs and nothing says what that is.
     """
 
     family: str

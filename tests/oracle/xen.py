@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,30 +48,37 @@ def run(work: Path, image: KernelImage, machine: Machine, timeout: float) -> Non
 
 
 async def _save(work: Path, image: KernelImage, machine: Machine, process: Running) -> None:
-    """Stop when the log of the kernel, in whose page tables a CPU then is, has the marker."""
-    symbol, size = LOG
-    log = image.symbols.address(symbol)
-    if log is None:
-        raise GuestError(f"{image.path} has no symbol {symbol}")
     async with monitor(work) as client:
-        for cpu in cycle([_Cpu(client, number, work / "part") for number in range(machine.smp)]):
-            await client.execute("stop")
-            if files := guest.logged(await cpu.read(log, size) or b""):
-                break
-            await client.execute("cont")
-            await asyncio.sleep(0.5)
-            process.check()
+        cpus = [_Cpu(client, number, work / "part") for number in range(machine.smp)]
+        cpu, files = await _stop_when_logged(image, cpus, process)
         (work / "files.tar.gz").write_bytes(files)
         with (work / "memory").open("wb") as target:
             for start in range(image.base, image.end, STEP):
                 target.write(await cpu.read_mapped(start, min(STEP, image.end - start)))
 
 
+async def _stop_when_logged(image: KernelImage, cpus: Sequence[_Cpu], process: Running) -> tuple[_Cpu, bytes]:
+    """A CPU, of a stopped machine, that has the kernel's page tables, and what the guest sent."""
+    name, size = LOG
+    log = image.symbols.address(name)
+    if log is None:
+        raise GuestError(f"{image.path} has no symbol {name}")
+    while True:
+        for cpu in cpus:
+            await cpu.client.execute("stop")
+            files = guest.logged(await cpu.read(log, size) or b"")
+            if files is not None:
+                return cpu, files
+            await cpu.client.execute("cont")
+            await asyncio.sleep(0.5)
+            process.check()
+
+
 class _Cpu:
     """Reads what a CPU of the stopped machine has mapped."""
 
     def __init__(self, client: QMPClient, number: int, part: Path) -> None:
-        self._client, self._number, self._part = client, number, part
+        self.client, self._number, self._part = client, number, part
 
     async def read(self, address: int, size: int) -> bytes | None:
         """None if not all of it is mapped."""
@@ -81,7 +87,7 @@ class _Cpu:
         signed = address - (1 << 64) if address >> 63 else address  # a QMP integer has 64 bits and a sign
         saved = {"val": signed, "size": size, "filename": str(self._part), "cpu-index": self._number}
         try:
-            await self._client.execute("memsave", saved)
+            await self.client.execute("memsave", saved)
         except ExecuteError:
             return None
         return self._part.read_bytes()
