@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pvspec.resources import resource
@@ -14,7 +15,10 @@ class CpuError(Exception):
 
 @dataclass(frozen=True)
 class Processor:
-    """A CPU as /proc/cpuinfo describes it; `flags` are its flags and bugs, `count` how many the file has."""
+    """A CPU as /proc/cpuinfo describes it: `flags`, and its bugs as "bug NAME"; `count`: how many the file has.
+
+    `vulnerabilities`: what the kernel that runs on it says of each, by file name.
+    """
 
     vendor: str
     family: int
@@ -22,6 +26,7 @@ class Processor:
     stepping: int
     flags: frozenset[str]
     count: int = 1
+    vulnerabilities: Mapping[str, str] = field(default_factory=dict)
 
 
 def profiles() -> list[str]:
@@ -30,7 +35,29 @@ def profiles() -> list[str]:
 
 
 def read_cpu(name: str, vulnerabilities: str | None = None) -> Processor:
-    """The CPU of a shipped profile, or of a file like /proc/cpuinfo; CpuError."""
+    """The CPU of a shipped profile, or of a file like /proc/cpuinfo; CpuError.
+
+    `vulnerabilities` is a folder like /sys/devices/system/cpu/vulnerabilities, or a file of lines `name:text`, as
+    `grep -r .` writes them.
+    """
+    processor = _read_cpuinfo(name)
+    if vulnerabilities is None:
+        return processor
+    return replace(processor, vulnerabilities=_read_vulnerabilities(Path(vulnerabilities)))
+
+
+def _read_vulnerabilities(path: Path) -> dict[str, str]:
+    try:
+        if path.is_dir():
+            return {file.name: file.read_text("utf-8").strip() for file in sorted(path.iterdir())}
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeError) as error:
+        raise CpuError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    said = (line.partition(":") for line in lines if line.strip())
+    return {name.rpartition("/")[2].strip(): text.strip() for name, _, text in said}
+
+
+def _read_cpuinfo(name: str) -> Processor:
     known = profiles()
     path = resource("specs", "cpus", f"{name}.cpuinfo") if name in known else Path(name)
     try:
@@ -52,7 +79,8 @@ def parse_cpuinfo(text: str, name: str) -> Processor:
             entries.setdefault(key.strip(), value.removeprefix(" "))
     try:
         family, model, stepping = (int(entries[key], 0) for key in ("cpu family", "model", "stepping"))
-        flags = frozenset((entries["flags"] + " " + entries.get("bugs", "")).split())
+        bugs = (f"bug {name}" for name in entries.get("bugs", "").split())
+        flags = frozenset((*entries["flags"].split(), *bugs))
         return Processor(entries["vendor_id"], family, model, stepping, flags, max(count, 1))
     except KeyError as error:
         raise CpuError(f"{name}: no /proc/cpuinfo: it has no line `{error.args[0]}`") from None

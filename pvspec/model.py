@@ -240,6 +240,7 @@ class Spec(Value):
     families: Mapping[str, Family]
     passes: tuple[str, ...]
     policy: tuple[Decision, ...]
+    probes: frozenset[str]
     tests: tuple[ast.Test, ...]
     sources: tuple[Source, ...]
 

@@ -121,6 +121,7 @@ def bind(module: ModuleType, image: KernelImage, choices: Choices, dump: Dump | 
             cpu=None if cpu is None else module.Cpu(cpu.vendor, cpu.family, cpu.model, cpu.stepping),
             cpus=choices.cpus,
             cmdline=choices.cmdline,
+            vulnerabilities=cpu.vulnerabilities if cpu else None,
             protect=_protected(spec, image),
         )
         tables = _tables(module, image)
@@ -207,7 +208,7 @@ def _names(spec: Any) -> list[Any]:
 
 
 def _symbols(spec: Any, image: KernelImage) -> dict[str, int]:
-    wanted = {name for names in _names(spec) for name in names.symbols}
+    wanted = {name for names in _names(spec) for name in names.symbols} | spec.probes
     if spec.interface is not None and spec.interface.functions is not None:
         wanted.add(spec.interface.functions)
     found = {name: image.resolve(name) for name in sorted(wanted)}

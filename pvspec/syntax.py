@@ -130,6 +130,20 @@ class Cmdline(Node):
     word: Text
 
 
+class KernelHas(Node):
+    """`kernel has SYMBOL`."""
+
+    name: Name
+
+
+class Vulnerability(Node):
+    """`vulnerability NAME begins "…"`, or `has`."""
+
+    name: Name
+    how: str
+    text: Text
+
+
 class BackendIs(Node):
     """`backend is NAME`."""
 
@@ -207,6 +221,8 @@ Guard: TypeAlias = (
     | CpuNumber
     | Cpus
     | Cmdline
+    | KernelHas
+    | Vulnerability
     | BackendIs
     | NopsIs
     | Within
@@ -340,11 +356,12 @@ class Machine(Node):
 
 
 class Decision(Node):
-    """`set A, B when …` or `clear …`."""
+    """`set A, B when …`, `clear …`, or `clear listed "WORD="`."""
 
     sets: bool
     features: tuple[Name, ...]
     guard: Guard | None
+    listed: Text | None
 
 
 class Policy(Node):

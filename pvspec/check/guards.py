@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pvspec import model
@@ -64,6 +64,15 @@ def both(one: Guard | None, other: Guard | None) -> Guard | None:
     return ("all", one, other)
 
 
+def probes(item: Guard | None) -> Iterator[str]:
+    """The symbols that a guard in the runtime's form asks for with `kernel has`."""
+    if item is not None and item[0] == "kernel":
+        yield item[1]
+    elif item is not None and item[0] in ("any", "all", "not"):
+        for part in item[1:]:
+            yield from probes(part)
+
+
 class _Guards:
     def __init__(self, scope: Scope, findings: Findings) -> None:
         self.scope = scope
@@ -83,6 +92,10 @@ class _Guards:
                 return self._cpu(item)
             case ast.Cmdline() | ast.BackendIs() | ast.NopsIs():
                 return self._choice(item)
+            case ast.KernelHas():
+                return ("kernel", item.name.text)
+            case ast.Vulnerability():
+                return ("vulnerability", item.name.text, item.how, item.text.value)
             case ast.Within() | ast.Branches() | ast.Begins():
                 return self._of_site(item)
             case ast.Compares() | ast.BitsOf() | ast.IsSymbol():

@@ -52,7 +52,8 @@ def _features(item: ast.Machine, findings: Findings) -> tuple[dict[str, int], fr
         number = -1 - len(features) if feature.number is None else _number(feature.number, findings)
         features.declare(feature.name, number)
         if feature.shown is not None:
-            shown.declare(ast.Name(feature.shown.span, feature.shown.value), number)
+            kind = "bug " if feature.name.text.startswith("BUG_") else ""
+            shown.declare(ast.Name(feature.shown.span, kind + feature.shown.value), number)
     return dict(features), frozenset(features[f.name.text] for f in item.features if f.always), dict(shown)
 
 

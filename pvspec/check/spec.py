@@ -9,7 +9,7 @@ from typing import TypeVar
 from pvspec import model
 from pvspec import syntax as ast
 from pvspec.check.families import Common, family
-from pvspec.check.guards import Scope, guard
+from pvspec.check.guards import Scope, guard, probes
 from pvspec.check.interface import interface
 from pvspec.check.machine import machine
 from pvspec.check.names import Declared, look_up, symbol_names
@@ -37,6 +37,7 @@ def check(items: Sequence[ast.Item], sources: Iterable[Source], findings: Findin
         spec.families,
         spec.passes,
         spec.policy,
+        spec.probes,
         spec.tests,
         tuple(sources),
     )
@@ -60,6 +61,7 @@ class _Parts:
         self.families = self._families()
         self.passes = self._passes()
         self.policy = self._policy()
+        self.probes = frozenset(name for decision in self.policy for name in probes(decision.guard))
         self.tests = self._tests()
 
     def _interface(self) -> model.Interface | None:
@@ -135,7 +137,9 @@ class _Parts:
             for decision in item.decisions:
                 numbers = [look_up(self.machine.features, n, "feature", self.findings) for n in decision.features]
                 chosen = tuple(number for number in numbers if number is not None)
-                decisions.append(model.Decision(decision.sets, chosen, guard(decision.guard, scope, self.findings)))
+                condition = guard(decision.guard, scope, self.findings)
+                listed = decision.listed.value if decision.listed else ""
+                decisions.append(model.Decision(decision.sets, chosen, condition, listed))
         return tuple(decisions)
 
     def _policy_scope(self) -> Scope:

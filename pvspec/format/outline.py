@@ -111,7 +111,8 @@ class _Marker:
     def policy(self, policy: ast.Policy) -> None:
         for decision in policy.decisions:
             self.row(decision, "decision")
-            self.column(self.first(decision.features[0]), 1, gap=1)
+            if decision.features:
+                self.column(self.first(decision.features[0]), 1, gap=1)
             if decision.guard is not None:
                 self.column(self.when(decision.guard), 2)
 

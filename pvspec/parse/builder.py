@@ -104,7 +104,10 @@ class Builder:
 
     def decision(self, tree: _Tree) -> ast.Decision:
         word, *names, guard = self.parts(tree)
-        return ast.Decision(self.span(tree), word == "set", tuple(names), guard)
+        return ast.Decision(self.span(tree), word == "set", tuple(names), guard, None)
+
+    def clear_listed(self, tree: _Tree) -> ast.Decision:
+        return ast.Decision(self.span(tree), False, (), None, self.node(tree.children[0]))
 
     # the interface
 
@@ -310,7 +313,13 @@ class Builder:
         return ast.OpNoreturn(self.span(tree))
 
     def cpu_has(self, tree: _Tree) -> ast.CpuHas:
-        return ast.CpuHas(self.span(tree), *self.parts(tree))
+        return ast.CpuHas(self.span(tree), self.node(tree.children[1]))
+
+    def kernel_has(self, tree: _Tree) -> ast.KernelHas:
+        return ast.KernelHas(self.span(tree), self.node(tree.children[1]))
+
+    def vulnerability(self, tree: _Tree) -> ast.Vulnerability:
+        return ast.Vulnerability(self.span(tree), *self.parts(tree))
 
     def op_target(self, tree: _Tree) -> ast.OpTargetIs:
         return ast.OpTargetIs(self.span(tree), *self.parts(tree))
@@ -325,7 +334,7 @@ class Builder:
         return ast.Cpus(self.span(tree), *self.parts(tree))
 
     def cmdline(self, tree: _Tree) -> ast.Cmdline:
-        return ast.Cmdline(self.span(tree), *self.parts(tree))
+        return ast.Cmdline(self.span(tree), self.node(tree.children[1]))
 
     def backend_is(self, tree: _Tree) -> ast.BackendIs:
         return ast.BackendIs(self.span(tree), *self.parts(tree))
@@ -341,7 +350,7 @@ class Builder:
         return ast.Branches(self.span(tree), prefix is not None, mnemonic, name)
 
     def begins(self, tree: _Tree) -> ast.Begins:
-        name, *addend, code = self.parts(tree)
+        name, *addend, _, code = self.parts(tree)
         return ast.Begins(self.span(tree), name, _addend(*(addend or (None, None))), code)
 
     def compares(self, tree: _Tree) -> ast.Compares:
@@ -474,7 +483,7 @@ class Builder:
 
 _WORDS = """
     SIGN ALWAYS JUMPS SET CLEAR CALL JMP SHORT CS PADDED STACKED LONGEST NORETURN RELOCATED THROUGHOUT INSTRUCTION
-    COMPARE CPU_NUMBER
+    COMPARE CPU_NUMBER BEGINS HAS
 """
 _TOKENS: dict[str, Callable[[Builder, Token], Any]] = {
     "NAME": Builder.name,

@@ -219,13 +219,13 @@ def _spec(spec: model.Spec) -> Call:
             {name: Name(f"_FAMILY_{name}") for name in spec.families},
             spec.passes,
             *([Keyword("policy", tuple(_decision(decision) for decision in spec.policy))] if spec.policy else []),
+            *_given(spec, "probes"),
         ],
     )
 
 
 def _decision(decision: model.Decision) -> Call:
-    guard = [] if decision.guard is None else [decision.guard]
-    return Call("Decision", [decision.sets, decision.features, *guard])
+    return Call("Decision", [decision.sets, decision.features, *_given(decision, "guard listed")])
 
 
 def _machine(machine: model.Machine) -> Call:

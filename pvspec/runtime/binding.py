@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias, TypeVar
 
 from pvspec.runtime.records import fits
@@ -28,8 +28,8 @@ class Binding:
     address. `options`: name to bool, where the default is not meant. `nops`: a nop table's name; without it the spec
     chooses. `features` (names or numbers): what the kernel decided by; with `cpu` what the CPU has, from which the
     spec's policy decides the rest. `rom`: name to a function from the argument to the answer as the ROM returns it, an
-    integer. `cpus`: processors in the machine. `cmdline`: the kernel's command line. `protect`: name of a protected
-    function to its addresses [start, end).
+    integer. `cpus`: processors in the machine. `cmdline`: the kernel's command line. `vulnerabilities`: what a running
+    kernel says in the files of that name. `protect`: name of a protected function to its addresses [start, end).
     BindError: the spec has no such backend, option, nop table or feature, or a value is no address of the machine;
     what a rule asks for and is not bound is missed when it asks.
     """
@@ -50,6 +50,7 @@ class Binding:
         cpu: Cpu | None = None,
         cpus: int | None = None,
         cmdline: str = "",
+        vulnerabilities: Mapping[str, str] | None = None,
         protect: Mapping[str, tuple[int, int]] | None = None,
     ) -> None:
         self.spec = spec
@@ -62,6 +63,7 @@ class Binding:
         self.cpu = cpu
         self.cpus = cpus
         self.words = frozenset(cmdline.split())
+        self.vulnerabilities = dict(vulnerabilities or {})
         self.protect = dict(protect or {})
         self.options = _options(self._parties(), options or {})
         self._mask = (1 << spec.machine.bits) - 1
@@ -165,6 +167,13 @@ class Binding:
     def _cmdline(self, word: str) -> Condition:
         return word in self.words
 
+    def _kernel_has(self, name: str) -> Condition:
+        return name in self.symbols
+
+    def _vulnerability(self, name: str, how: str, text: str) -> Condition:
+        said = self.vulnerabilities.get(name, "")
+        return said.startswith(text) if how == "begins" else text in said
+
     def _backend_is(self, name: str) -> Condition:
         return self.backend is not None and self.backend.name == name
 
@@ -214,9 +223,18 @@ class Binding:
         """The kernel's decisions about itself, one after the other."""
         for decision in self.spec.policy:
             if decision.guard is None or self.holds(decision.guard, {}):
-                chosen = frozenset(decision.features)
+                chosen = frozenset((*decision.features, *self._listed(decision.listed)))
                 self.features = self.features | chosen if decision.sets else self.features - chosen
                 self._conditions.clear()
+
+    def _listed(self, word: str) -> Iterator[int]:
+        """The features that the command line lists behind a word."""
+        shown = self.spec.machine.shown
+        for found in self.words if word else ():
+            if found.startswith(word):
+                names = found[len(word) :].split(",")
+                yield from (shown[name] for name in names if name in shown)
+                yield from (int(name) for name in names if name.isdecimal())
 
     def _cpu(self) -> Cpu:
         if self.cpu is None:
@@ -257,6 +275,8 @@ _CONDITIONS: dict[str, Callable[..., Condition]] = {
     "cpu number": Binding._cpu_number,
     "cpus": Binding._cpus,
     "cmdline": Binding._cmdline,
+    "kernel": Binding._kernel_has,
+    "vulnerability": Binding._vulnerability,
     "backend": Binding._backend_is,
     "nops": Binding._nops_are,
     "option": Binding._option,

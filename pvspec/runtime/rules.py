@@ -303,15 +303,19 @@ class Cpu(NamedTuple):
 
 
 class Decision(Value):
-    """A kernel's decision about itself: these features are set, or cleared, if the guard holds."""
+    """A kernel's decision about itself: these features are set, or cleared, if the guard holds.
+
+    `listed`: cleared is what the command line lists behind such a word, by the names of /proc/cpuinfo or by number.
+    """
 
     sets: bool
     features: tuple[int, ...]
     guard: Guard | None = None
+    listed: str = ""
 
 
 class Spec(Value):
-    """Everything that one spec says."""
+    """Everything that one spec says; `probes` are symbols by which it knows how a kernel was configured."""
 
     machine: Machine
     interface: Interface | None
@@ -319,3 +323,4 @@ class Spec(Value):
     families: Mapping[str, Family]
     passes: tuple[str, ...]
     policy: tuple[Decision, ...] = ()
+    probes: frozenset[str] = frozenset()

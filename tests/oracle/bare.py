@@ -21,8 +21,8 @@ def run(work: Path, image: KernelImage, machine: Machine, timeout: float) -> Non
     """Boot `work`/vmlinuz with `work`/initrd, and leave memory and files.tar.gz there."""
     shape = ["-cpu", machine.cpu, "-smp", str(machine.smp), "-m", str(machine.memory)]
     kernel = ["-kernel", f"{work}/vmlinuz", "-initrd", f"{work}/initrd", "-append", f"{WORDS} {machine.append}"]
-    with running(work, [*shape, *kernel], timeout) as machine_running:
-        machine_running.wait_for_marker()
+    with running(work, [*shape, *kernel], timeout) as process:
+        process.wait_for_marker()
         asyncio.run(_save(work, image))
     (work / "sent").rename(work / "files.tar.gz")
 

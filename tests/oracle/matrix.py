@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import json
 import multiprocessing
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
@@ -52,12 +53,20 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.oracle matrix", description=__doc__)
-    parser.add_argument("--only", default="", metavar="REGEX", help="the cases in whose names REGEX is found")
-    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="cases at a time (default: 2)")
+    parser.add_argument("--only", type=_pattern, default="", metavar="REGEX", help="the cases in whose names REGEX is found")
+    parser.add_argument("--jobs", type=int, default=2, choices=range(1, 65), metavar="N", help="cases at a time (default: 2)")
     parser.add_argument("--list", action="store_true", help="print the names of the cases")
     parser.add_argument("--boot-only", action="store_true", help="boot, and print each case with its dump's directory")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="FILE", help="keep the results in FILE")
     return parser
+
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as problem:
+        raise argparse.ArgumentTypeError(f"no regular expression: {problem}") from None
+    return text
 
 
 def _boot_all(chosen: Sequence[Case], jobs: int) -> int:
@@ -122,15 +131,21 @@ def _files(part: Path) -> Iterator[Path]:
 
 def _each(work: Callable[[Case], T], chosen: Sequence[Case], jobs: int) -> Iterator[tuple[Case, T | None]]:
     """What `work` makes of each case, as soon as it is known; None if it cannot, and the reason goes to stderr."""
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
+    try:
         submitted = {_submit(pool, work, case): case for case in chosen}
         for done in as_completed(submitted):
-            case = submitted[done]
-            try:
-                yield case, done.result()
-            except (GuestError, fetch.Unavailable) as reason:
-                print(f"{case.name}: {reason}", file=sys.stderr, flush=True)
-                yield case, None
+            yield submitted[done], _result(submitted[done], done)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _result(case: Case, done: Future[T]) -> T | None:
+    try:
+        return done.result()
+    except (GuestError, fetch.Unavailable) as reason:
+        print(f"{case.name}: {reason}", file=sys.stderr, flush=True)
+        return None
 
 
 def _submit(pool: Executor, work: Callable[[Case], T], case: Case) -> Future[T]:

@@ -136,7 +136,7 @@ def test_a_later_record_copies_what_an_earlier_one_wrote() -> None:
     ],
 )
 def test_nothing_is_written(record: dict[str, int], message: str, stacked: bool) -> None:
-    bug = Bug("a.pvs:6", ("equals", "cpuid", 9), message="stop")
+    bug = Bug("a.pvs:6", ("compares", "cpuid", 9), message="stop")
     kernel, text = alternatives(COPY, bug, stacked=stacked, protects=["memcpy"]), bytearray(b"\xaa" * 256)
     for records in ([alt(0x1010, 5), record], [record, alt(0x1010, 5)]):
         table = build_records(ALT, records, 0x5000)
