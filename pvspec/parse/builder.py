@@ -458,6 +458,7 @@ class Builder:
         parts = self.parts(tree)
         if kind == "family":  # family, model or stepping
             kind = parts.pop(0)
+        parts = [part for part in parts if part != "has"]
         name = parts.pop(0) if isinstance(parts[0], ast.Name) else None
         return ast.Setting(self.span(tree), kind, name, tuple(part for part in parts if part is not None))
 

@@ -30,10 +30,12 @@ def open_reads(family: Any) -> frozenset[str]:
 def forms(sites: Any, site: Any, unknown: frozenset[str]) -> list[Form]:
     """What a site may be, whatever the unknown values are; the arms are asked in their order."""
     found: list[Form] = []
+    asked = set()  # behind an arm that would win, another one with its guard never does
     for arm in sites.family.rule:
         verdict = True if arm.guard is None else _verdict(sites.kernel, arm.guard, site, unknown)
-        if verdict is False or not sites.fits(arm, site):
+        if verdict is False or arm.guard in asked or not sites.fits(arm, site):
             continue
+        asked.add(arm.guard)
         found.append(Form(" ".join(_cells(sites, arm, site, unknown)), arm.where))
         if verdict is True:
             return found

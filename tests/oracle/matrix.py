@@ -53,8 +53,12 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.oracle matrix", description=__doc__)
-    parser.add_argument("--only", type=_pattern, default="", metavar="REGEX", help="the cases in whose names REGEX is found")
-    parser.add_argument("--jobs", type=int, default=2, choices=range(1, 65), metavar="N", help="cases at a time (default: 2)")
+    parser.add_argument(
+        "--only", type=_pattern, default="", metavar="REGEX", help="the cases in whose names REGEX is found"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=2, choices=range(1, 65), metavar="N", help="cases at a time (default: 2)"
+    )
     parser.add_argument("--list", action="store_true", help="print the names of the cases")
     parser.add_argument("--boot-only", action="store_true", help="boot, and print each case with its dump's directory")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="FILE", help="keep the results in FILE")
