@@ -64,6 +64,7 @@ AMD64 = OLD + r"(cloud-)?amd64"
 CLOUD, GENERIC = OLD + "cloud-amd64", OLD + "amd64"
 I386 = OLD + r"686(-pae)?"
 PAE, NO_PAE = OLD + "686-pae", OLD + "686"
+V5, V6 = r"5\.10-.*", r"6\..*"
 NEW, NEW_CLOUD, NEW_GENERIC = r"6\.12-.*", r"6\.12-cloud-amd64", r"6\.12-amd64"
 
 
@@ -104,20 +105,21 @@ ROWS: Sequence[Row] = [
     Row(NEW_CLOUD, "native", "Skylake-Client", 2, "mitigations=off"),
     Row(NEW_GENERIC, "native", "EPYC-Milan", 1, "mitigations=off"),
     Row(NEW, "native", "Skylake-Client", 2, "retbleed=stuff"),
-    # KVM
-    Row(ALL, "kvm", "host", 2),
-    Row(CLOUD, "kvm", "EPYC", 1),
+    # KVM; 5.10 cannot use the sizes that nested KVM says XSAVE has
+    Row(V6, "kvm", "host", 2),
+    Row(V5, "kvm", "host,-xsave", 2),
+    Row(CLOUD, "kvm", "EPYC,-xsave", 1),
     Row(GENERIC, "kvm", "qemu64", 1),
     Row(I386, "kvm", "qemu32", 1),
-    Row(CLOUD, "kvm", "host,kvm-hint-dedicated=on", 2),
+    Row(CLOUD, "kvm", "host,-xsave,kvm-hint-dedicated=on", 2),
     Row(NEW, "kvm", "EPYC", 1),
     # Hyper-V
-    Row(CLOUD, "hyperv", "host", 1),
-    Row(GENERIC, "hyperv", "host", 2),
-    Row(CLOUD, "hyperv", "EPYC", 2),
-    Row(PAE, "hyperv", "host", 2),
-    Row(NO_PAE, "hyperv", "host", 1),
-    Row(NEW_CLOUD, "hyperv", "host", 2),
+    Row(r"6\..*-cloud-amd64", "hyperv", "host", 2),
+    Row(r"5\.10-cloud-amd64", "hyperv", "host,-xsave", 2),
+    Row(CLOUD, "hyperv", "EPYC,-xsave", 1),
+    Row(GENERIC, "hyperv", "qemu64", 2),
+    Row(PAE, "hyperv", "qemu64", 2),
+    Row(NO_PAE, "hyperv", "qemu32", 1),
     # Xen
     Row(CLOUD, "xen", "qemu64", 2),
     Row(GENERIC, "xen", "qemu64", 1),

@@ -18,6 +18,11 @@ from functools import partial
 from pathlib import Path
 from typing import TypedDict, TypeVar
 
+from pvspec.cpu import CpuError
+from pvspec.diagnostics import SpecError
+from pvspec.kernel import ImageError
+from pvspec.patching import PatchingError
+
 from . import fetch
 from .boot import WAYS, Dump, boot
 from .cases import Case, cases
@@ -29,6 +34,11 @@ ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).with_name("matrix.json")
 PREDICTOR = ["pvspec", "grammar", "specs", "templates", "tests/oracle/compare.py"]
 """What a prediction depends on besides the boot."""
+TIMEOUT = 1800  # seconds, for a nested guest while other boots run
+
+
+class PredictionError(Exception):
+    """A case that cannot be predicted; the text says why."""
 
 
 class Result(TypedDict):
@@ -112,12 +122,15 @@ def _judged(case: Case, predictor: str, kept: Mapping[str, Result]) -> Result:
     known = kept.get(case.name)
     if known and (known["boot"], known["predictor"]) == (dump.directory.name, predictor):
         return known
-    counts = compare(case.kernel.package(), case.machine, dump)
+    try:
+        counts = compare(case.kernel.package(), case.machine, dump)
+    except (CpuError, ImageError, PatchingError, SpecError) as error:
+        raise PredictionError(str(error)) from None  # a SpecError cannot go from process to process
     return Result(boot=dump.directory.name, predictor=predictor, counts=counts)
 
 
 def _booted(case: Case) -> Dump:
-    return boot(case.kernel.package(), fetch.busybox(case.kernel.arch), case.machine)
+    return boot(case.kernel.package(), fetch.busybox(case.kernel.arch), case.machine, timeout=TIMEOUT)
 
 
 def _predictor() -> str:
@@ -147,7 +160,7 @@ def _each(work: Callable[[Case], T], chosen: Sequence[Case], jobs: int) -> Itera
 def _result(case: Case, done: Future[T]) -> T | None:
     try:
         return done.result()
-    except (GuestError, fetch.Unavailable) as reason:
+    except (fetch.Unavailable, GuestError, PredictionError) as reason:
         print(f"{case.name}: {reason}", file=sys.stderr, flush=True)
         return None
 
