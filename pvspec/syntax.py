@@ -458,10 +458,11 @@ class Interface(Node):
 
 
 class Chain(Node):
-    """A named chain."""
+    """A named chain, and the symbols that are declared for it."""
 
     name: Name
     arms: tuple[Arm, ...]
+    symbols: tuple[Symbol, ...]
 
 
 class Rule(Node):

@@ -147,6 +147,7 @@ class _Guards:
     def _of_site(self, item: ast.Within | ast.Branches | ast.Begins) -> Guard:
         if not self.scope.site:
             self._misplaced(item.span, "only a family knows its sites")
+            return ("any",)
         match item:
             case ast.Begins():
                 self._value(item.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -72,10 +72,10 @@ class _Parts:
         return interface(item, self.machine, self.findings)
 
     def _chains(self) -> dict[str, model.Chain]:
-        families = [item for item in self.items if isinstance(item, ast.Family)]
-        theirs = {
-            arm.action.name.text for item in families for arm in item.arms if isinstance(arm.action, ast.ChainRef)
-        }
+        """The chains that answer ops: those of families alone mean something only there."""
+        families = _chains_of(arm for item in self.items if isinstance(item, ast.Family) for arm in item.arms)
+        backends = _chains_of(arm for item in self.items if isinstance(item, ast.Backend) for arm in _arms_of(item))
+        theirs = families - backends
         items = [item for item in self.items if isinstance(item, ast.Chain) and item.name.text not in theirs]
         if self.interface is None:
             return {}
@@ -108,7 +108,8 @@ class _Parts:
     def _common(self) -> Common:
         """What families share; a symbol means the same to all of them."""
         quiet = Findings()  # each family reports what is wrong with its own
-        declared = [symbol for item in self.items if isinstance(item, ast.Family) for symbol in item.symbols]
+        owners = [item for item in self.items if isinstance(item, ast.Family | ast.Chain)]
+        declared = [symbol for item in owners for symbol in item.symbols]
         symbols: dict[str, model.Symbol] = {}
         for item in declared:
             symbols.update(symbol_names([item], self.machine.bits, frozenset(), quiet))
@@ -165,3 +166,19 @@ class _Parts:
 def _refers_to(item: ast.Backend, backends: Sequence[str]) -> bool:
     arms = [arm for otherwise in item.otherwise for arm in otherwise.arms]
     return any(isinstance(arm.action, ast.ChainRef) and arm.action.name.text in backends for arm in arms)
+
+
+def _chains_of(arms: Iterable[ast.Arm]) -> set[str]:
+    """The names of the chains that these arms refer to."""
+    return {arm.action.name.text for arm in arms if isinstance(arm.action, ast.ChainRef)}
+
+
+
+
+def _arms_of(item: ast.Backend) -> Iterator[ast.Arm]:
+    for rule in item.rules:
+        yield from rule.arms
+    for otherwise in (*item.otherwise, *(rom.otherwise for rom in item.roms)):
+        yield from otherwise.arms
+    for answer in (answer for rom in item.roms for answer in rom.answers):
+        yield from answer.arms

@@ -199,7 +199,8 @@ class Builder:
 
     def chain_def(self, tree: _Tree) -> ast.Chain:
         name, *items = self.parts(tree)
-        return ast.Chain(self.span(tree), name, _only(_flat(items), ast.Arm))
+        items = _flat(items)
+        return ast.Chain(self.span(tree), name, _only(items, ast.Arm), _only(items, ast.Symbol))
 
     def backend(self, tree: _Tree) -> ast.Backend:
         name, interface, *items = self.parts(tree)

@@ -200,6 +200,8 @@ def _ops(interface: model.Interface, configuration: model.Configuration) -> list
 
 def _constants(spec: model.Spec, arms: _Arms) -> Iterator[str]:
     yield assignment("MACHINE", _machine(spec.machine))
+    if spec.interface is not None and spec.interface.layout is not None:
+        yield assignment("SITES", _layout(spec.interface.layout))
     if spec.interface is not None:
         yield assignment("INTERFACE", _interface(spec.interface))
     for backend in spec.backends.values():
@@ -283,7 +285,7 @@ def _interface(interface: model.Interface) -> Call:
         "Interface",
         [
             interface.name,
-            _layout(interface.layout) if interface.layout else None,
+            Name("SITES") if interface.layout else None,
             interface.max_len,
             interface.clobbers,
             numbers,

@@ -206,7 +206,8 @@ class Kernel(Patcher):
         family, text, own = sites.family, sites.text, Extents()
         protected = self.protected(family.names)
         try:
-            for number, record in enumerate(() if sites.idle else sites.records(table, address)):
+            records = sites.records(table, address)
+            for number, record in enumerate(() if sites.idle else records):
                 outcome = self._outcome(sites, record, number)
                 if outcome is None:
                     continue

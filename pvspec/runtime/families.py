@@ -61,11 +61,11 @@ class FamilySites:
         return not self.family.relaid and all(isinstance(arm, Keep) for arm, _ in self._chain)
 
     def site(self, record: Mapping[str, int]) -> FamilySite | None:
-        """The site of a record, None if it has none: it is to be found by a branch, and there is none."""
+        """The site of a record, None if it has none: it is where a branch or a pointer leads, and there is none."""
         site = FamilySite(record, self)
         place, offset = self.family.place
         address = site[place]
-        if address is None:
+        if place in self.family.reads and not address:
             return None
         site["site"] = address + offset & self.mask
         return site
@@ -175,7 +175,7 @@ class FamilySite(dict[str, Any]):
     def _find(self, key: str) -> Any:
         owner = self._owner
         if key == CODE:
-            return owner.text.read(self["site"], self.length)
+            return self._code()
         if key == BRANCH:
             return self._branch_at(self["site"]) or (False, 0, 0)
         if key == PEEK:
@@ -190,6 +190,14 @@ class FamilySite(dict[str, Any]):
             return int.from_bytes(owner.state(address, size), "little", signed=signed)
         branch = self._branch_at(address)
         return None if branch is None else branch[2]
+
+    def _code(self) -> bytes:
+        owner, size = self._owner, self.length
+        code = owner.text.up_to(self["site"], size)
+        # what memory leads to may be a module's, which is nobody's fault; what a table names may not
+        if len(code) < size and owner.family.place[0] not in owner.family.reads:
+            raise PatchError(f"its {size} bytes lie outside the text")
+        return code
 
     def _base(self, name: str) -> int:
         return int(self[name]) if name in self._owner.family.reads else self._owner.kernel.symbol(name)

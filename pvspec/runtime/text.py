@@ -79,11 +79,9 @@ class Text:
         return bytes(self.view[start : start + size])
 
     def up_to(self, address: int, size: int) -> bytes:
-        """Bytes at an address, fewer where the buffer ends; PatchError if it lies outside."""
+        """Bytes at an address, fewer where the buffer ends, none outside."""
         start = address - self.base
-        if not 0 <= start < len(self.view):
-            raise PatchError(f"{address:#x} lies outside the image {self.base:#x}-{self.end:#x}")
-        return bytes(self.view[start : start + size])
+        return bytes(self.view[start : start + size]) if start >= 0 else b""
 
     def check(self, address: int, size: int, protected: Mapping[str, tuple[int, int]]) -> None:
         """PatchError if a site does not lie in executable text, or lies over the poke's own code."""

@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).with_name("matrix.json")
 PREDICTOR = ["pvspec", "grammar", "specs", "templates", "tests/oracle/compare.py"]
 """What a prediction depends on besides the boot."""
-TIMEOUT = 1800  # seconds, for a nested guest while other boots run
+TIMEOUT = 900  # seconds, for a nested guest while other boots run
 
 
 class PredictionError(Exception):

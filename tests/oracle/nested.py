@@ -31,7 +31,10 @@ _AROUND = """mount -t tmpfs none /tmp
 for module in {modules}; do insmod /guest/$module; done
 touch /tmp/console
 {{
-    until grep -q '{marker}' /tmp/console || [ -e /tmp/over ]; do sleep 1; done
+    for second in $(seq {seconds}); do
+        grep -q '{marker}' /tmp/console || [ -e /tmp/over ] && break
+        sleep 1
+    done
     echo stop
     echo 'pmemsave {physical} {size} "/tmp/memory"'
     echo quit
@@ -55,7 +58,7 @@ def run(work: Path, image: KernelImage, machine: Machine, timeout: float) -> Non
     package, busybox, _ = parts()
     files = {f"guest/{name}": (work / name).read_bytes() for name in ("vmlinuz", "initrd")}
     files |= _kvm(package) | _qemu()
-    init = guest.init(_around(image, machine))
+    init = guest.init(_around(image, machine, timeout))
     (work / "outer-vmlinuz").write_bytes(fetch.bzimage(package))
     (work / "outer-initrd").write_bytes(guest.initramfs(busybox, init, files))
     with (work / "disk").open("wb") as disk:
@@ -80,13 +83,14 @@ def _outer_machine(work: Path, machine: Machine) -> list[str]:
     ]
 
 
-def _around(image: KernelImage, machine: Machine) -> str:
+def _around(image: KernelImage, machine: Machine, timeout: float) -> str:
     shape = f"-cpu {machine.cpu} -smp {machine.smp} -m {machine.memory} -append '{WORDS} {machine.append}'"
     return _AROUND.format(
         modules=" ".join(Path(module).name for module in _MODULES),
         marker=guest.MARKER.decode(),
         physical=hex(image.base - bare.PHYSICAL_OFFSET[image.machine]),
         size=len(image.memory),
+        seconds=int(timeout * 0.75),  # so that a guest that hangs still shows its console
         arguments=" ".join([*BARE, _GUEST, _GUEST_SERIAL, shape]),
     )
 
