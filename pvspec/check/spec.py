@@ -173,8 +173,6 @@ def _chains_of(arms: Iterable[ast.Arm]) -> set[str]:
     return {arm.action.name.text for arm in arms if isinstance(arm.action, ast.ChainRef)}
 
 
-
-
 def _arms_of(item: ast.Backend) -> Iterator[ast.Arm]:
     for rule in item.rules:
         yield from rule.arms

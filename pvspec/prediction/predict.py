@@ -116,15 +116,21 @@ def _family_pass(bound: Bound, name: str, memory: bytearray) -> Iterator[Site]:
     kernel, module, image = bound.kernel, bound.module, bound.image
     family = module.SPEC.families[name]
     text = module.Text(memory, image.base, image.executable)
-    sites = _lenient(module)(kernel, family, text, bound.state)
-    unknown = open_reads(family)
-    if bound.dump is not None:
-        unknown = frozenset()
+    if not family.reads:
+        sites = module.FamilySites(kernel, family, text, bound.state)
+        for number, address, length, arm, code, before, _ in kernel.outcomes_of(sites, *bound.tables[name]):
+            yield Site(name, number, address, length, before, code or before, "" if arm is None else arm.where)
+        return
+    sites, unknown = _lenient(module)(kernel, family, text, bound.state), _unknown(bound, family)
     for number, address, length, arm, code, before, site in kernel.outcomes_of(sites, *bound.tables[name]):
-        after = before if code is None else code
-        lost = unknown or getattr(site, "lost", frozenset())
+        after, lost = code or before, unknown or site.lost
         others = [form for form in forms(sites, site, lost) if form.code != after.hex(" ")] if lost else ()
         yield Site(name, number, address, length, before, after, "" if arm is None else arm.where, tuple(others))
+
+
+def _unknown(bound: Bound, family: Any) -> frozenset[str]:
+    """What a family reads of the running kernel, unless a dump tells."""
+    return open_reads(family) if bound.dump is None else frozenset()
 
 
 def _lenient(module: Any) -> Any:
@@ -136,7 +142,7 @@ def _lenient(module: Any) -> Any:
                 return super().outcome(site, record)
             except module.StateError:
                 site.lost = open_reads(self.family)
-                before = self.text.read(site["site"], site.length)
+                before = self.text.up_to(site["site"], site.length)
                 return module.Outcome(record, site["site"], site.length, None, None, before, site)
 
     return LenientSites

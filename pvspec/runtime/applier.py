@@ -205,29 +205,26 @@ class Kernel(Patcher):
         """Write a family's sites, one record after the other, and tell what became of each; PatchError."""
         family, text, own = sites.family, sites.text, Extents()
         protected = self.protected(family.names)
+        address_of: int | None = None  # the site that is being patched
         try:
             records = sites.records(table, address)
             for number, record in enumerate(() if sites.idle else records):
-                outcome = self._outcome(sites, record, number)
-                if outcome is None:
+                address_of = record.get("site", 0) & self._mask
+                site = sites.site(record)
+                if site is None:
                     continue
+                address_of = site["site"]
+                outcome = sites.outcome(site, number)
                 if outcome.code is not None:
                     text.check(outcome.address, outcome.length, protected)
                     text.poke(outcome.address, outcome.code)
                     own.add(outcome.address, outcome.length)
                 yield outcome
+            address_of = None
             _check_disjoint(own, family.stacked)
         except PatchError as error:
-            raise error.__class__(f"{family.name}: {error}") from None
-
-    def _outcome(self, sites: FamilySites, record: Mapping[str, int], number: int) -> Outcome | None:
-        site = None
-        try:
-            site = sites.site(record)
-            return None if site is None else sites.outcome(site, number)
-        except PatchError as error:
-            address = record.get("site", 0) & self._mask if site is None else site["site"]
-            raise error.__class__(f"site {address:#x}: {error}") from None
+            place = "" if address_of is None else f"site {address_of:#x}: "
+            raise error.__class__(f"{family.name}: {place}{error}") from None
 
 
 def _from_base(way: Way, base: int) -> Way:
@@ -261,7 +258,10 @@ def _offsets(columns: Columns, place: Text, protected: Mapping[str, tuple[int, i
         offsets.extend(lanes.offsets(place.base))
     for index in range(len(offsets), len(columns)):  # no lanes, or a site in them that `check` will name
         site = columns.site(index)
-        place.check(site.addr, site.len, protected)
+        try:
+            place.check(site.addr, site.len, protected)
+        except PatchError as error:
+            raise PatchError(f"site {site.addr:#x}: {error}") from None
         offsets.append(site.addr - place.base)
     if not in_order:
         _check_disjoint(columns.extents(), False)

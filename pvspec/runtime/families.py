@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-from pvspec.runtime.binding import BRANCH, CODE, NUMBER, OP, PEEK, Condition
+from pvspec.runtime.binding import BRANCH, CODE, NUMBER, OP, PEEK
 from pvspec.runtime.lengths import instruction_length
-from pvspec.runtime.patcher import Patcher
+from pvspec.runtime.patcher import ELSEWHERE, REL32_REACH, Patcher
 from pvspec.runtime.records import parse_records, require_fields
 from pvspec.runtime.relocation import all_relaid, ones_relaid, relocated, relocated_throughout
 from pvspec.runtime.rules import Arm, BindError, Bug, Code, Copy, Family, Keep, PatchBug, PatchError, Store
@@ -17,6 +17,8 @@ from pvspec.runtime.text import Text
 
 State = Callable[[int, int], bytes]
 """Memory as it is while the kernel runs: (address, bytes) to contents; StateError where that is not known."""
+
+Emitter: TypeAlias = Callable[["FamilySite"], bytes]
 
 
 class Outcome(NamedTuple):
@@ -44,8 +46,9 @@ class FamilySites:
         self.state = state or text.read
         self.bits = kernel.spec.machine.bits
         self.mask = (1 << self.bits) - 1
-        self._chain = [(arm, condition) for arm, condition in self._conditions() if condition is not False]
-        self._whole: dict[tuple[Arm, int], bytes] = {}  # the sites' code, where it is the same for all of them
+        self._chain = [choice for choice in map(self._choice, family.rule) if choice[1] is not False]
+        self._emitters: dict[tuple[int, int], Emitter] = {}  # by the arm's identity and the site's length
+        self._own = frozenset((*(field.name for field in family.layout.fields), *family.reads, "target", ELSEWHERE))
 
     def records(self, table: bytes | memoryview, address: int) -> Iterator[dict[str, int]]:
         """The records of the family's table; PatchError if it is cut short, or lacks a field."""
@@ -58,7 +61,7 @@ class FamilySites:
     @property
     def idle(self) -> bool:
         """Whether no site can change, whatever it is."""
-        return not self.family.relaid and all(isinstance(arm, Keep) for arm, _ in self._chain)
+        return not self.family.relaid and all(isinstance(arm, Keep) for arm, _, _ in self._chain)
 
     def site(self, record: Mapping[str, int]) -> FamilySite | None:
         """The site of a record, None if it has none: it is where a branch or a pointer leads, and there is none."""
@@ -68,12 +71,11 @@ class FamilySites:
         if place in self.family.reads and not address:
             return None
         site["site"] = address + offset & self.mask
+        site.length = self.family.length or self._length(site)
         return site
 
-    def length(self, site: FamilySite) -> int:
-        """A site's length in bytes; PatchError if there is no instruction to be decoded."""
-        if self.family.length is not None:
-            return self.family.length
+    def _length(self, site: FamilySite) -> int:
+        """A site's length in bytes, where the family does not say it."""
         if not self.family.decoded:
             return int(site["len"])
         size = instruction_length(self.text.up_to(site["site"], 15), 0, self.bits)
@@ -93,15 +95,19 @@ class FamilySites:
 
     def deciding_arm(self, site: FamilySite) -> Arm | None:
         """The arm that says what becomes of a site; None if all decline."""
-        for arm, condition in self._chain:
-            if (condition is True or condition(site)) and self.fits(arm, site):
+        for arm, condition, size in self._chain:
+            if size <= site.length and (condition is True or condition(site)):
                 return arm
         return None
 
     def fits(self, arm: Arm, site: FamilySite) -> bool:
         """Whether what an arm writes is no longer than the site."""
-        size = len(arm.data) if isinstance(arm, Code) else arm.size if isinstance(arm, Store) else 0
-        return size <= site.length
+        return self._choice(arm)[2] <= site.length
+
+    def _choice(self, arm: Arm) -> tuple[Arm, Any, int]:
+        """An arm, when it is taken, and the bytes that it needs."""
+        condition = True if arm.guard is None else self.kernel.condition(arm.guard)
+        return arm, condition, len(arm.data) if isinstance(arm, Code) else arm.size if isinstance(arm, Store) else 0
 
     def code(self, arm: Arm, site: FamilySite) -> bytes | None:
         """The code that an arm gives a site, all of it; None if the site stays. PatchError if it cannot be had."""
@@ -117,17 +123,32 @@ class FamilySites:
         return None
 
     def _emitted(self, arm: Code, site: FamilySite) -> bytes:
-        whole = self._whole.get((arm, site.length))
-        if whole is None:
-            whole = self.kernel.placed(self.kernel.filled(arm, site.length, site), site["site"])
-            if not arm.holes:
-                self._whole[arm, site.length] = whole
-        return whole
+        emitter = self._emitters.get((id(arm), site.length))
+        if emitter is None:
+            emitter = self._emitters[id(arm), site.length] = self._emitter(arm, site)
+        code: bytes = emitter(site)
+        return code
 
-    def _conditions(self) -> Iterator[tuple[Arm, Any]]:
-        for arm in self.family.rule:
-            condition: Condition = True if arm.guard is None else self.kernel.condition(arm.guard)
-            yield arm, condition
+    def _emitter(self, arm: Code, site: FamilySite) -> Emitter:
+        """What gives the code of sites of this one's length; quick where they differ in one rel32 at most."""
+        kernel, length = self.kernel, site.length
+        if any(hole.symbol in self._own for hole in arm.holes):
+            return lambda site: kernel.placed(kernel.filled(arm, length, site), site["site"])
+        row = kernel.filled(arm, length, site)
+        if not row.relative:
+            return lambda site: row.code
+        if len(row.relative) > 1 or row.relative[0][1] != 4:
+            return lambda site: kernel.placed(row, int(site["site"]))
+        ((at, size, value),) = row.relative
+        head, tail = row.code[:at], row.code[at + size :]
+
+        def emit(site: FamilySite) -> bytes:
+            distance: int = value - site["site"]
+            if -REL32_REACH <= distance < REL32_REACH:
+                return head + distance.to_bytes(4, "little", signed=True) + tail
+            return kernel.placed(row, site["site"])
+
+        return emit
 
     def _filled(self, code: bytes, length: int) -> bytes:
         """Code filled up to the site's length, with nops that may be laid anew afterwards."""
@@ -156,17 +177,12 @@ class FamilySites:
 class FamilySite(dict[str, Any]):
     """The fields of a family's record and, for those who ask, what it reads, its code now, and the op it calls."""
 
+    length = 0  # bytes
+    lost: frozenset[str] = frozenset()  # what it reads, and nobody knows
+
     def __init__(self, record: Mapping[str, int], owner: FamilySites) -> None:
         super().__init__(record)
         self._owner = owner
-        self._length: int | None = None
-
-    @property
-    def length(self) -> int:
-        """The site's length in bytes; PatchError if there is no instruction to be decoded."""
-        if self._length is None:
-            self._length = self._owner.length(self)
-        return self._length
 
     def __missing__(self, key: str) -> Any:
         value = self[key] = self._find(key)
@@ -177,7 +193,7 @@ class FamilySite(dict[str, Any]):
         if key == CODE:
             return self._code()
         if key == BRANCH:
-            return self._branch_at(self["site"]) or (False, 0, 0)
+            return self._branch_in(self[CODE], self["site"]) or _NO_BRANCH
         if key == PEEK:
             return owner.text.up_to
         if key == NUMBER:
@@ -188,7 +204,7 @@ class FamilySite(dict[str, Any]):
         address = (self[base] if base in self else self._base(base)) + offset & owner.mask
         if size:
             return int.from_bytes(owner.state(address, size), "little", signed=signed)
-        branch = self._branch_at(address)
+        branch = self._branch_in(owner.text.up_to(address, 6), address)
         return None if branch is None else branch[2]
 
     def _code(self) -> bytes:
@@ -202,15 +218,20 @@ class FamilySite(dict[str, Any]):
     def _base(self, name: str) -> int:
         return int(self[name]) if name in self._owner.family.reads else self._owner.kernel.symbol(name)
 
-    def _branch_at(self, address: int) -> tuple[bool, int, int] | None:
-        """The branch at an address: whether it is behind a cs prefix, its opcode (0x0f: jcc), where it leads."""
-        code = self._owner.text.up_to(address, 6)
-        prefixed = code[:1] == b"\x2e"
-        at = 2 if code[:1] == b"\x0f" and code[1:2] in _JCC else 1 + prefixed
-        if len(code) < at + 4 or ((at < 2 or prefixed) and code[at - 1] not in _CALL_OR_JMP):
+    def _branch_in(self, code: bytes, address: int) -> tuple[bool, int, int] | None:
+        """The branch that `code` at an address begins with: behind a cs prefix or not, its opcode, where it leads."""
+        if code[:1] in _CALL_OR_JMP:
+            prefixed, at = False, 1
+        elif code[:1] == b"\x2e" and code[1:2] in _CALL_OR_JMP:
+            prefixed, at = True, 2
+        elif code[:1] == b"\x0f" and code[1:2] in _JCC:
+            prefixed, at = False, 2
+        else:
+            return None
+        if len(code) < at + 4:
             return None
         distance = int.from_bytes(code[at : at + 4], "little", signed=True)
-        return prefixed, code[int(prefixed)], address + at + 4 + distance & self._owner.mask
+        return prefixed, code[prefixed], address + at + 4 + distance & self._owner.mask
 
     def _op_number(self) -> int:
         """The op whose slot the site names."""
@@ -225,8 +246,9 @@ class FamilySite(dict[str, Any]):
         return number
 
 
-_CALL_OR_JMP = b"\xe8\xe9"
-_JCC = bytes(range(0x80, 0x90))
+_CALL_OR_JMP = frozenset((b"\xe8", b"\xe9"))
+_JCC = frozenset(bytes((opcode,)) for opcode in range(0x80, 0x90))
+_NO_BRANCH = False, 0, 0
 
 
 def _with_longest(records: Iterable[dict[str, int]]) -> Iterator[dict[str, int]]:

@@ -62,14 +62,21 @@ class Text:
         self.end = base + len(self.view)
         ranges = executable or [(base, self.end)]
         self.executable = [(max(low, base), min(high, self.end)) for low, high in ranges]
+        self._last = (0, -1)
 
     def copy(self) -> Text:
         """The same text in a buffer of its own."""
         return Text(bytearray(self.view), self.base, self.executable)
 
     def poke(self, address: int, insnbuf: bytes) -> None:
-        """Write a whole site at once."""
-        text_poke(self.view, address - self.base, insnbuf)
+        """Write a whole site at once, as `text_poke`."""
+        start = address - self.base
+        if not 0 <= start <= len(self.view) - len(insnbuf):
+            raise PatchError(f"{len(insnbuf)} bytes at {address:#x} lie outside the text")
+        try:
+            self.view[start : start + len(insnbuf)] = insnbuf
+        except (TypeError, ValueError, BufferError) as error:
+            raise PatchError(f"the code at {address:#x} cannot be written: {error}") from None
 
     def read(self, address: int, size: int) -> bytes:
         """Bytes at an address; PatchError if they lie outside the buffer."""
@@ -86,11 +93,15 @@ class Text:
     def check(self, address: int, size: int, protected: Mapping[str, tuple[int, int]]) -> None:
         """PatchError if a site does not lie in executable text, or lies over the poke's own code."""
         end = address + size
-        if not any(low <= address and end <= high for low, high in self.executable):
-            raise PatchError(f"site {address:#x}: its {size} bytes lie outside the text")
+        low, high = self._last
+        if not (low <= address and end <= high):
+            inside = [(low, high) for low, high in self.executable if low <= address and end <= high]
+            if not inside:
+                raise PatchError(f"its {size} bytes lie outside the text")
+            self._last = inside[0]  # most sites lie where the one before did
         for name, (low, high) in protected.items():
             if address < high and low < end:
-                raise PatchError(f"site {address:#x}: its {size} bytes lie over {name}, which the poke itself runs")
+                raise PatchError(f"its {size} bytes lie over {name}, which the poke itself runs")
 
     def contains(self, start: int, end: int, protected: Iterable[tuple[int, int]]) -> bool:
         """Whether all addresses from start up to end may hold sites."""

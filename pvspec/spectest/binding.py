@@ -91,7 +91,9 @@ def _defaults(subject: Subject) -> Binding:
 
 
 def _parties(subject: Subject) -> list[model.Names]:
-    parties = (subject.interface, subject.backend, subject.family)
+    named = (setting.name.text for setting in subject.case.settings if setting.kind == "backend" and setting.name)
+    others = (subject.spec.backends.get(name) for name in named)
+    parties = (subject.interface, subject.backend, *others, subject.family)
     return [party.names for party in parties if party is not None]
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 from pvspec import model
 from pvspec import syntax as ast
 from pvspec.asm.decode import disassemble
 from pvspec.diagnostics import Diagnostic, Findings
 from pvspec.source import Span
-from pvspec.spectest.binding import bind_case
+from pvspec.spectest.binding import Binding, bind_case
 from pvspec.spectest.expected import expected
 from pvspec.spectest.site import Site
 from pvspec.spectest.subject import Lacking, Subject
@@ -44,7 +45,7 @@ def _run(subject: Subject, module: ModuleType) -> None:
     try:
         bound = bind_case(subject)
         site = Site(subject, bound)
-        kernel = bound.kernel(subject, module)
+        kernel = _kernel(subject, bound, module)
         wanted = expected(subject, bound, site, kernel.nops, kernel.nops_name in subject.spec.machine.jumps)
         got = _outcome(site, kernel, module)
     except Lacking:
@@ -59,7 +60,14 @@ def _run(subject: Subject, module: ModuleType) -> None:
         subject.findings.add("PV501", f"test {subject.name}: another outcome", (place, "expected this"), notes=notes)
 
 
-def _outcome(site: Site, kernel: object, module: ModuleType) -> bytes | str:
+def _kernel(subject: Subject, bound: Binding, module: ModuleType) -> Any:
+    try:
+        return bound.kernel(subject, module)
+    except module.PatchError as error:
+        raise subject.lack(str(error), subject.case.span, "say it behind `with`") from None
+
+
+def _outcome(site: Site, kernel: Any, module: ModuleType) -> bytes | str:
     try:
         return site.patched(kernel, module)
     except module.PatchError as error:

@@ -25,10 +25,12 @@ HYPERV = ",kvm=off,hv-relaxed,hv-vapic,hv-time,hv-vpindex,hv-runtime,hv-synic,hv
 """What Hyper-V offers a guest and QEMU can: with hv-tlbflush Linux flushes TLBs by hypercalls."""
 
 _MODULES = ["virt/lib/irqbypass.ko", "arch/x86/kvm/kvm.ko", "arch/x86/kvm/kvm-amd.ko"]
-_FIRMWARE = {"bios-256k.bin", "kvmvapic.bin", "linuxboot.bin", "linuxboot_dma.bin"}
+_FIRMWARE = {"bios-256k.bin", "linuxboot.bin", "linuxboot_dma.bin"}
 _FIRMWARE_DIRECTORIES = [Path("/usr/share/qemu"), Path("/usr/share/seabios")]  # as Debian's QEMU has them
 _AROUND = """mount -t tmpfs none /tmp
-for module in {modules}; do insmod /guest/$module; done
+insmod /guest/irqbypass.ko
+insmod /guest/kvm.ko
+insmod /guest/kvm-amd.ko npt={nested_paging}
 touch /tmp/console
 {{
     for second in $(seq {seconds}); do
@@ -42,6 +44,9 @@ touch /tmp/console
 tar -C /tmp -cf - . | dd of=/dev/nvme0n1 bs=64k conv=fsync
 """
 _GUEST = "-accel kvm -kernel /guest/vmlinuz -initrd /guest/initrd -L /usr/share/qemu -monitor stdio"
+# QEMU's SVM (7.2): a PAE guest hangs with nested paging, and where KVM has written a 32-bit guest's task register, as
+# for kvmvapic, it stops with "invalid tss type"
+_WITHOUT_VAPIC = "-global apic-common.vapic=off"
 _GUEST_SERIAL = "-serial file:/tmp/console -serial file:/tmp/files.tar.gz"
 
 
@@ -86,12 +91,12 @@ def _outer_machine(work: Path, machine: Machine) -> list[str]:
 def _around(image: KernelImage, machine: Machine, timeout: float) -> str:
     shape = f"-cpu {machine.cpu} -smp {machine.smp} -m {machine.memory} -append '{WORDS} {machine.append}'"
     return _AROUND.format(
-        modules=" ".join(Path(module).name for module in _MODULES),
+        nested_paging=int(image.bits == 64),
         marker=guest.MARKER.decode(),
         physical=hex(image.base - bare.PHYSICAL_OFFSET[image.machine]),
         size=len(image.memory),
         seconds=int(timeout * 0.75),  # so that a guest that hangs still shows its console
-        arguments=" ".join([*BARE, _GUEST, _GUEST_SERIAL, shape]),
+        arguments=" ".join([*BARE, _GUEST, _WITHOUT_VAPIC, _GUEST_SERIAL, shape]),
     )
 
 

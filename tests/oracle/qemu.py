@@ -64,6 +64,12 @@ class Running:
         path = self._work / "console"
         return path.read_bytes() if path.exists() else b""
 
+    def wait_for_monitor(self) -> None:
+        """Until the monitor's socket is there; raises GuestError as `check` does."""
+        while not (self._work / "qmp").exists():
+            self.check()
+            time.sleep(0.25)
+
     def check(self) -> None:
         """Raise GuestError if the machine has stopped by itself or its time is over."""
         if self._process.poll() is not None or time.monotonic() > self._deadline:

@@ -44,6 +44,7 @@ def run(work: Path, image: KernelImage, machine: Machine, timeout: float) -> Non
     kernel = ["-kernel", str(xen), "-append", f"{options} dom0_mem={dom0_memory}M,max:{dom0_memory}M"]
     dom0 = ["-initrd", f"{work}/vmlinuz {words},{work}/initrd"]
     with running(work, [*shape, *kernel, *dom0], timeout) as process:
+        process.wait_for_monitor()
         asyncio.run(_save(work, image, machine, process))
 
 
