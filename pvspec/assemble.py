@@ -17,22 +17,35 @@ _OPCODES = {"call": b"\xe8", "jmp": b"\xe9"}
 
 
 class Program(Value):
-    """A model, and the code of each arm that emits any; an arm whose code is wrong is missing."""
+    """A model, the code of each arm that emits any, and of each operand; what is wrong is missing."""
 
     spec: model.Spec
     code: Mapping[model.Arm, Code]
+    kept: Mapping[model.Kept, Code]
 
 
 def assemble_spec(spec: model.Spec, findings: Findings) -> Program:
     """The program of a model; statements that cannot be assembled are findings."""
     code: dict[model.Arm, Code] = {}
     kept = Kept(cache_directory())
-    for arm in spec.arms():
+    for arm in (*spec.arms(), *spec.references()):
         emitted = _emit(arm, spec.machine.bits, kept, findings) if arm.emits else None
         if emitted is not None:
             code[arm] = emitted
+    places = [place for backend in spec.backends.values() for place in backend.kept]
+    operands = {place: _operand(place, spec.machine.bits, kept, findings) for place in places}
     kept.save()
-    return Program(spec, code)
+    return Program(spec, code, {item: operand for item, operand in operands.items() if operand is not None})
+
+
+def _operand(item: model.Kept, bits: int, kept: Kept, findings: Findings) -> Code | None:
+    """The instruction that would compare what is kept with 0: its memory operand is what matters."""
+    try:
+        return assemble(f"cmp {item.operand.value}, 0", bits, item.symbols.keys(), kept)
+    except AsmErrors as errors:
+        for error in errors.errors:
+            findings.add("PV401", error.message, (item.operand.span, ""), help=error.help)
+    return None
 
 
 def _emit(arm: model.Arm, bits: int, kept: Kept, findings: Findings) -> Code | None:

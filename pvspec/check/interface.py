@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pvspec import model
 from pvspec import syntax as ast
 from pvspec.check.guards import Scope, guard
+from pvspec.check.meanings import contract_parts, meanings
 from pvspec.check.names import (
     Declared,
     clobber_registers,
@@ -44,7 +45,8 @@ def interface(item: ast.Interface, machine: Machine, findings: Findings) -> mode
         ops.declare(op.name, _op(op, result, machine, findings))
     _check_spelling(ops.values(), findings)
     _check_clashes(ops.values(), result, findings)
-    return model.Interface(item.name.text, item.name.span, record, max_len, slots, clobbers, names, dict(ops))
+    result = result.changed(ops=dict(ops))
+    return result.changed(meanings=meanings(item, result, machine.bits, findings))
 
 
 def _record(item: ast.Interface, findings: Findings) -> Layout | None:
@@ -109,8 +111,8 @@ def _op(item: ast.Op, owner: model.Interface, machine: Machine, findings: Findin
         item.name.text,
         item.name.span,
         _numbers(item, exists, owner, findings),
-        registers(item.inputs, bits, findings),
-        registers(item.results, bits, findings),
+        contract_parts(item.inputs, bits, findings),
+        contract_parts(item.results, bits, findings),
         clobber_registers(item.clobbers, frozenset(owner.clobbers), bits, findings),
         item.noreturn,
         length,

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from pvspec import model
 from pvspec import syntax as ast
+from pvspec.check.meanings import kept_parts
 from pvspec.check.names import Declared, option_names, protected_names, symbol_names, unknown
 from pvspec.check.numbers import in_range
 from pvspec.check.records import has_fields, layout, the_table
@@ -84,6 +85,7 @@ def backend(
         for rom in item.roms
         if rom.name.text in layouts
     }
+    kept = kept_parts(item, place, findings)
     place = replace(place, roms=layouts)
     rules, answered = [], Declared[None](f"rule of backend `{item.name.text}` for", findings)
     for rule in item.rules:
@@ -93,7 +95,7 @@ def backend(
         rules.append(model.Rule(rule.span, tuple(filter(None, ops)), chain(rule.arms, place, findings)))
     rest = [op for op in interface.ops.values() if op.name not in answered]
     return model.Backend(
-        item.name.text, item.name.span, tuple(rules), _otherwise(item, rest, place, findings), names, roms
+        item.name.text, item.name.span, tuple(rules), _otherwise(item, rest, place, findings), names, roms, kept
     )
 
 

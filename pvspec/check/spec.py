@@ -9,7 +9,7 @@ from typing import TypeVar
 from pvspec import model
 from pvspec import syntax as ast
 from pvspec.check.interface import interface
-from pvspec.check.machine import machine
+from pvspec.check.machine import machine, text_range
 from pvspec.check.names import Declared, look_up
 from pvspec.check.parties import backend, chains, family, op_place
 from pvspec.diagnostics import Findings
@@ -36,6 +36,7 @@ def check(items: Sequence[ast.Item], sources: Iterable[Source], findings: Findin
         spec.passes,
         spec.tests,
         tuple(sources),
+        text_range(machine_item, findings),
     )
 
 
