@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pvspec import model
 from pvspec import syntax as ast
 from pvspec.check.guards import Scope, guard
-from pvspec.check.meanings import contract_parts, meanings
+from pvspec.check.meanings import contract_flags, contract_parts, meanings
 from pvspec.check.names import (
     Declared,
     clobber_registers,
@@ -107,13 +107,14 @@ def _op(item: ast.Op, owner: model.Interface, machine: Machine, findings: Findin
     exists = guard(item.guard, Scope(options=owner.names.options), findings)
     length = None if item.length is None else in_range(item.length, 1, owner.max_len, "len", findings)
     bits = machine.bits
+    flags, others = contract_flags(item.clobbers)
     return model.Op(
         item.name.text,
         item.name.span,
         _numbers(item, exists, owner, findings),
         contract_parts(item.inputs, bits, findings),
         contract_parts(item.results, bits, findings),
-        clobber_registers(item.clobbers, frozenset(owner.clobbers), bits, findings),
+        flags | clobber_registers(others, frozenset(owner.clobbers), bits, findings),
         item.noreturn,
         length,
         None if item.length is None else item.length.span,

@@ -17,8 +17,13 @@ CONTROL = frozenset({"cr0", "cr2", "cr3", "cr4"})
 
 def contract_parts(names: Sequence[ast.Name], bits: int, findings: Findings) -> frozenset[str]:
     """The registers and flags of one side of a contract."""
-    flags = frozenset(name.text for name in names) & FLAGS
-    return flags | registers([name for name in names if name.text not in FLAGS], bits, findings)
+    flags, others = contract_flags(names)
+    return flags | registers(others, bits, findings)
+
+
+def contract_flags(names: Sequence[ast.Name]) -> tuple[frozenset[str], list[ast.Name]]:
+    """The flags among the names in a contract, and the other names."""
+    return frozenset(name.text for name in names) & FLAGS, [name for name in names if name.text not in FLAGS]
 
 
 def meanings(item: ast.Interface, owner: model.Interface, bits: int, findings: Findings) -> dict[str, model.Meaning]:

@@ -102,7 +102,6 @@ def _reasons(proof: Proof) -> Iterator[str]:
 
 
 def _regions_told(proof: Proof) -> Iterator[str]:
-    clobbers = proof.program.spec.interface.clobbers if proof.program.spec.interface else {}
     for found in proof.regions:
         ops = f" {_ops(found.ops) if len(found.ops) > 6 else ', '.join(found.ops)}" if found.ops else ""
         yield f"{found.owner}{ops}:"
@@ -112,7 +111,7 @@ def _regions_told(proof: Proof) -> Iterator[str]:
         for arm, boxes in found.fires:
             yield f"  {_arm(arm)}"
             for box in boxes:
-                yield f"    {described(box, found, clobbers)}"
+                yield f"    {described(box, found, proof.program)}"
 
 
 def _arm(arm: model.Arm | None) -> str:
@@ -159,9 +158,11 @@ def _regions_json(found: Regions | Undecided, proof: Proof) -> dict[str, Any]:
     head: dict[str, Any] = {"owner": found.owner, "ops": list(found.ops)}
     if isinstance(found, Undecided):
         return {**head, "decided": False, "cases": found.cells}
-    clobbers = proof.program.spec.interface.clobbers if proof.program.spec.interface else {}
     fires = [
-        {"rule": None if arm is None else arm.span.where, "when": [described(box, found, clobbers) for box in boxes]}
+        {
+            "rule": None if arm is None else arm.span.where,
+            "when": [described(box, found, proof.program) for box in boxes],
+        }
         for arm, boxes in found.fires
     ]
     return {**head, "decided": True, "fires": fires}

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from pvspec import model
 from pvspec.assemble import Program
 from pvspec.diagnostics import Diagnostic, Findings, SpecError
 from pvspec.proof.regions import Regions, Undecided, all_regions
@@ -42,18 +41,22 @@ def prove(program: Program) -> Proof:
     cells = {backend.name: found for backend, found in prover.cells()}
     witnesses = cross_examine(program, findings)
     regions = tuple(all_regions(program))
-    _check_never(regions, findings)
+    _check_never(regions, program, findings)
     overlaps = tuple(unknown_overlaps(program.spec))
     return Proof(program, cells, nops, witnesses, overlaps, regions, SpecError(findings.found).diagnostics)
 
 
-def _check_never(regions: tuple[Regions | Undecided, ...], findings: Findings) -> None:
-    """PV302 for an arm that fires in no region of any chain that has it: `check` looks at named chains on their own."""
+def _check_never(regions: tuple[Regions | Undecided, ...], program: Program, findings: Findings) -> None:
+    """PV302 for an arm that fires for no site at all.
+
+    Arms of named chains and of roms are left to `check`: not everybody who goes on to them has sites for each.
+    """
+    shared = {arm.span for chain in program.spec.chains.values() for arm in chain}
+    roms = [rom for backend in program.spec.backends.values() for rom in backend.roms.values()]
+    shared |= {arm.span for rom in roms for chain in rom.chains() for arm in chain}
     decided = [found for found in regions if isinstance(found, Regions)]
     fired = {arm for found in decided for arm, _ in found.fires}
-    open_places = {place for found in regions if isinstance(found, Undecided) for place in (found.owner,)}
-    never: dict[str, model.Arm] = {a.span.where: a for f in decided for a in f.never if f.owner not in open_places}
-    fired_places = {arm.span.where for arm in fired if arm is not None}
-    for where, arm in never.items():
-        if where not in fired_places and isinstance(arm.action, model.Query | model.Copy) is False:
+    undecided = {found.owner for found in regions if isinstance(found, Undecided)}
+    for arm in dict.fromkeys(arm for found in decided if found.owner not in undecided for arm in found.never):
+        if arm not in fired and arm.span not in shared:
             findings.add("PV302", "an arm that can never be reached", (arm.span, "never fires"))

@@ -47,8 +47,9 @@ class State:
 class Outcome(Value):
     """A machine behind a run.
 
-    `control` has the registers that the state had. `stop`: `end` where the code's end was reached, else what stopped it; `at` is the address. `written`: addresses
-    to bytes that differ from before. `calls`: the functions that were called.
+    `control` has the registers that the state had. `stop`: `end` where the code's end was reached, else what stopped
+    it; `at` is the offset in the code. `written`: addresses to bytes that differ from before. `calls`: the functions
+    that were called.
     """
 
     registers: Mapping[str, int]
@@ -69,24 +70,19 @@ class Function:
     clobbers: frozenset[str] = field(default_factory=frozenset)
 
 
-def _library(name: str) -> Any:
-    """The library is not typed."""
-    import importlib
-
-    return importlib.import_module(name)
-
-
 class Emulator:
     """One emulated CPU; each run starts from a state of its own."""
 
     def __init__(self, bits: int) -> None:
-        self._unicorn = unicorn = _library("unicorn")
-        self._names = _library("unicorn.x86_const")
+        import unicorn.x86_const
+
+        self._unicorn: Any = unicorn
+        self._names: Any = unicorn.x86_const
         self.bits = bits
         self.base = BASE[bits]
         self._stack = self.base + _STACK
-        mode = unicorn.UC_MODE_32 if bits == 32 else unicorn.UC_MODE_64
-        self._cpu: Any = unicorn.Uc(unicorn.UC_ARCH_X86, mode)
+        mode = self._unicorn.UC_MODE_32 if bits == 32 else self._unicorn.UC_MODE_64
+        self._cpu: Any = self._unicorn.Uc(self._unicorn.UC_ARCH_X86, mode)
         self._general = [self._register(name) for name in (*GENERAL[bits], "esp" if bits == 32 else "rsp", "eflags")]
         self._ip = self._register("eip" if bits == 32 else "rip")
         self._sp = self._register("esp" if bits == 32 else "rsp")
@@ -121,7 +117,8 @@ class Emulator:
         """In 32-bit mode only a descriptor gives a segment its base."""
         bases = _SEGMENTS[32]
         table = bytes(8) + b"".join(
-            _descriptor(base, access) for base, access in ((0, 0x9B), (0, 0x93), (bases["fs"], 0x93), (bases["gs"], 0x93))
+            _descriptor(base, access)
+            for base, access in ((0, 0x9B), (0, 0x93), (bases["fs"], 0x93), (bases["gs"], 0x93))
         )
         self._cpu.mem_map(_GDT, PAGE)
         self._cpu.mem_write(_GDT, table)
@@ -182,7 +179,7 @@ class Emulator:
                 stop = "end"
             elif not stop:
                 stop, at = self._halted(at, (address, end), places, calls, state)
-        return self._outcome(stop, at, tuple(calls), state)
+        return self._outcome(stop, at - address, tuple(calls), state)
 
     def _halted(
         self, at: int, site: tuple[int, int], places: Mapping[int, Function], calls: list[str], state: State
@@ -273,6 +270,7 @@ class Emulator:
         return True
 
     def _note(self, cpu: object, access: int, address: int, size: int, value: int, data: object) -> None:
+        self._map(cpu, access, address, size, value, data)  # this hook comes before that for unmapped memory
         for place in range(address, address + size):
             if place not in self._before:
                 self._before[place] = int(self._cpu.mem_read(place, 1)[0])

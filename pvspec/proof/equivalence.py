@@ -89,13 +89,13 @@ def compare(
     bits = emulator.bits
     named = _control_named(emitter, meaning, program, emulator)
     reference = program.code[meaning.code] if meaning.code is not None else None
-    count = 0
-    for count, (variant, state) in enumerate(_varied(states(emitter.op.inputs, bits, emitter.place, named)), 1):
+    dealt = _varied(states(emitter.op.inputs, bits, emitter.place, named))
+    for variant, state in dealt:
         address = emulator.site_address(variant)
         site = padded(emitter, variant, nops)
         found = emulator.run(filled(site, emitter, address, bits), address, state, emitter.functions)
         if found.stop != "end" and "Invalid instruction" in found.stop:
-            return Blind(_text_at(emitter.code, found.at - address), "an instruction that the emulator does not know")
+            return Blind(_text_at(emitter.code, found.at), "an instruction that the emulator does not know")
         lines = list(_broken(found, state, emitter, emulator, address + len(site), meaning))
         if reference is None:
             lines += _effects_missed(found, state, emitter, emulator, meaning)
@@ -106,32 +106,35 @@ def compare(
             lines += _unlike(found, wanted, emitter, emulator)
         if lines:
             return Difference(filled(site, emitter, address, bits), address, (*_start(state, emitter), *lines))
-    return count
+    return len(dealt)
 
 
-def _varied(all_states: Iterable[State]) -> Iterator[tuple[int, State]]:
+def _varied(all_states: Iterable[State]) -> list[tuple[int, State]]:
     """The states dealt out to the ways in which a site is laid out, one way after the other."""
     dealt: list[list[State]] = [[] for _ in range(LAYOUTS)]
     for index, state in enumerate(all_states):
         dealt[index % LAYOUTS].append(state)
-    return ((variant, state) for variant, some in enumerate(dealt) for state in some)
+    return [(variant, state) for variant, some in enumerate(dealt) for state in some]
 
 
 def check_nop(nop: bytes, emulator: Emulator) -> int | tuple[str, ...]:
     """The number of states in which a nop changed nothing, or what it changed."""
-    count = 0
-    for count, state in enumerate(states(("eax", "rax", "esi", "rsi"), emulator.bits, None, {}, NOP_STATES), 1):
+    tried = list(states(("eax", "rax", "esi", "rsi"), emulator.bits, None, {}, NOP_STATES))
+    for state in tried:
         address = emulator.site_address(0)
         found = emulator.run(nop, address, state, {})
-        changed = [f"{name} was {state.registers[name]:#x} and is {found.registers[name]:#x}" for name in state.registers
-                   if found.registers[name] != state.registers[name]]
+        changed = [
+            f"{name} was {state.registers[name]:#x} and is {found.registers[name]:#x}"
+            for name in state.registers
+            if found.registers[name] != state.registers[name]
+        ]
         if (found.flags ^ state.flags) & ~0x2:
             changed.append(f"the flags were {state.flags:#x} and are {found.flags:#x}")
         if found.written or found.stop != "end" or found.registers["stack pointer"] != emulator.stack:
             changed.append("it touches memory or the stack, or does not end" if found.stop == "end" else found.stop)
         if changed:
             return tuple(changed)
-    return count
+    return len(tried)
 
 
 def padded(emitter: Emitter, number: int, nops: Sequence[Sequence[bytes]]) -> bytes:
@@ -151,9 +154,7 @@ def filled(site: bytes, emitter: Emitter, address: int, bits: int) -> bytes:
     return bytes(code)
 
 
-def _control_named(
-    emitter: Emitter, meaning: model.Meaning, program: Program, emulator: Emulator
-) -> dict[str, int]:
+def _control_named(emitter: Emitter, meaning: model.Meaning, program: Program, emulator: Emulator) -> dict[str, int]:
     """The control registers that the code or the meaning speaks of; only they are varied, which takes time."""
     codes = [emitter.code, *([program.code[meaning.code]] if meaning.code is not None else [])]
     named = {name for code in codes for effect in effects(code, emulator.bits) for name in effect.reads | effect.writes}
@@ -173,7 +174,7 @@ def _broken(
     found: Outcome, state: State, emitter: Emitter, emulator: Emulator, end: int, meaning: model.Meaning
 ) -> Iterator[str]:
     if found.stop != "end":
-        yield f"it stops at {found.at:#x}: {found.stop}"
+        yield f"it stops at byte {found.at}: {found.stop}"
         return
     for name in GENERAL[emulator.bits]:
         if name not in emitter.allowed and found.registers[name] != state.registers[name]:
@@ -280,7 +281,8 @@ def _unlike(found: Outcome, wanted: Outcome, emitter: Emitter, emulator: Emulato
         if ours.get(address) != theirs.get(address):
             yield f"the byte at {address:#x} differs from what the reference code leaves"
     if found.calls != wanted.calls:
-        yield f"it calls {', '.join(found.calls) or 'nothing'}, the reference code {', '.join(wanted.calls) or 'nothing'}"
+        ours_called, theirs_called = (", ".join(outcome.calls) or "nothing" for outcome in (found, wanted))
+        yield f"it calls {ours_called}, the reference code {theirs_called}"
 
 
 def _start(state: State, emitter: Emitter) -> Iterator[str]:

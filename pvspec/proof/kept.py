@@ -26,7 +26,9 @@ class Place(Value):
         return int(value & self.number == self.number if self.bits else value == self.number)
 
 
-def option_settings(backend: model.Backend, interface: model.Interface, guards: list[Guard | None]) -> Iterator[Options]:
+def option_settings(
+    backend: model.Backend, interface: model.Interface, guards: list[Guard | None]
+) -> Iterator[Options]:
     """Every setting of the options that some guard asks for; the others stay at their defaults."""
     defaults = {**interface.names.options, **backend.names.options}
     asked = sorted({name for guard in guards for name in _options(guard)} & defaults.keys())

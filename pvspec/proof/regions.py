@@ -183,9 +183,11 @@ def merged(boxes: Sequence[Box]) -> list[Box]:
 # ---- words
 
 
-def described(box: Box, found: Regions, clobbers: Mapping[str, int]) -> str:
+def described(box: Box, found: Regions, program: Program) -> str:
     """A box in words, an answer that does not matter left out."""
-    names = {mask: name for name, mask in clobbers.items()}
+    names: dict[Guard, str] = {("cpu", number): name for name, number in program.spec.machine.features.items()}
+    clobbers = program.spec.interface.clobbers if program.spec.interface is not None else {}
+    names |= {("dead", mask): name for name, mask in clobbers.items()}
     lengths, *answers = box
     parts = [f"len {', '.join(map(_range, _joined(lengths)))}"]
     for question, domain, chosen in zip(found.questions[1:], found.domains[1:], answers, strict=True):
@@ -208,19 +210,33 @@ def _range(ends: tuple[int, int]) -> str:
     return str(ends[0]) if ends[0] == ends[1] else f"{ends[0]}..{ends[1]}"
 
 
-def _words(question: Guard, domain: frozenset[Any], chosen: frozenset[Any], names: Mapping[int, str]) -> str:
-    what, *rest = question
+def _words(question: Guard, domain: frozenset[Any], chosen: frozenset[Any], names: Mapping[Guard, str]) -> str:
+    subject = _asked(question, names)
     if domain <= {True, False}:
-        text = f"{names.get(rest[0], hex(rest[0]))} dead" if what == "dead" else " ".join(map(str, _plain(question)))
-        return text if chosen == {True} else f"not {text}"
-    subject = " ".join(map(str, _plain(question)))
-    named = sorted("null" if value is None else str(value) for (value,) in chosen - {OTHER})
-    if OTHER in chosen:
-        missing = sorted("null" if value is None else str(value) for (value,) in domain - chosen)
-        return f"{subject} not {' or '.join(missing)}"
-    return f"{subject} {' or '.join(named)}"
+        return subject if chosen == {True} else f"not {subject}"
+    other = OTHER in chosen
+    values = domain - chosen if other else chosen
+    listed = sorted("null" if value is None else str(value) for (value,) in values)
+    return f"{subject} is {'not ' if other else ''}{' or '.join(listed)}"
 
 
-def _plain(question: Guard) -> Guard:
-    """A question without the word that only tells its kind."""
-    return question[1:] if question[0] in ("option", "field", "equals", "answer") else question
+def _asked(question: Guard, names: Mapping[Guard, str]) -> str:
+    """A question in the words of the language; a guard that is not known here, as it is."""
+    match question:
+        case ("dead", mask):
+            return f"{names.get(question, hex(mask))} dead"
+        case ("cpu", number):
+            return f"cpu has {names.get(question, number)}"
+        case ("cpu field", name):
+            return f"cpu has {name}"
+        case ("branch", opcode, name):
+            return f"site is {'call' if opcode == 0xE8 else 'jmp'} {name}"
+        case ("within", first, last):
+            return f"site within {first} .. {last}"
+        case ("answer", rom, argument):
+            return f"{rom}({argument})"
+        case ("option" | "field" | "equals", name):
+            return str(name)
+        case ("noreturn",):
+            return "op is noreturn"
+    return " ".join(map(str, question))

@@ -30,9 +30,7 @@ def states(
     for seed in range(1 << 20, (1 << 20) + count):
         flags = chance.getrandbits(12) & (CARRY | INTERRUPT)
         kept = chance.choice(_kept_values(place, chance))
-        yield State(
-            _anything(bits, chance), flags, _vary(control, chance, None), _memory(place, kept, chance), seed
-        )
+        yield State(_anything(bits, chance), flags, _vary(control, chance, None), _memory(place, kept, chance), seed)
 
 
 def _corners(

@@ -103,7 +103,8 @@ class Prover:
             case model.Query(rom, _):
                 return Verdict(arm, UNPROVEN, 0, f"rom `{rom}` answers")
             case model.Branch(mnemonic, "target", _):
-                reach = ("a site's rel32 reaches the target",) if self.bits == 64 else ()
+                unsure = self.bits == 64 and self.program.spec.text is None
+                reach = ("a site's rel32 reaches the target",) if unsure else ()
                 return Verdict(arm, PROVEN, 0, "the same call" if mnemonic == "call" else "the same jump", reach)
             case model.Branch(_, symbol, _) if not asks_target(arm.guard):
                 return Verdict(arm, UNPROVEN, 0, f"`{symbol}` is code outside the spec")
@@ -120,7 +121,11 @@ class Prover:
         assumes = self._assumptions(arm, code)
         if meaning is None:
             return Verdict(arm, UNPROVEN, 0, "no meaning is stated", assumes)
-        if meaning.code is not None and self.program.code.get(meaning.code) and _same(code, self.program.code[meaning.code]):
+        if (
+            meaning.code is not None
+            and self.program.code.get(meaning.code)
+            and _same(code, self.program.code[meaning.code])
+        ):
             return Verdict(arm, PROVEN, 0, "the same code", assumes)
         blind = blind_spot(code, self.bits)
         if blind is None and meaning.code is not None and meaning.code in self.program.code:

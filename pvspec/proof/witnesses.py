@@ -21,13 +21,15 @@ from pvspec.verify.places import instruction_span
 
 # What capstone says and the manual does not: an operand that is read for one that is written.
 ERRS = {"cdq": {"eax"}, "cdqe": {"eax"}, "cqo": {"rax"}, "cwde": {"eax"}, "test": {"eax", "rax"}}
-_PARTS = {
-    32: {f"e{name}": (f"e{name}", name, f"{name[0]}l", f"{name[0]}h") for name in ("ax", "bx", "cx", "dx")}
-    | {f"e{name}": (f"e{name}", name) for name in ("si", "di", "bp")},
-    64: {f"r{name}": (f"r{name}", f"e{name}", name, f"{name[0]}l", f"{name[0]}h") for name in ("ax", "bx", "cx", "dx")}
-    | {f"r{name}": (f"r{name}", f"e{name}", name, f"{name}l") for name in ("si", "di", "bp")}
-    | {f"r{n}": (f"r{n}", f"r{n}d", f"r{n}w", f"r{n}b") for n in range(8, 16)},
-}
+_PARTS: dict[int, dict[str, tuple[str, ...]]] = {32: {}, 64: {}}
+for _name in ("ax", "bx", "cx", "dx"):
+    _PARTS[32][f"e{_name}"] = (f"e{_name}", _name, f"{_name[0]}l", f"{_name[0]}h")
+    _PARTS[64][f"r{_name}"] = (f"r{_name}", *_PARTS[32][f"e{_name}"])
+for _name in ("si", "di", "bp"):
+    _PARTS[32][f"e{_name}"] = (f"e{_name}", _name)
+    _PARTS[64][f"r{_name}"] = (f"r{_name}", f"e{_name}", _name, f"{_name}l")
+for _name in (f"r{number}" for number in range(8, 16)):
+    _PARTS[64][_name] = (_name, f"{_name}d", f"{_name}w", f"{_name}b")
 _FULL = {bits: {part: full for full, parts in table.items() for part in parts} for bits, table in _PARTS.items()}
 
 
@@ -45,12 +47,9 @@ class Witnesses(Value):
 
 def cross_examine(program: Program, findings: Findings) -> Witnesses:
     """Ask capstone about every instruction of every emitter; PV410 where it says something that matters."""
-    asked: dict[tuple[model.Op, model.Arm], Code] = {}
     left_out: set[tuple[str, str]] = set()
     added: set[tuple[str, str]] = set()
-    for op, arm in _emitters(program):
-        asked[op, arm] = program.code[arm]
-    arms = {arm: op for op, arm in reversed(list(asked))}
+    arms: dict[model.Arm, model.Op] = dict(_emitters(program))
     for arm, op in arms.items():
         code = program.code[arm]
         _check_lengths(arm, code, program, findings)
@@ -66,12 +65,13 @@ def cross_examine(program: Program, findings: Findings) -> Witnesses:
     return Witnesses(count, tuple(sorted(left_out)), tuple(sorted(added)))
 
 
-def _emitters(program: Program) -> Iterator[tuple[model.Op, model.Arm]]:
+def _emitters(program: Program) -> Iterator[tuple[model.Arm, model.Op]]:
+    """Each arm with code of its own, and an op that it answers."""
     for backend in program.spec.backends.values():
         for rule in (*backend.rules, *([backend.otherwise] if backend.otherwise else [])):
             for arm in rule.chain:
                 if rule.ops and arm in program.code and isinstance(arm.action, model.Assembly | model.RawBytes):
-                    yield rule.ops[0], arm
+                    yield arm, rule.ops[0]
 
 
 def _check_lengths(arm: model.Arm, code: Code, program: Program, findings: Findings) -> None:
@@ -86,9 +86,7 @@ def _check_lengths(arm: model.Arm, code: Code, program: Program, findings: Findi
         )
 
 
-def _compared(
-    effect: InstructionEffects, code: Code, bits: int
-) -> tuple[set[str], list[tuple[str, str]]]:
+def _compared(effect: InstructionEffects, code: Code, bits: int) -> tuple[set[str], list[tuple[str, str]]]:
     """What capstone leaves out, and what it adds: (`reads` or `writes`, register or flag)."""
     start = effect.instruction.offset
     facts = second_facts(code.data[start : start + effect.instruction.size], bits)
@@ -130,12 +128,13 @@ def _allowed(kind: str, name: str, contract: Contract, effect: InstructionEffect
     return name in contract.op.inputs or any(name in one.writes for one in earlier)
 
 
-def _differs(
-    arm: model.Arm, code: Code, effect: InstructionEffects, extra: list[str], findings: Findings
-) -> None:
+def _differs(arm: model.Arm, code: Code, effect: InstructionEffects, extra: list[str], findings: Findings) -> None:
     findings.add(
         "PV410",
         "an instruction that two disassemblers read differently",
-        (instruction_span(arm, code, effect.instruction), f"capstone: it {', '.join(extra)}; iced-x86 knows nothing of it"),
+        (
+            instruction_span(arm, code, effect.instruction),
+            f"capstone: it {', '.join(extra)}; iced-x86 knows nothing of it",
+        ),
         help="declare it in the contract, if that is what the instruction does, or use another one",
     )

@@ -181,7 +181,7 @@ class Contract:
 
     def _check_memory(self, effect: InstructionEffects, state: State) -> None:
         for access in effect.memory:
-            if not (access.read or access.written) or effect.kind in ("call", "return") and is_stack_access(access):
+            if not (access.read or access.written) or (effect.kind in ("call", "return") and is_stack_access(access)):
                 continue
             if is_stack_access(access):
                 self._check_stack_access(access, effect, state)

@@ -21,7 +21,7 @@ def check_holes(program: Program, findings: Findings) -> None:
                 why = f"`{hole.symbol}` may lie anywhere from {text[0]:#x} to {text[1]:#x}"
                 findings.add(
                     "PV409",
-                    f"a field of {hole.size} bytes that an address does not fit",
+                    f"a field of {8 * hole.size} bits that an address does not fit",
                     (instruction_span(arm, code, _around(hole, code)), why),
                     help="use an instruction with a wider field",
                 )

@@ -143,7 +143,8 @@ class Paths:
         if effect.stack_delta is None and effect.falls_through:
             return None
         state, writer = before.copy(), frozenset({effect.instruction.offset})
-        moved = self.moved(effect, before)
+        copied = self.moved(effect, before)
+        moved = None if copied is None else tuple(Content(cell.origins, writer) for cell in copied)
         value = Content(frozenset({self._origin(effect, before)}), writer)
         for use in effect.uses:
             if use.written and use.register not in _STACK_POINTERS:
@@ -165,9 +166,7 @@ class Paths:
             cells[index] = new if use.certain else cells[index].joined(new)
         state.registers[use.register] = tuple(cells)
 
-    def _store(
-        self, state: State, offset: int, size: int, value: Content, moved: Sequence[Content] | None
-    ) -> None:
+    def _store(self, state: State, offset: int, size: int, value: Content, moved: Sequence[Content] | None) -> None:
         for index in range(size):
             state.stack[offset + index] = moved[index] if moved and index < len(moved) else value
 
