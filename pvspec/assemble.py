@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pvspec import model
 from pvspec.asm.assembler import AsmErrors, assemble
 from pvspec.asm.decode import disassemble
+from pvspec.asm.effects import effects
 from pvspec.asm.kept import Kept
 from pvspec.diagnostics import Findings
 from pvspec.machinecode import Code, Hole, Instruction
@@ -41,7 +42,12 @@ def assemble_spec(spec: model.Spec, findings: Findings) -> Program:
 def _operand(item: model.Kept, bits: int, kept: Kept, findings: Findings) -> Code | None:
     """The instruction that would compare what is kept with 0: its memory operand is what matters."""
     try:
-        return assemble(f"cmp {item.operand.value}, 0", bits, item.symbols.keys(), kept)
+        code = assemble(f"cmp {item.operand.value}, 0", bits, item.symbols.keys(), kept)
+        accesses = [access for effect in effects(code, bits) for access in effect.memory]
+        if len(code.instructions) == len(accesses) == 1 and (accesses[0].base, accesses[0].index) == (None, None):
+            return code
+        help = 'write it as in "byte ptr [symbol + 1]"'
+        findings.add("PV401", "this is not one place in memory", (item.operand.span, ""), help=help)
     except AsmErrors as errors:
         for error in errors.errors:
             findings.add("PV401", error.message, (item.operand.span, ""), help=error.help)

@@ -18,6 +18,7 @@ PAGE = 0x1000
 LIMIT = 10_000  # instructions: no emitter runs longer
 CARRY = 0x8D5  # the flags that tell of a result: CF, PF, AF, ZF, SF, OF
 TRAP, INTERRUPT, DIRECTION = 0x100, 0x200, 0x400
+FAULT = "a memory fault"
 _FIXED = 0x2  # a bit of the flags register that is always 1
 _SINGLE_STEP = 1  # the interrupt that the trap flag asks for
 _HLT = b"\xf4"
@@ -171,7 +172,7 @@ class Emulator:
             try:
                 cpu.emu_start(at, end, 0, LIMIT)
             except self._unicorn.UcError as error:
-                stop = str(error)
+                stop = FAULT if "Invalid memory" in str(error) else str(error)
             at = int(cpu.reg_read(self._ip))
             if self._interrupt is not None:
                 stop = f"interrupt {self._interrupt}"
@@ -261,17 +262,19 @@ class Emulator:
         self._pages.add(page)
 
     def _map(self, cpu: object, access: int, address: int, size: int, value: int, data: object) -> bool:
-        """What is touched first gets a page; the null page and the descriptors' are nobody's."""
-        try:
-            self._add_page(address & -PAGE)
-            self._add_page((address + size - 1) & ((1 << self.bits) - 1) & -PAGE)
-        except self._unicorn.UcError:
+        """What is touched first gets a page, but for the last one there can be: unicorn cannot map it."""
+        mask = (1 << self.bits) - 1
+        pages = {place & mask & -PAGE for place in (address, address + size - 1)}
+        if mask & -PAGE in pages:
             return False
+        for page in pages:
+            self._add_page(page)
         return True
 
     def _note(self, cpu: object, access: int, address: int, size: int, value: int, data: object) -> None:
-        self._map(cpu, access, address, size, value, data)  # this hook comes before that for unmapped memory
-        for place in range(address, address + size):
+        if not self._map(cpu, access, address, size, value, data):  # this hook comes before that for unmapped memory
+            return
+        for place in (step & ((1 << self.bits) - 1) for step in range(address, address + size)):
             if place not in self._before:
                 self._before[place] = int(self._cpu.mem_read(place, 1)[0])
 

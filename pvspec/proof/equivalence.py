@@ -96,14 +96,16 @@ def compare(
         found = emulator.run(filled(site, emitter, address, bits), address, state, emitter.functions)
         if found.stop != "end" and "Invalid instruction" in found.stop:
             return Blind(_text_at(emitter.code, found.at), "an instruction that the emulator does not know")
-        lines = list(_broken(found, state, emitter, emulator, address + len(site), meaning))
         if reference is None:
+            lines = [*_broken(found, state, emitter, emulator, meaning)]
             lines += _effects_missed(found, state, emitter, emulator, meaning)
         else:
             elsewhere = emulator.reference_address(variant)
             code = filled(reference.data, emitter.changed(code=reference), elsewhere, bits)
             wanted = emulator.run(code, elsewhere, state, emitter.functions)
-            lines += _unlike(found, wanted, emitter, emulator)
+            if wanted.stop != "end" and found.stop == wanted.stop:
+                continue  # no memory there, for either
+            lines = [*_broken(found, state, emitter, emulator, meaning), *_unlike(found, wanted, emitter, emulator)]
         if lines:
             return Difference(filled(site, emitter, address, bits), address, (*_start(state, emitter), *lines))
     return len(dealt)
@@ -171,7 +173,7 @@ def _text_at(code: Code, offset: int) -> str:
 
 
 def _broken(
-    found: Outcome, state: State, emitter: Emitter, emulator: Emulator, end: int, meaning: model.Meaning
+    found: Outcome, state: State, emitter: Emitter, emulator: Emulator, meaning: model.Meaning
 ) -> Iterator[str]:
     if found.stop != "end":
         yield f"it stops at byte {found.at}: {found.stop}"

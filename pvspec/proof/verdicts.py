@@ -83,12 +83,13 @@ class Prover:
     def cells(self) -> Iterator[tuple[model.Backend, tuple[Cell, ...]]]:
         """For each backend a cell for each op, in the interface's order."""
         interface = self.program.spec.interface
-        for backend in self.program.spec.backends.values() if interface is not None else ():
-            answers = {op.name: rule for rule in rules(backend) for op in rule.ops}
-            ops = interface.ops.values() if interface is not None else ()
-            yield backend, tuple(self._cell(op, answers[op.name], backend) for op in ops if op.name in answers)
+        ops = interface.ops.values() if interface is not None else ()
+        for backend in self.program.spec.backends.values():
+            yield backend, tuple(self.cell(op, backend) for op in ops)
 
-    def _cell(self, op: model.Op, rule: model.Rule, backend: model.Backend) -> Cell:
+    def cell(self, op: model.Op, backend: model.Backend) -> Cell:
+        """What is known of one op of one backend."""
+        (rule,) = (rule for rule in rules(backend) if op in rule.ops)
         fired = reachable(rule.chain, self.program, op)
         verdicts = [self.verdict(op, arm, backend) for arm in rule.chain if arm in fired]
         return Cell(op, tuple(verdicts))

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pvspec.compiler import check_spec, import_text
-from pvspec.proof.regions import LENGTH, OTHER, Arm, Box, Regions, Undecided, all_regions, merged
+from pvspec.proof.regions import LENGTH, Arm, Box, Regions, Undecided, all_regions, merged
 from pvspec.proof.regions import regions as decide
 from pvspec.render import render
 from pvspec.resources import resource
+from pvspec.verify.reach import OTHER
 
 PROGRAM = check_spec(resource("specs", "linux-2.6.23", "i386")).sound()
 MODULE: ModuleType = import_text(render(PROGRAM), "pvspec.generated.regions")
