@@ -120,12 +120,11 @@ class Contract:
             self._check_reads(effect, state, paths)
             self._check_memory(effect, state)
             self._check_control(effect)
-        if self.op.noreturn:
+        if paths.clash_at is not None:  # what comes behind was not looked at, so this is refused for `noreturn`, too
+            self._clashes(paths)
+        elif self.op.noreturn:
             if paths.at_end() is not None:
                 self._leaves("it falls through at its end", self.effects[-1])
-            return
-        if paths.clash_at is not None:
-            self._clashes(paths)
         elif (end := paths.at_end()) is not None:
             self._check_end(end)
 

@@ -99,6 +99,7 @@ def test_is_kept(tmp_path: Path, source: str, contract: str) -> None:
         ("jz place", "(eax, flags)", ["PV404"]),
         ("ret", "(eax)", ["PV404"]),
         ("nop", "noreturn", ["PV404"]),
+        ("mov esp, eax; mov eax, ecx; iretd", "(eax) noreturn", ["PV403"]),
     ],
 )
 def test_is_broken(tmp_path: Path, source: str, contract: str, expected: list[str]) -> None:
