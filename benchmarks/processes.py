@@ -28,10 +28,10 @@ interface ops on i386 {
     clobbers { eax 1  ecx 2  edx 4 }
 """
 RULES = (  # what an op's contract says, and what it becomes; no two statements with a number are the same
-    ("", 'asm "cli"'),
+    (" -> interrupt_flag", 'asm "cli"'),
     (" -> eax", 'asm "mov eax, {number}"'),
     ("", "call target clobbers any"),
-    (" -> eax", 'asm "pushfd; pop eax"'),
+    (" (flags) -> eax", 'asm "pushfd; pop eax"'),
     ("", "nop"),
     ("", 'bytes "0f 06"'),
 )

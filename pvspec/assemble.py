@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pvspec import model
 from pvspec.asm.assembler import AsmErrors, assemble
 from pvspec.asm.decode import disassemble
+from pvspec.asm.effects import effects
 from pvspec.asm.kept import Kept
 from pvspec.diagnostics import Findings
 from pvspec.machinecode import Code, Hole, Instruction
@@ -17,22 +18,40 @@ _OPCODES = {"call": b"\xe8", "jmp": b"\xe9"}
 
 
 class Program(Value):
-    """A model, and the code of each arm that emits any; an arm whose code is wrong is missing."""
+    """A model, the code of each arm that emits any, and of each operand; what is wrong is missing."""
 
     spec: model.Spec
     code: Mapping[model.Arm, Code]
+    kept: Mapping[model.Kept, Code]
 
 
 def assemble_spec(spec: model.Spec, findings: Findings) -> Program:
     """The program of a model; statements that cannot be assembled are findings."""
     code: dict[model.Arm, Code] = {}
     kept = Kept(cache_directory())
-    for arm in spec.arms():
+    for arm in (*spec.arms(), *spec.references()):
         emitted = _emit(arm, spec.machine.bits, kept, findings) if arm.emits else None
         if emitted is not None:
             code[arm] = emitted
+    places = [place for backend in spec.backends.values() for place in backend.kept]
+    operands = {place: _operand(place, spec.machine.bits, kept, findings) for place in places}
     kept.save()
-    return Program(spec, code)
+    return Program(spec, code, {item: operand for item, operand in operands.items() if operand is not None})
+
+
+def _operand(item: model.Kept, bits: int, kept: Kept, findings: Findings) -> Code | None:
+    """The instruction that would compare what is kept with 0: its memory operand is what matters."""
+    try:
+        code = assemble(f"cmp {item.operand.value}, 0", bits, item.symbols.keys(), kept)
+        accesses = [access for effect in effects(code, bits) for access in effect.memory]
+        if len(code.instructions) == len(accesses) == 1 and (accesses[0].base, accesses[0].index) == (None, None):
+            return code
+        help = 'write it as in "byte ptr [symbol + 1]"'
+        findings.add("PV401", "this is not one place in memory", (item.operand.span, ""), help=help)
+    except AsmErrors as errors:
+        for error in errors.errors:
+            findings.add("PV401", error.message, (item.operand.span, ""), help=error.help)
+    return None
 
 
 def _emit(arm: model.Arm, bits: int, kept: Kept, findings: Findings) -> Code | None:

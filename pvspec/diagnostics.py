@@ -36,14 +36,26 @@ CODES = {
     "PV303": "an op that a backend leaves unanswered",
     "PV304": "a chain that refers to itself",
     "PV305": "an action that has no meaning here",
+    "PV306": "a site that can be read in two ways",
+    "PV307": "a pass that destroys what a later one must recognise",
     # code
     "PV401": "a statement that cannot be assembled",
     "PV402": "bytes that are no instructions",
     "PV403": "code that breaks the op's calling contract",
     "PV404": "control that leaves the code",
+    "PV405": "code that asks for what is no input",
+    "PV406": "memory that nothing declares",
+    "PV407": "a branch into an instruction",
+    "PV408": "code that works in one place only",
+    "PV409": "a hole that an address does not fit",
+    "PV410": "an instruction that two disassemblers read differently",
     # tests in a spec
     "PV501": "a test whose outcome differs",
     "PV502": "a test that lacks something",
+    # proof
+    "PV601": "a meaning that the contract does not allow",
+    "PV602": "code that does not do what its op means",
+    "PV603": "a nop that does something",
 }
 
 

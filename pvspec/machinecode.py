@@ -59,6 +59,21 @@ class MemoryAccess(Value):
     written: bool
 
 
+class RegisterUse(Value):
+    """What an instruction does with a register or a part of one.
+
+    `register` is the full-width name; `offset` and `size` count bytes in it. `certain`: what is written is
+    written whatever the values are (not so for `cmov`, `bsf` of 0, or a repeated string instruction).
+    """
+
+    register: str
+    offset: int
+    size: int
+    read: bool
+    written: bool
+    certain: bool
+
+
 class InstructionEffects(Value):
     """What one instruction does.
 
@@ -67,6 +82,8 @@ class InstructionEffects(Value):
     `stack_delta` is the change of the stack pointer in bytes, as seen by the next instruction (so 0 for a call,
     whose callee returns), and None where it is not known.
     `kind`: plain, branch (conditional), jump, call, return, trap (int, syscall, hypercalls), exception (ud2).
+    `uses` tells of registers part by part. `flags_unsure` are those of `flags_written` that hold nothing to rely on:
+    undefined, or unchanged if a count is 0. `ip_relative`: memory is addressed from the instruction pointer.
     `target` is the offset of a branch's target within the code, None for a hole or an indirect branch.
     """
 
@@ -80,3 +97,6 @@ class InstructionEffects(Value):
     kind: str
     target: int | None
     falls_through: bool
+    uses: tuple[RegisterUse, ...] = ()
+    flags_unsure: frozenset[str] = frozenset()
+    ip_relative: bool = False

@@ -7,6 +7,7 @@ source text, for `assemble` to turn into bytes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import TypeAlias
 
 from pvspec import syntax as ast
@@ -137,6 +138,46 @@ class Op(Value):
     length_span: Span | None
 
 
+class Part(Value):
+    """A part of the machine's state: a register, `interrupt_flag` or a control register; or one bit of it."""
+
+    name: str
+    bit: int | None
+
+
+class Effect(Value):
+    """`place` becomes what `value` was, or that number."""
+
+    place: Part
+    value: Part | int
+
+
+class Meaning(Value):
+    """What an op does, whoever answers it: reference code (an arm that no chain has), or effects."""
+
+    span: Span
+    code: Arm | None
+    effects: tuple[Effect, ...]
+
+
+class Kept(Value):
+    """Where a backend keeps a part of the machine: while that is 1, the operand holds `number`, or has these bits.
+
+    Two are never equal, as with arms.
+    """
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    span: Span
+    name: str
+    operand: ast.Text
+    symbols: Mapping[str, Symbol]
+    number: int
+    bits: bool
+    guard: Guard | None
+
+
 class Names(Value):
     """Options with their defaults, symbols, and protected functions of one part of a spec."""
 
@@ -157,6 +198,7 @@ class Interface(Value):
     clobbers: Mapping[str, int]
     names: Names
     ops: Mapping[str, Op]
+    meanings: Mapping[str, Meaning] = MappingProxyType({})
 
     def configurations(self) -> list[Configuration]:
         """All settings of the options, the default first."""
@@ -205,6 +247,7 @@ class Backend(Value):
     names: Names
     roms: Mapping[str, Rom]
     targets: tuple[Target, ...]
+    kept: tuple[Kept, ...] = ()
 
     def chain_of(self, op: str) -> Chain:
         """The arms that answer an op."""
@@ -243,6 +286,12 @@ class Spec(Value):
     probes: frozenset[str]
     tests: tuple[ast.Test, ...]
     sources: tuple[Source, ...]
+    text: tuple[int, int] | None = None  # where sites and functions may lie
+
+    def references(self) -> Iterator[Arm]:
+        """The code that meanings refer to, once each."""
+        meanings = self.interface.meanings.values() if self.interface is not None else ()
+        yield from {id(meaning.code): meaning.code for meaning in meanings if meaning.code is not None}.values()
 
     def arms(self) -> Iterator[Arm]:
         """Every arm once, in the order of the spec."""

@@ -338,6 +338,13 @@ class Nops(Node):
     jumps: bool
 
 
+class TextRange(Node):
+    """`text FIRST .. END`: where sites and functions may lie."""
+
+    start: Number
+    end: Number
+
+
 class Choice(Node):
     """One arm of `choose nops`."""
 
@@ -353,6 +360,7 @@ class Machine(Node):
     features: tuple[Feature, ...]
     nops: tuple[Nops, ...]
     choices: tuple[Choice, ...]
+    texts: tuple[TextRange, ...] = ()
 
 
 class Decision(Node):
@@ -441,6 +449,28 @@ class Op(Node):
     guard: Guard | None
 
 
+class Part(Node):
+    """A part of the machine's state: a register or a flag, or one bit of it."""
+
+    name: Name
+    bit: Number | None
+
+
+class Effect(Node):
+    """`PART = PART` or `PART = NUMBER`."""
+
+    place: Part
+    value: Part | Number
+
+
+class Meaning(Node):
+    """`means OP, … : asm "…"`, or effects."""
+
+    ops: tuple[Name, ...]
+    code: Asm | None
+    effects: tuple[Effect, ...]
+
+
 class Interface(Node):
     """`interface NAME on MACHINE { … }`."""
 
@@ -455,6 +485,7 @@ class Interface(Node):
     symbols: tuple[Symbol, ...]
     protects: tuple[Protect, ...]
     ops: tuple[Op, ...]
+    meanings: tuple[Meaning, ...] = ()
 
 
 class Chain(Node):
@@ -509,6 +540,22 @@ class Target(Node):
     guard: Guard | None
 
 
+class Holds(Node):
+    """What memory holds while a part is 1: just this number, or, if `bits`, some of its bits."""
+
+    number: Number
+    bits: bool
+
+
+class Kept(Node):
+    """`keeps PART in "OPERAND" == N` or `… & N`."""
+
+    name: Name
+    operand: Text
+    holds: Holds
+    guard: Guard | None
+
+
 class Backend(Node):
     """`backend NAME for INTERFACE { … }`."""
 
@@ -520,6 +567,7 @@ class Backend(Node):
     targets: tuple[Target, ...]
     rules: tuple[Rule, ...]
     otherwise: tuple[Otherwise, ...]
+    kept: tuple[Kept, ...] = ()
 
 
 class Relaid(Node):

@@ -26,7 +26,7 @@ ROWS = [
     "asm check",
     "assemble",
     "verify render",
-    "compiler spectest",
+    "compiler spectest proof",
     # kernels
     "kernel cpu",
     "patching",
@@ -43,6 +43,7 @@ DOORS = {
     "keystone": "asm/assembler",
     "capstone": "asm/decode",
     "iced_x86": "asm/decode",
+    "unicorn": "proof/emulator",
     "jinja2": "render",
     "elftools": "kernel",
     "debian": "kernel",

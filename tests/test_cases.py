@@ -1,4 +1,4 @@
-"""Cases on disk: a spec in pass/ compiles, one in fail/ is refused, one in run/ passes its own tests."""
+"""Cases on disk: a spec in pass/ compiles, one in fail/ is refused or not proven, one in run/ passes its own tests."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from pvspec.compiler import check_spec, compile_spec, import_text
 from pvspec.diagnostics import CODES, render
 from pvspec.format import format_text
+from pvspec.proof import prove
 from pvspec.render import render as render_module
 from pvspec.resources import resource
 from pvspec.source import Source
@@ -57,6 +58,7 @@ def test_is_refused(path: Path, golden: Golden) -> None:
         program = check_spec(path.relative_to(HERE)).sound()
         module = import_text(render_module(program), "pvspec.generated.case")
         diagnostics = [d for result in run_tests(program.spec, module) for d in result.diagnostics]
+        diagnostics = diagnostics or list(prove(program).diagnostics)
     assert diagnostics
     golden(path.with_suffix(".err"), "\n\n".join(map(render, diagnostics)) + "\n")
 

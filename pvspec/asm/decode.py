@@ -83,6 +83,49 @@ def second_opinions(data: bytes, bits: int, address: int = 0) -> tuple[Instructi
     return tuple(reading for reading in readings if (reading.offset, reading.size) not in lengths)
 
 
+class Facts(Value):
+    """What capstone says an instruction does; registers and flags go by small names, registers as it names them."""
+
+    size: int
+    reads: frozenset[str]
+    writes: frozenset[str]
+    flags_read: frozenset[str]
+    flags_written: frozenset[str]
+
+
+def second_facts(data: bytes, bits: int) -> Facts | None:
+    """Return what capstone says the first instruction does, None if it sees none."""
+    engine = _capstone_with_facts(bits)
+    for instruction in engine.disasm(data, 0, 1):
+        reads, writes = instruction.regs_access()
+        flags = 0 if instruction.mnemonic.startswith("f") else instruction.eflags  # of x87: other flags, same field
+        return Facts(
+            instruction.size,
+            frozenset(engine.reg_name(number) for number in reads),
+            frozenset(engine.reg_name(number) for number in writes),
+            _flags_in(flags, ("TEST",)),
+            _flags_in(flags, ("MODIFY", "SET", "RESET", "UNDEFINED")),
+        )
+    return None
+
+
+def _flags_in(mask: int, kinds: Sequence[str]) -> frozenset[str]:
+    from capstone import x86_const
+
+    names = ("CF", "PF", "AF", "ZF", "SF", "OF", "DF", "IF", "TF", "NT")
+    named = ((name, getattr(x86_const, f"X86_EFLAGS_{kind}_{name}", 0)) for kind in kinds for name in names)
+    return frozenset(name.lower() for name, bit in named if mask & bit)
+
+
+@cache
+def _capstone_with_facts(bits: int) -> Any:
+    import capstone
+
+    engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_32 if bits == 32 else capstone.CS_MODE_64)
+    engine.detail = True
+    return engine
+
+
 def _disassemble(data: bytes, bits: int, address: int) -> Iterator[Instruction]:
     offset = 0
     while offset < len(data):

@@ -9,11 +9,12 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pvspec.asm.decode import decoder_library
-from pvspec.machinecode import Code, Hole, Instruction, InstructionEffects, MemoryAccess
+from pvspec.machinecode import Code, Hole, Instruction, InstructionEffects, MemoryAccess, RegisterUse
 
 if TYPE_CHECKING:
     import iced_x86
 
+_BY_COUNT = ("ROL", "ROR", "RCL", "RCR", "SHL", "SHR", "SAR", "SAL", "SHLD", "SHRD")  # flags stay if the count is 0
 _ENDS = ("jump", "return", "exception")
 
 
@@ -42,7 +43,10 @@ class _Analyst:
         access = iced.OpAccess
         self._reads = {access.READ, access.COND_READ, access.READ_WRITE, access.READ_COND_WRITE}
         self._writes = {access.WRITE, access.COND_WRITE, access.READ_WRITE, access.READ_COND_WRITE}
+        self._certain = {access.READ, access.WRITE, access.READ_WRITE}
         self._kinds = _kinds(iced.FlowControl)
+        self._high = {getattr(iced.Register, name): 1 for name in ("AH", "BH", "CH", "DH")}
+        self._by_count = {getattr(iced.Mnemonic, name) for name in _BY_COUNT}
 
     def effects(self, data: bytes, source: Instruction, bits: int, hole: Hole | None) -> InstructionEffects:
         window = data[source.offset : source.offset + source.size]
@@ -60,6 +64,9 @@ class _Analyst:
             kind,
             None if hole else self._target(instruction, data),
             kind not in _ENDS,
+            tuple(self._use(used, bits) for used in facts.used_registers()),
+            self._unsure(instruction),
+            instruction.is_ip_rel_memory_operand,
         )
 
     def _kind(self, instruction: iced_x86.Instruction) -> str:
@@ -74,6 +81,23 @@ class _Analyst:
         extend = self._iced.RegisterExt
         is_general = bits == 32 and extend.is_gpr(register)
         return self._registers[extend.full_register32(register) if is_general else extend.full_register(register)]
+
+    def _use(self, used: iced_x86.UsedRegister, bits: int) -> RegisterUse:
+        return RegisterUse(
+            self._full_name(used.register, bits),
+            self._high.get(used.register, 0),
+            self._iced.RegisterExt.size(used.register),
+            used.access in self._reads,
+            used.access in self._writes,
+            used.access in self._certain,
+        )
+
+    def _unsure(self, instruction: iced_x86.Instruction) -> frozenset[str]:
+        counted = instruction.mnemonic in self._by_count and instruction.op_count > 1
+        by_register = counted and instruction.op_kind(instruction.op_count - 1) == self._iced.OpKind.REGISTER
+        repeats = instruction.has_rep_prefix or instruction.has_repne_prefix
+        all_of_them = by_register or (instruction.is_string_instruction and repeats)
+        return self._flag_names(instruction.rflags_modified if all_of_them else instruction.rflags_undefined)
 
     def _flag_names(self, mask: int) -> frozenset[str]:
         return frozenset(name for bit, name in self._flags.items() if mask & bit)

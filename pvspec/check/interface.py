@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pvspec import model
 from pvspec import syntax as ast
 from pvspec.check.guards import Scope, guard
+from pvspec.check.meanings import contract_flags, contract_parts, meanings
 from pvspec.check.names import (
     Declared,
     clobber_registers,
@@ -47,7 +48,8 @@ def interface(item: ast.Interface, machine: Machine, findings: Findings) -> mode
         ops.declare(op.name, _op(op, result, machine, findings))
     _check_spelling(ops.values(), findings)
     _check_clashes(ops.values(), result, findings)
-    return result.changed(ops=dict(ops))
+    result = result.changed(ops=dict(ops))
+    return result.changed(meanings=meanings(item, result, machine.bits, findings))
 
 
 def _record(item: ast.Interface, findings: Findings) -> Layout | None:
@@ -111,13 +113,14 @@ def _op(item: ast.Op, owner: model.Interface, machine: Machine, findings: Findin
     exists = guard(item.guard, Scope(options=owner.names.options), findings)
     length = None if item.length is None else in_range(item.length, 1, owner.max_len, "len", findings)
     bits = machine.bits
+    flags, others = contract_flags(item.clobbers)
     return model.Op(
         item.name.text,
         item.name.span,
         _numbers(item, exists, owner, findings),
-        registers(item.inputs, bits, findings),
-        registers(item.results, bits, findings),
-        clobber_registers(item.clobbers, frozenset(owner.clobbers), bits, findings),
+        contract_parts(item.inputs, bits, findings),
+        contract_parts(item.results, bits, findings),
+        flags | clobber_registers(others, frozenset(owner.clobbers), bits, findings),
         item.noreturn,
         length,
         None if item.length is None else item.length.span,

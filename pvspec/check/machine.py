@@ -34,6 +34,18 @@ def machine(item: ast.Machine, findings: Findings) -> Machine:
     )
 
 
+def text_range(item: ast.Machine, findings: Findings) -> tuple[int, int] | None:
+    """Where the machine's text may lie, if it says so."""
+    limit = 1 << _bits(item, Findings())
+    for text in item.texts:
+        if not text.start.value < text.end.value <= limit:
+            findings.add("PV202", "a range of text that is none", (text.span, f"START .. END, up to {limit:#x}"))
+            return None
+    if len(item.texts) > 1:
+        findings.add("PV102", "`text` is given twice", *((text.span, "") for text in reversed(item.texts)))
+    return next(((text.start.value, text.end.value) for text in item.texts), None)
+
+
 def _bits(item: ast.Machine, findings: Findings) -> int:
     if len(item.bits) != 1:
         findings.add("PV104", f"machine `{item.name.text}` needs one `bits`", (item.name.span, "32 or 64"))

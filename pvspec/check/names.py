@@ -64,7 +64,7 @@ def unknown(name: ast.Name, what: str, known: Iterable[str], findings: Findings)
     findings.add("PV101", f"unknown {what} `{name.text}`", (name.span, "declared nowhere"), notes=notes, help=help)
 
 
-_REGISTERS = {
+REGISTERS = {
     32: frozenset(["eax", "ebx", "ecx", "edx", "esi", "edi", "ebp"]),
     64: frozenset(
         ["rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"]
@@ -74,7 +74,7 @@ _REGISTERS = {
 
 def registers(names: Iterable[ast.Name], bits: int, findings: Findings) -> frozenset[str]:
     """The full-width registers that these names mean."""
-    known = _REGISTERS[bits]
+    known = REGISTERS[bits]
     for name in names:
         if name.text not in known:
             unknown(name, f"{bits}-bit register", known, findings)

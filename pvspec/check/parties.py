@@ -8,6 +8,7 @@ from dataclasses import replace
 from pvspec import model
 from pvspec import syntax as ast
 from pvspec.check.guards import guard
+from pvspec.check.meanings import kept_parts
 from pvspec.check.names import Declared, option_names, symbol_names, unknown
 from pvspec.check.numbers import in_range
 from pvspec.check.records import has_fields, layout
@@ -91,6 +92,7 @@ def backend(
         for rom in item.roms
         if rom.name.text in layouts
     }
+    kept = kept_parts(item, place, findings)
     place = replace(place, roms=layouts)
     rules, answered = [], Declared[None](f"rule of backend `{item.name.text}` for", findings)
     for rule in item.rules:
@@ -104,7 +106,7 @@ def backend(
         rules += [model.Rule(item.otherwise[0].span, (op,), like.chain_of(op.name)) for op in rest]
         names = model.Names({**like.names.options, **options}, {**like.names.symbols, **symbols}, ())
     otherwise = None if like is not None else _otherwise(item, rest, place, findings)
-    return model.Backend(item.name.text, item.name.span, tuple(rules), otherwise, names, roms, targets)
+    return model.Backend(item.name.text, item.name.span, tuple(rules), otherwise, names, roms, targets, kept)
 
 
 def _like(item: ast.Backend, place: Place) -> model.Backend | None:

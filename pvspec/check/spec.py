@@ -11,7 +11,7 @@ from pvspec import syntax as ast
 from pvspec.check.families import Common, family
 from pvspec.check.guards import Scope, guard, probes
 from pvspec.check.interface import interface
-from pvspec.check.machine import machine
+from pvspec.check.machine import machine, text_range
 from pvspec.check.names import Declared, look_up, symbol_names
 from pvspec.check.parties import backend, chains, op_place
 from pvspec.diagnostics import Findings
@@ -40,6 +40,7 @@ def check(items: Sequence[ast.Item], sources: Iterable[Source], findings: Findin
         spec.probes,
         spec.tests,
         tuple(sources),
+        text_range(machine_item, findings),
     )
 
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "compile": "compile a spec to a Python module of patch functions",
     "check": "check a spec and report all that is wrong with it",
     "test": "run the tests in a spec",
+    "prove": "prove what can be proven of a spec's code, and say what cannot",
     "fmt": "bring specs into the canonical layout",
     "apply": "patch the sites of a kernel as it would itself",
     "predict": "say what a kernel's text is once it has patched itself",
@@ -101,6 +102,11 @@ def _specs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("specs", metavar="SPEC|DIR", nargs="+", help="spec files, or directories of them")
 
 
+def _prove(parser: argparse.ArgumentParser) -> None:
+    _specs(parser)
+    parser.add_argument("--regions", action="store_true", help="print when each arm of each chain fires")
+
+
 def _fmt(parser: argparse.ArgumentParser) -> None:
     _specs(parser)
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a file would change")
@@ -163,6 +169,7 @@ _ARGUMENTS = {
     "compile": _compile,
     "check": _specs,
     "test": _specs,
+    "prove": _prove,
     "fmt": _fmt,
     "apply": _apply,
     "predict": _predict,

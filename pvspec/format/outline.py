@@ -78,6 +78,7 @@ class _Marker:
 
     def machine(self, machine: ast.Machine) -> None:
         self.numbers(machine.bits)
+        self.rows(machine.texts)
         for feature in machine.features:
             self.row(feature, "feature")
             if feature.number is not None:
@@ -128,6 +129,9 @@ class _Marker:
         self.rows(interface.protects)
         for op in interface.ops:
             self.op(op)
+        for meaning in interface.meanings:
+            self.row(meaning, "meaning")
+            self.column(self.after(meaning.ops[-1]), 1, gap=1)
 
     def op(self, op: ast.Op) -> None:
         self.row(op, "op")
@@ -196,6 +200,12 @@ class _Marker:
 
     def backend(self, backend: ast.Backend) -> None:
         self.declarations(backend)
+        for kept in backend.kept:
+            self.row(kept, "kept")
+            self.column(self.first(kept.operand), 1, gap=1)
+            self.column(self.before(kept.holds.number), 2, gap=1)
+            if kept.guard:
+                self.column(self.when(kept.guard), 3)
         for rom in backend.roms:
             self.rom(rom)
         for target in backend.targets:

@@ -78,7 +78,11 @@ class Builder:
             _only(items, ast.Feature),
             _only(items, ast.Nops),
             choices,
+            _only(items, ast.TextRange),
         )
+
+    def text_range(self, tree: _Tree) -> ast.TextRange:
+        return ast.TextRange(self.span(tree), *self.parts(tree))
 
     def bits(self, tree: _Tree) -> ast.Number:
         number: ast.Number = self.node(tree.children[0])
@@ -127,7 +131,19 @@ class Builder:
             _only(items, ast.Symbol),
             _only(items, ast.Protect),
             _only(items, ast.Op),
+            _only(items, ast.Meaning),
         )
+
+    def meaning(self, tree: _Tree) -> ast.Meaning:
+        parts = self.parts(tree)
+        code = next(iter(_only(parts, ast.Asm)), None)
+        return ast.Meaning(self.span(tree), _only(parts, ast.Name), code, _only(parts, ast.Effect))
+
+    def effect(self, tree: _Tree) -> ast.Effect:
+        return ast.Effect(self.span(tree), *self.parts(tree))
+
+    def part(self, tree: _Tree) -> ast.Part:
+        return ast.Part(self.span(tree), *self.parts(tree))
 
     def table(self, tree: _Tree) -> ast.Table:
         place, padded, *fields = self.parts(tree)
@@ -214,6 +230,7 @@ class Builder:
             _only(items, ast.Target),
             _only(items, ast.Rule),
             _only(items, ast.Otherwise),
+            _only(items, ast.Kept),
         )
 
     def target(self, tree: _Tree) -> ast.Target:
@@ -227,6 +244,15 @@ class Builder:
     def op_range(self, tree: _Tree) -> tuple[ast.Name, ast.Name | None]:
         first, last = self.parts(tree)
         return first, last
+
+    def kept(self, tree: _Tree) -> ast.Kept:
+        return ast.Kept(self.span(tree), *self.parts(tree))
+
+    def is_number(self, tree: _Tree) -> ast.Holds:
+        return ast.Holds(self.span(tree), self.node(tree.children[0]), False)
+
+    def has_bits(self, tree: _Tree) -> ast.Holds:
+        return ast.Holds(self.span(tree), self.node(tree.children[0]), True)
 
     def rule(self, tree: _Tree) -> ast.Rule:
         *ops, arms = self.parts(tree)

@@ -6,8 +6,11 @@ from pvspec.assemble import Program
 from pvspec.diagnostics import Findings
 from pvspec.verify.contract import check_contracts
 from pvspec.verify.fit import check_fit
+from pvspec.verify.holes import check_holes
 from pvspec.verify.nops import check_nops
+from pvspec.verify.order import check_order
 from pvspec.verify.reach import check_reach
+from pvspec.verify.slots import check_slots
 
 __all__ = ["verify"]
 
@@ -18,3 +21,6 @@ def verify(program: Program, findings: Findings) -> None:
     check_fit(program, findings)
     check_reach(program, findings)
     check_contracts(program, findings)
+    check_holes(program, findings)
+    check_slots(program.spec, findings)
+    check_order(program.spec, findings)

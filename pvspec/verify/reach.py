@@ -66,7 +66,7 @@ def _fires(
         size = op.length
     before = [other for other in chain[:index] if _takes(other, size, mask, program)]
     return any(
-        _true(arm.guard, setting) and not any(_true(other.guard, setting) for other in before) for setting in settings
+        holds(arm.guard, setting) and not any(holds(other.guard, setting) for other in before) for setting in settings
     )
 
 
@@ -90,7 +90,7 @@ def _settings(guards: list[Guard | None], op: model.Op | None) -> list[dict[Guar
     """Every setting of what the guards ask; None if there are too many."""
     domains: dict[Guard, set[Any]] = {}
     for guard in guards:
-        for variable, values in _questions(guard):
+        for variable, values in questions(guard):
             domains.setdefault(variable, set()).update(values)
     if op is not None and ("noreturn",) in domains:
         domains["noreturn",] = {op.noreturn}
@@ -103,36 +103,42 @@ def _settings(guards: list[Guard | None], op: model.Op | None) -> list[dict[Guar
     return [dict(zip(domains, setting, strict=True)) for setting in itertools.product(*ordered)]
 
 
-_OTHER = "something else"
+OTHER = "something else"
 
 
-def _questions(guard: Guard | None) -> Iterator[tuple[Guard, set[Any]]]:
+def questions(guard: Guard | None) -> Iterator[tuple[Guard, set[Any]]]:
+    """What a guard asks, each question with the answers that make a difference."""
     match guard:
         case None:
             return
         case ("any" | "all" | "not", *parts):
             for part in parts:
-                yield from _questions(part)
+                yield from questions(part)
         case ("target" | "cpus" as what, value):
-            yield (what,), {(value,), _OTHER}
+            yield (what,), {(value,), OTHER}
         case ("equals", name, value):
-            yield ("equals", name), {(value,), _OTHER}
+            yield ("equals", name), {(value,), OTHER}
+        case ("answer", rom, argument, value):
+            yield ("answer", rom, argument), {(value,), OTHER}
         case _:
             yield guard, {True, False}
 
 
-def _true(guard: Guard | None, setting: Mapping[Guard, Any]) -> bool:
+def holds(guard: Guard | None, setting: Mapping[Guard, Any]) -> bool:
+    """Whether a guard is true where these are the answers."""
     match guard:
         case None:
             return True
         case ("any", *parts):
-            return any(_true(part, setting) for part in parts)
+            return any(holds(part, setting) for part in parts)
         case ("all", *parts):
-            return all(_true(part, setting) for part in parts)
+            return all(holds(part, setting) for part in parts)
         case ("not", part):
-            return not _true(part, setting)
+            return not holds(part, setting)
         case ("target" | "cpus" as what, value):
             return bool(setting[what,] == (value,))
         case ("equals", name, value):
             return bool(setting["equals", name] == (value,))
+        case ("answer", rom, argument, value):
+            return bool(setting["answer", rom, argument] == (value,))
     return bool(setting[guard])

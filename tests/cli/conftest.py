@@ -26,7 +26,7 @@ interface paravirt_ops on i386 {
     slot "ff 15" u32
     clobbers { eax 1  ecx 2  edx 4 }
 
-    op irq_disable  1
+    op irq_disable  1  -> interrupt_flag
 }
 
 backend native for paravirt_ops {

@@ -54,6 +54,7 @@ KERNEL = """
     .data 1
     __start_mcount_loc:
     .data 2
+    .balign 4
     .long 0x12345678
     __start___jump_table:
 
@@ -214,6 +215,9 @@ MCOUNT_DOUBTS = {
     "a record is no call": {"__stop_mcount_loc: .long 0": ".long first + 1\n__stop_mcount_loc: .long 0"},
     "a record is a call of another": {"__stop_mcount_loc: .long 0": ".long called\n__stop_mcount_loc: .long 0"}
     | {"update_inlined:": "update_inlined: called:"},
+    "a record is a call in data": {"__stop_mcount_loc: .long 0": ".long call\n__stop_mcount_loc: .long 0"}
+    | {"other: .long 0": "other: .long 0; call: call __fentry__"},
+    "not aligned": {"__start_mcount_loc:": ".byte 0\n__start_mcount_loc:"},
     "a record is no address": {"__stop_mcount_loc: .long 0": ".long -1\n__stop_mcount_loc: .long 0"},
     "a part of a record": {"__stop_mcount_loc: .long 0": ".byte 0\n__stop_mcount_loc: .byte 0, 0, 0"},
     "too few records": {".rept 40": ".rept 4"},
@@ -245,6 +249,7 @@ KEY_DOUBTS = {
     },
     "called": {
         "the register is lost": {"mov $__SCK__called, %eax": "mov $__SCK__called, %eax; xor %eax, %eax"},
+        "the register is xored": {"mov $__SCK__called, %eax": "mov $__SCK__called, %eax; xor %ebx, %eax"},
         "the register is loaded": {"mov $__SCK__called, %eax": "mov $__SCK__called, %eax; mov other, %eax"},
         "the register is changed": {"mov $__SCK__called, %eax": "mov $__SCK__called - 4, %eax; add $4, %eax"},
         "a call between": {"mov $__SCK__called, %eax": "mov $__SCK__called, %eax; call first"},
@@ -254,6 +259,7 @@ KEY_DOUBTS = {
     "tail_called": {
         "a return between": {"mov %ebx, %eax": "mov %ebx, %eax; ret"},
         "the wrong register": {"mov %ebx, %eax": "mov %eax, %ebx"},
+        "from memory": {"mov %ebx, %eax": "mov (%ebx), %eax"},
     },
     "inlined": {
         "nothing is stored": {"movl $first, __SCK__inlined\n": ""},
@@ -270,6 +276,7 @@ KEY_DOUBTS = {
     },
     "null": {
         "the key holds something": {".bss\n        __SCK__\\name: .long 0": ".data 4\n        __SCK__\\name: .long 1"},
+        "no trampoline": {"ret; int3": "nop; int3"},
         "the key is no word": {"$__SCK__null": "$__SCK__null + 2"},
     },
 }
@@ -351,7 +358,7 @@ def test_damage_is_survived(kernel: Source, seed: int) -> None:
 
 
 def test_no_symbols_no_memory_no_sense() -> None:
-    memory = bytearray(64)
+    memory = bytearray(b"\xc3" * 64)
     everywhere = [Symbol(at, "t", name) for at in (0, 60, 70, 2**32) for name in ("ftrace_init", "__SCT__x")]
     assert find_data_symbols(memory, 0, [(0, 64)], []) == []
     assert find_data_symbols(bytearray(), 0, [], everywhere) == []
