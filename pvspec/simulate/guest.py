@@ -12,13 +12,14 @@ from pvspec.machinecode import Code
 from pvspec.simulate.kernel_text import KERNEL_TEXT, OPS, ROM_CALLS, call, function, functions, slot
 from pvspec.simulate.machine import PAGE, Machine, Region
 
-TEXT = Region(0xC0100000, 2 * PAGE, writable=False)
+TEXT = Region(0xC0100000, 2 * PAGE)
 DETOURS = TEXT.start + PAGE  # copies of sites, for whoever meets a breakpoint
 RETURN = DETOURS - 16  # where a function that the machine calls returns to
-DATA = Region(0xC0110000, PAGE, writable=True)
-STACKS = (Region(0xC0120000, PAGE, writable=True), Region(0xC0122000, PAGE, writable=True))
-TABLES = Region(0xC0130000, 8 * PAGE, writable=True)
-ROM = Region(0xFC000000, PAGE, writable=False)
+DATA = Region(0xC0110000, PAGE)
+STACKS = (Region(0xC0120000, PAGE), Region(0xC0122000, PAGE))
+TABLES = Region(0xC0130000, 8 * PAGE)
+ROM = Region(0xFC000000, PAGE)
+WRITABLE = (DATA, *STACKS, TABLES)
 WINDOW = 0xD0000000  # where vmap() maps two pages
 
 _OPS_TABLE = DATA.start + 0x400  # struct paravirt_ops
@@ -67,9 +68,9 @@ class Guest:
     memory: Mapping[int, bytes]
     detours: Mapping[int, int]
 
-    def machine(self) -> Machine:
-        """A machine in which nothing has run yet."""
-        machine = _machine()
+    def machine(self, writable: Collection[Region] = WRITABLE) -> Machine:
+        """A machine in which nothing has run yet; where the guest may write: anywhere, or less."""
+        machine = _machine(writable)
         for address, data in self.memory.items():
             machine.write(address, data)
         return machine
@@ -127,8 +128,9 @@ def build(module: ModuleType, backend: str) -> Guest:
     return Guest(module, backend, kernel, sites, symbols, memory, detours)
 
 
-def _machine() -> Machine:
-    return Machine((TEXT, DATA, *STACKS, ROM), TABLES, (WINDOW,))
+def _machine(writable: Collection[Region] = WRITABLE) -> Machine:
+    regions = [Region(region.start, region.size, region in writable) for region in (TEXT, ROM, *WRITABLE)]
+    return Machine(regions, TABLES.start, (WINDOW,))
 
 
 def _is_code(address: int) -> bool:

@@ -30,11 +30,11 @@ _LONGEST = 15  # bytes of an instruction
 
 
 class Region(NamedTuple):
-    """Memory at the kernel addresses from `start` on, `size` bytes, both whole pages."""
+    """Memory at the kernel addresses from `start` on, `size` bytes, both whole pages; `writable` by the kernel."""
 
     start: int
     size: int
-    writable: bool
+    writable: bool = False
 
 
 class Executed(NamedTuple):
@@ -57,11 +57,11 @@ class Stop(NamedTuple):
 class Machine:
     """Memory and page tables, and a processor that takes the registers it is given.
 
-    In `tables`, a writable region, the page directory comes first, then one page table for each 4 MiB that `regions`
-    or `windows` lie in. A window is an address at which nothing is mapped yet.
+    At `tables`, which lies in one of the regions, come the page directory and a page table for each 4 MiB that
+    `regions` or `windows` lie in. A window is an address at which nothing is mapped yet.
     """
 
-    def __init__(self, regions: Sequence[Region], tables: Region, windows: Sequence[int] = ()) -> None:
+    def __init__(self, regions: Sequence[Region], tables: int, windows: Sequence[int] = ()) -> None:
         import unicorn
         from unicorn import x86_const
 
@@ -70,9 +70,9 @@ class Machine:
         self._ids = [getattr(x86_const, f"UC_X86_REG_{name.upper()}") for name in REGISTERS]
         self.trace: list[Executed] = []
         self._stop: Stop | None = None
-        for region in (*regions, tables):
+        for region in regions:
             self._engine.mem_map(region.start - KERNEL, region.size)
-        self._page_tables = self._enable_paging((*regions, tables), tables.start, windows)
+        self._page_tables = self._enable_paging(regions, tables, windows)
         self._engine.hook_add(unicorn.UC_HOOK_CODE, self._executed)
         self._engine.hook_add(unicorn.UC_HOOK_INTR, self._interrupted)
         self._pristine = self._engine.context_save()
