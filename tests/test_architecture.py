@@ -26,7 +26,7 @@ ROWS = [
     "asm check",
     "assemble",
     "verify render",
-    "compiler spectest",
+    "compiler spectest simulate",
     # kernels
     "kernel",
     "patching",
@@ -47,6 +47,7 @@ DOORS = {
     "debian": "kernel",
     "lz4": "kernel",
     "zstandard": "kernel",
+    "unicorn": "simulate/machine",
 }
 
 

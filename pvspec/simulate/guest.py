@@ -87,6 +87,10 @@ class Guest:
         self.kernel.pad(insnbuf, used, site.len)
         return bytes(insnbuf)
 
+    def instructions(self, site: Site) -> int:
+        """How many instructions a site has before it is patched."""
+        return len(call(site.op))
+
     @property
     def text(self) -> bytes:
         """The text before anything is patched; it starts at `TEXT.start`."""

@@ -128,14 +128,14 @@ class Exploration:
         return Tally(total, broken, len(self._counts))
 
     def witness(self) -> list[Event]:
-        """An interleaving that breaks; empty if none does."""
+        """An interleaving that breaks, as few of its steps on the new code as may be; empty if none does."""
         state, events = self._start, list[Event]()
         while self._count(state)[0]:
-            step = next((step for step in self._successors(state) if self._count(step[1])[0]), None)
-            if step is None:
+            after = next((after for after in self._successors(state) if self._count(after)[0]), None)
+            if after is None:
                 break
-            event, state = step
-            events.append(event)
+            events.append(self._event(state, after))
+            state = after
         return events
 
     @property
@@ -144,14 +144,20 @@ class Exploration:
 
     def _count(self, state: _State) -> tuple[int, int]:
         """(broken, all) of the interleavings from a state on."""
-        if state not in self._counts:
-            if state.place.end:
-                total = self._orders(state)
-                self._counts[state] = (0 if state.place.end == RIGHT else total), total
-            else:
-                counts = [self._count(next) for _, next in self._successors(state)]
-                self._counts[state] = sum(broken for broken, _ in counts), sum(total for _, total in counts)
-        return self._counts[state]
+        counts = self._counts.get(state)
+        if counts is None:
+            counts = self._counts[state] = self._counted(state)
+        return counts
+
+    def _counted(self, state: _State) -> tuple[int, int]:
+        if state.place.end:
+            total = self._orders(state)
+            return (0 if state.place.end == RIGHT else total), total
+        broken = total = 0
+        for after in self._successors(state):
+            some, all = self._count(after)
+            broken, total = broken + some, total + all
+        return broken, total
 
     def _orders(self, state: _State) -> int:
         """In how many orders the rest of the program can be."""
@@ -160,34 +166,42 @@ class Exploration:
             number *= factorial(len(group) - (state.done.bit_count() if index == 0 else 0))
         return number
 
-    def _successors(self, state: _State) -> Iterator[tuple[Event, _State]]:
+    def _successors(self, state: _State) -> Iterator[_State]:
         yield from self._writes(state)
-        if state.place.end:
+        place = state.place
+        if place.end:
             return
-        code, place = self._code(state.group, state.done), state.place
+        code = self._code(state.group, state.done)
         if self._rules.split and place.fetched is None and self._cpu.in_site(place):
-            fetched = self._cpu.fetch(place, code)
-            assert fetched.fetched is not None
-            yield Event("fetch", place.address, bytes((fetched.fetched,))), state._replace(place=fetched)
+            yield _State(state.group, state.done, self._cpu.fetch(place, code))
         else:
-            after, executed = self._cpu.step(place, code)
-            ran = executed.code if executed else b""
-            yield Event("run", place.address, ran, after.end), state._replace(place=after)
+            yield _State(state.group, state.done, self._cpu.step(place, code).place)
 
-    def _writes(self, state: _State) -> Iterator[tuple[Event, _State]]:
+    def _writes(self, state: _State) -> Iterator[_State]:
         if state.group == len(self._groups):
             return
         group = self._groups[state.group]
-        if group == SYNC:
-            if self._syncs(state.place):
-                yield Event("sync", self._cpu.site.addr, b""), _State(state.group + 1, 0, state.place)
+        if group == SYNC and not self._syncs(state.place):
             return
-        for number, (offset, code) in enumerate(group):
-            if not state.done >> number & 1:
-                done = state.done | 1 << number
-                whole = done.bit_count() == len(group)
-                after = _State(state.group + 1, 0, state.place) if whole else state._replace(done=done)
-                yield Event("write", self._cpu.site.addr + offset, code), after
+        whole = (1 << len(group)) - 1
+        for done in [state.done | 1 << number for number in range(len(group)) if not state.done >> number & 1] or [0]:
+            yield _State(state.group + 1, 0, state.place) if done == whole else _State(state.group, done, state.place)
+
+    def _event(self, before: _State, after: _State) -> Event:
+        """What leads from one state to the next."""
+        place = before.place
+        if after.place is place:
+            group = self._groups[before.group]
+            done = after.done if after.group == before.group else (1 << len(group)) - 1
+            for number, (offset, code) in enumerate(group):
+                if (done ^ before.done) >> number & 1:
+                    return Event("write", self._cpu.site.addr + offset, code)
+            return Event("sync", self._cpu.site.addr, b"")
+        code = self._code(before.group, before.done)
+        if after.place.fetched is not None:
+            return Event("fetch", place.address, bytes((after.place.fetched,)))
+        executed = self._cpu.step(place, code).executed
+        return Event("run", place.address, executed.code if executed else b"", after.place.end)
 
     def _syncs(self, place: Place) -> bool:
         """Whether a `sync` comes to its end while the processor is there."""
@@ -199,12 +213,19 @@ class Exploration:
         """The site when so many groups, and these stores of the next, have appeared."""
         key = group, done
         if key not in self._codes:
-            code = bytearray(self._code(group - 1, (1 << len(self._groups[group - 1])) - 1) if group else self._codes[0, 0])
-            for number, (offset, data) in enumerate(self._groups[group] if group < len(self._groups) else ()):
-                if done >> number & 1:
-                    code[offset : offset + len(data)] = data
-            self._codes[key] = bytes(code)
+            number = done.bit_length() - 1
+            if number < 0:  # the group before has appeared as a whole
+                self._codes[key] = self._code(group - 1, (1 << len(self._groups[group - 1])) - 1)
+            else:
+                before = self._code(group, done ^ 1 << number)
+                self._codes[key] = written(before, self._groups[group][number])
         return self._codes[key]
+
+
+def written(code: bytes, write: Write) -> bytes:
+    """A site's code when a store has appeared."""
+    offset, data = write
+    return code[:offset] + data + code[offset + len(data) :]
 
 
 class _State(NamedTuple):

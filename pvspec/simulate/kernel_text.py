@@ -135,7 +135,14 @@ _WORD = {
     "irq_disable": f"mov dword ptr [irq_enabled], 0; {_DESTROY}",
     "restore_fl": f"mov [irq_enabled], eax; {_DESTROY}",
 }
-_BY_BACKEND = {"xen": _EVENT_MASK, "lguest": _WORD}
+# VMI's calls leave all other registers alone, so that its branches fit where C promises no register.
+_VMI = {
+    "pgd_val": _DESTROY,
+    "save_fl": "pushfd; pop eax; ret",
+    "irq_disable": "cli; ret",
+    "restore_fl": "push eax; popfd; ret",
+}
+_BY_BACKEND = {"xen": _EVENT_MASK, "lguest": _WORD, "vmi": _VMI}
 
 ROM_CALLS = {"vmi": {30: "irq_disable", 31: "save_fl", 32: "restore_fl"}}
 """By backend, which op a ROM's call answers: VMI_CALL_*, include/asm-i386/vmi.h of Linux 2.6.23."""

@@ -9,6 +9,7 @@ KERNEL = 0xC0000000  # PAGE_OFFSET: what a kernel address is above the physical 
 PAGE = 4096  # bytes
 REGISTERS = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", "eip", "eflags")
 BREAKPOINT = "breakpoint"
+INT3 = b"\xcc"
 
 _PRESENT, _WRITABLE = 1, 2  # of an entry of a page table
 _CR0 = 1 << 31 | 1 << 16 | 1  # paging, write protection for the kernel too, protected mode

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import permutations
 from typing import NamedTuple
 
 from pvspec.simulate.guest import RETURN, STACKS, Guest, Site
-from pvspec.simulate.machine import BREAKPOINT, PAGE, REGISTERS, Executed, Stop
+from pvspec.simulate.machine import BREAKPOINT, INT3, PAGE, REGISTERS, Executed, Stop
 from pvspec.simulate.strategies import STRATEGIES
 
 _INSNBUF = STACKS[0].start + PAGE - 256  # apply_paravirt()'s buffer: char insnbuf[MAX_PATCH_LEN]
@@ -18,20 +19,20 @@ _FLAGS = 0x202
 
 
 class Step(NamedTuple):
-    """One write of a strategy: `stage` is `in place` or `poke`; `trace` what ran for it; `torn` which of that was torn.
+    """One write of a strategy, and what ran for it.
 
-    Torn is an instruction that ran while its site was neither the original nor the final code (int3 is never torn):
-    `torn` holds their places in the trace.
+    `torn`: the places in the trace of instructions of a site that was then neither the original nor the final code
+    (int3 is none). `fault`: the exception that ended it. `traps`: the breakpoints that it met and came over.
     """
 
-    stage: str
+    stage: str  # `in place`, or `poke`
     site: Site
     address: int
     code: bytes
-    trace: tuple[Executed, ...]
-    torn: tuple[int, ...]
-    fault: Stop | None
-    traps: int
+    trace: tuple[Executed, ...] = ()
+    torn: tuple[int, ...] = ()
+    fault: Stop | None = None
+    traps: int = 0
 
 
 class Replay(NamedTuple):
@@ -65,10 +66,8 @@ class _Crash(Exception):
 def replay(guest: Guest, strategy: str, order: Sequence[Site]) -> Replay:
     """Patch the guest's sites in this order, in a machine of its own."""
     processor = _Processor(guest)
-    try:
+    with suppress(_Crash):
         STRATEGIES[strategy](guest, order, processor)
-    except _Crash:
-        pass
     wrong = tuple(site for site in guest.sites if processor.code(site) != guest.patched(site))
     return Replay(strategy, tuple(order), tuple(processor.steps), wrong)
 
@@ -87,8 +86,8 @@ class _Processor:
         self._guest = guest
         self._machine = guest.machine()
         self._whole = {site: (site.original, guest.patched(site)) for site in guest.sites}
-        # The kernel has patched before, its alternatives: that is where a stack gets its garbage from.
-        self._poke(RETURN + 8, b"\xcc", _EARLIER)
+        # The kernel has poked before, deeper in its calls: that is where a stack gets its garbage from.
+        self._poke(guest.sites[0], RETURN + 8, INT3, _EARLIER)
 
     def code(self, site: Site) -> bytes:
         """What lies at a site."""
@@ -96,18 +95,14 @@ class _Processor:
 
     def in_place(self, address: int, code: bytes) -> None:
         self._machine.write(address, code)
-        self._step("in place", address, code, (), (), None, 0)
+        self.steps.append(Step("in place", self._site(address), address, code))
 
     def text_poke(self, address: int, code: bytes) -> None:
-        torn_sites = [site for site in self._guest.sites if self.code(site) not in self._whole[site]]
-        trace, fault, traps = self._poke(address, code, _FRAME)
-        torn = tuple(
-            index
-            for index, (place, bytes) in enumerate(trace)
-            if bytes != b"\xcc" and any(site.addr <= place < site.end for site in torn_sites)
-        )
-        self._step("poke", address, code, trace, torn, fault, traps)
-        if fault:
+        half_patched = [site for site in self._guest.sites if self.code(site) not in self._whole[site]]
+        step = self._poke(self._site(address), address, code, _FRAME)
+        torn = tuple(index for index, ran in enumerate(step.trace) if _torn(ran, half_patched))
+        self.steps.append(step._replace(torn=torn))
+        if step.fault:
             raise _Crash
 
     def sync(self) -> None:
@@ -116,32 +111,28 @@ class _Processor:
     def stack(self, size: int) -> bytes:
         return self._machine.read(_INSNBUF, size)
 
-    def _step(
-        self,
-        stage: str,
-        address: int,
-        code: bytes,
-        trace: tuple[Executed, ...],
-        torn: tuple[int, ...],
-        fault: Stop | None,
-        traps: int,
-    ) -> None:
-        site = next(site for site in self._guest.sites if site.addr <= address < site.end)
-        self.steps.append(Step(stage, site, address, code, trace, torn, fault, traps))
+    def _site(self, address: int) -> Site:
+        return next(site for site in self._guest.sites if site.addr <= address < site.end)
 
-    def _poke(self, address: int, code: bytes, stack: int) -> tuple[tuple[Executed, ...], Stop | None, int]:
-        """Call text_poke; what ran, the exception, and how many breakpoints it met."""
+    def _poke(self, site: Site, address: int, code: bytes, stack: int) -> Step:
+        """Call text_poke, and take it over the breakpoints that it meets."""
         self._machine.write(_INSNBUF, code)
         self._machine.write(stack, RETURN.to_bytes(4, "little"))
         registers = dict.fromkeys(REGISTERS, 0) | {"esp": stack, "eflags": _FLAGS}
         registers |= {"eax": address, "edx": _INSNBUF, "ecx": len(code), "eip": self._guest.symbols["text_poke"]}
         trace: list[Executed] = []
-        for traps in range(_LIMIT):
-            stop = self._machine.run(registers, RETURN, _LIMIT)
-            trace += self._machine.trace
-            if stop.fault != BREAKPOINT or stop.address not in self._guest.detours:
+        traps = 0
+        while (stop := self._machine.run(registers, RETURN, _LIMIT)).fault == BREAKPOINT:
+            if stop.address not in self._guest.detours or traps == _LIMIT:
                 break
+            trace += self._machine.trace
+            traps += 1
             registers = self._machine.registers() | {"eip": self._guest.detours[stop.address]}
         if not stop.fault and stop.address != RETURN:
             stop = Stop(stop.address, f"no return after {_LIMIT} instructions")
-        return tuple(trace), stop if stop.fault else None, traps
+        fault = stop if stop.fault else None
+        return Step("poke", site, address, code, (*trace, *self._machine.trace), (), fault, traps)
+
+
+def _torn(ran: Executed, half_patched: Sequence[Site]) -> bool:
+    return ran.code != INT3 and any(site.addr <= ran.address < site.end for site in half_patched)

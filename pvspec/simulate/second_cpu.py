@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from pvspec.asm.decode import disassemble, read
 from pvspec.simulate.guest import DATA, STACKS, TEXT, Guest, Site
@@ -20,8 +21,11 @@ _CLOBBERS = {"eax": 1, "ecx": 2, "edx": 4}
 _EIP, _ESP = REGISTERS.index("eip"), REGISTERS.index("esp")
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True, eq=False, slots=True)
+class Place:
     """Where the processor is: its registers in the order of REGISTERS, its data and its stack.
+
+    A SecondCpu has one object for each place, so they compare and hash by identity.
 
     `fetched`: the next instruction's first byte, if it was fetched before the others. `detoured`: a breakpoint sent
     it to the copy of the site. `torn`: it ran an instruction of neither the old code nor the new. `end`: empty as
@@ -58,12 +62,14 @@ class SecondCpu:
         # Nothing but its data and its stack is its own; a write elsewhere is an exception.
         self._machine = guest.machine(writable=(DATA, _STACK))
         self._behind = guest.text[site.end - TEXT.start :][:_LONGEST]
+        self._places: dict[tuple[Any, ...], Place] = {}
+        self._fetched: dict[tuple[Place, int], Place] = {}
         self._steps: dict[tuple[Place, bytes], Step] = {}
         self._sizes: dict[bytes, int] = {}
         self._whole: set[Executed] = set()
         self.start = self._start()
         new = guest.patched(site)
-        self._outcomes = {self._outcome(self._ran(code)) for code in (site.original, new)}
+        self._outcomes = {self._outcome(self.finish(self.start, code)) for code in (site.original, new)}
         self._whole = {
             Executed(site.addr + i.offset, code[i.offset : i.offset + i.size])
             for code in (site.original, new)
@@ -73,7 +79,10 @@ class SecondCpu:
 
     def fetch(self, place: Place, code: bytes) -> Place:
         """The processor when it has fetched one byte of its next instruction; `code` is the site's as it is now."""
-        return place._replace(fetched=code[place.address - self.site.addr])
+        key = place, code[place.address - self.site.addr]
+        if key not in self._fetched:
+            self._fetched[key] = self._changed(place, fetched=key[1])
+        return self._fetched[key]
 
     def in_site(self, place: Place) -> bool:
         """Whether its next instruction is one of the site."""
@@ -85,20 +94,28 @@ class SecondCpu:
 
     def step(self, place: Place, code: bytes) -> Step:
         """Run one instruction of the site, or what lies beyond it until it is back or has come to its end."""
-        if not self.in_site(place):
-            return self._beyond(place)
-        offset = place.address - self.site.addr
-        window = code[offset:] + self._behind
-        if place.fetched is not None:
-            window = bytes((place.fetched,)) + window[1:]
-            place = place._replace(fetched=None)
-        instruction = window[: self._size(window[:_LONGEST])]
+        instruction = self._instruction(place, code) if self.in_site(place) else b""
         key = place, instruction
         if key not in self._steps:
-            self._steps[key] = self._run(place, instruction)
+            place = self._changed(place, fetched=None)
+            self._steps[key] = self._run(place, instruction) if instruction else self._beyond(place)
         return self._steps[key]
 
+    def finish(self, place: Place, code: bytes) -> Place:
+        """Its end, if the site's code stays as it is."""
+        for _ in range(_LIMIT):
+            if place.end:
+                return place
+            place = self.step(place, code).place
+        return self._changed(place, end=WRONG)
+
     # ----
+
+    def _instruction(self, place: Place, code: bytes) -> bytes:
+        window = code[place.address - self.site.addr :] + self._behind
+        if place.fetched is not None:
+            window = bytes((place.fetched,)) + window[1:]
+        return window[: self._size(window[:_LONGEST])]
 
     def _start(self) -> Place:
         own = {"ecx": 0x01010101, "edx": 0x02020202, "ebx": 0x03030303, "ebp": 0x05050505, "esi": 0x06060606}
@@ -106,15 +123,6 @@ class SecondCpu:
         own |= {"eflags": _INTERRUPT_FLAG | 2}
         data = self._machine.read(DATA.start, DATA.size)
         return Place(tuple(own[name] for name in REGISTERS), data, bytes(range(256)) * (_STACK.size // 256))
-
-    def _ran(self, code: bytes) -> Place:
-        """The end of an undisturbed run through whole code."""
-        place = self.start
-        for _ in range(_LIMIT):
-            if place.end:
-                break
-            place = self.step(place, code).place
-        return place
 
     def _size(self, window: bytes) -> int:
         if window not in self._sizes:
@@ -130,13 +138,13 @@ class SecondCpu:
         executed = Executed(place.address, instruction)
         trap = fault == BREAKPOINT and place.address in self._guest.detours
         if trap:
-            after = self._moved(place, self._guest.detours[place.address])._replace(detoured=True)
+            after = self._changed(place, registers=_at(place, self._guest.detours[place.address]), detoured=True)
         elif fault:
-            after = place._replace(end=fault)
+            after = self._changed(place, end=fault)
         elif executed not in self._whole:
-            after = after._replace(torn=True)
+            after = self._changed(after, torn=True)
         if not after.end and not trap and not self._follows(place, after, len(instruction)):
-            after = after._replace(end=WRONG)
+            after = self._changed(after, end=WRONG)
         return Step(self._ended(after), executed)
 
     def _follows(self, place: Place, after: Place, size: int) -> bool:
@@ -150,21 +158,23 @@ class SecondCpu:
         until = self.site.end if place.detoured else self._top(place)
         after, fault = self._go(place, until, _LIMIT)
         if fault or after.address != until:
-            return Step(place._replace(end=fault or WRONG), None)
+            return Step(self._changed(place, end=fault or WRONG), None)
         return Step(self._ended(after), None)
 
     def _go(self, place: Place, until: int, limit: int) -> tuple[Place, str]:
         self._machine.write(DATA.start, place.data)
         self._machine.write(_STACK.start, place.stack)
         stop = self._machine.run(dict(zip(REGISTERS, place.registers, strict=True)), until, limit)
-        registers = tuple(self._machine.registers()[name] for name in REGISTERS)
+        registers = tuple(self._machine.registers().values())
         data = self._machine.read(DATA.start, DATA.size)
         stack = self._machine.read(_STACK.start, _STACK.size)
-        return place._replace(registers=registers, data=data, stack=stack), stop.fault
+        return self._changed(place, registers=registers, data=data, stack=stack), stop.fault
 
-    def _moved(self, place: Place, address: int) -> Place:
-        registers = (*place.registers[:_EIP], address, *place.registers[_EIP + 1 :])
-        return place._replace(registers=registers)
+    def _changed(self, place: Place, **changes: Any) -> Place:
+        """The place with some fields changed: the same object for the same values."""
+        place = replace(place, **changes)
+        values = tuple(getattr(place, name) for name in Place.__slots__)
+        return self._places.setdefault(values, place)
 
     def _top(self, place: Place) -> int:
         offset = place.registers[_ESP] - _STACK.start
@@ -174,10 +184,10 @@ class SecondCpu:
         if place.end or place.address != self.site.end:
             return place
         if not self._whole:
-            return place._replace(end=RIGHT)  # one of the two runs that say what is right
+            return self._changed(place, end=RIGHT)  # one of the two runs that say what is right
         if self._outcome(place) not in self._outcomes:
-            return place._replace(end=WRONG)
-        return place._replace(end=TORN if place.torn else RIGHT)
+            return self._changed(place, end=WRONG)
+        return self._changed(place, end=TORN if place.torn else RIGHT)
 
     def _outcome(self, place: Place) -> tuple[object, ...]:
         """What must be as it would have been: live registers, the interrupt flag, data and stack."""
@@ -188,3 +198,8 @@ class SecondCpu:
         }
         offset = max(place.registers[_ESP] - _STACK.start, 0)
         return tuple(live.items()), place.data, place.stack[offset:]
+
+
+def _at(place: Place, address: int) -> tuple[int, ...]:
+    """The place's registers, with this address as the next instruction's."""
+    return (*place.registers[:_EIP], address, *place.registers[_EIP + 1 :])
