@@ -75,7 +75,7 @@ def _torn(guest: Guest, step: Step) -> Iterator[str]:
     """What ran from the first torn instruction on, the middle left out."""
     ran = list(enumerate(step.trace))[step.torn[0] :]
     for index, executed in ran[:_SHOWN]:
-        mark = "  <- half patched" if index in step.torn else ""
+        mark = "  <- the site is neither old nor new" if index in step.torn else ""
         yield f"       {_instruction(guest, executed)}{mark}"
     if len(ran) > _SHOWN:
         yield f"       … {len(ran) - _SHOWN} more"
@@ -94,7 +94,7 @@ def _text(executed: Executed) -> str:
 
 
 def _interleavings(simulation: Simulation) -> Iterator[str]:
-    guest, sites = simulation.guest, changed(simulation.guest)
+    sites = changed(simulation.guest)
     yield ""
     yield "a second processor, which runs the site meanwhile: interleavings that break it, of all"
     yield f"  {'':<37}" + "".join(f"{site.op:>15}" for site in sites)
@@ -129,6 +129,8 @@ def _witness(simulation: Simulation) -> Iterator[str]:
     yield f"{row.strategy}, {row.rules.stores}, {site.op}: for example"
     for event in row.witnesses[site]:
         yield from _event(simulation.guest, event)
+        if event.end:
+            return
 
 
 def _event(guest: Guest, event: Event) -> Iterator[str]:
