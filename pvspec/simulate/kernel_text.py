@@ -27,7 +27,7 @@ OPS = {
     "pgd_val": Op(saves=False, result=True, argument=0x00131067),
     "save_fl": Op(saves=True, result=True),
     "irq_disable": Op(saves=True, result=False),
-    "restore_fl": Op(saves=True, result=False, argument=0x202),
+    "restore_fl": Op(saves=True, result=False, argument=0x002),
 }
 
 

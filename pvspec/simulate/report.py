@@ -12,7 +12,7 @@ from pvspec.simulate.interleave import Event, Rules, Tally
 from pvspec.simulate.machine import Executed
 from pvspec.simulate.replay import Replay, Step
 
-_SHOWN = 14  # instructions of what ran torn
+_FIRST, _LAST = 10, 3  # instructions that are shown of many
 _SYNC = {"none": "no sync", "serialise": "sync serialises", "wait": "sync waits"}
 
 
@@ -74,11 +74,13 @@ def _step(guest: Guest, number: int, step: Step) -> Iterator[str]:
 def _torn(guest: Guest, step: Step) -> Iterator[str]:
     """What ran from the first torn instruction on, the middle left out."""
     ran = list(enumerate(step.trace))[step.torn[0] :]
-    for index, executed in ran[:_SHOWN]:
-        mark = "  <- the site is neither old nor new" if index in step.torn else ""
-        yield f"       {_instruction(guest, executed)}{mark}"
-    if len(ran) > _SHOWN:
-        yield f"       … {len(ran) - _SHOWN} more"
+    left_out = range(_FIRST, len(ran) - _LAST)
+    for number, (index, executed) in enumerate(ran):
+        if number not in left_out:
+            mark = "  <- the site is neither old nor new" if index in step.torn else ""
+            yield f"       {_instruction(guest, executed)}{mark}"
+        elif number == _FIRST:
+            yield f"       … {len(left_out)} more"
 
 
 def _instruction(guest: Guest, executed: Executed) -> str:
@@ -158,7 +160,7 @@ def _replays_json(guest: Guest, strategy: str, all: Sequence[Replay]) -> dict[st
         "orders": len(all),
         "survived": sum(replay.survived for replay in all),
         "crashed": sum(replay.fault is not None for replay in all),
-        "ran_half_patched": sum(replay.torn for replay in all),
+        "ran_torn": sum(replay.torn for replay in all),
         "ended_wrong": sum(bool(replay.wrong) for replay in all),
         "steps": [_step_json(guest, step) for step in all[0].steps],
     }
@@ -171,9 +173,9 @@ def _step_json(guest: Guest, step: Step) -> dict[str, Any]:
             "place": guest.name(executed.address),
             "code": executed.code.hex(),
             "instruction": _text(executed),
-            "half_patched": index in step.torn,
+            "torn": index in step.torn,
         }
-        for index, executed in enumerate(step.trace)
+        for index, executed in enumerate(step.trace if step.torn or step.fault else ())
     ]
     write = {"stage": step.stage, "op": step.site.op, "address": step.address, "code": step.code.hex()}
     return {**write, "ran": ran, "traps": step.traps, "fault": step.fault.fault if step.fault else None}

@@ -69,7 +69,7 @@ class SecondCpu:
         self._whole: set[Executed] = set()
         self.start = self._start()
         new = guest.patched(site)
-        self._outcomes = {self._outcome(self.finish(self.start, code)) for code in (site.original, new)}
+        self.outcomes = {self._outcome(self.finish(self.start, code)) for code in (site.original, new)}
         self._whole = {
             Executed(site.addr + i.offset, code[i.offset : i.offset + i.size])
             for code in (site.original, new)
@@ -185,7 +185,7 @@ class SecondCpu:
             return place
         if not self._whole:
             return self._changed(place, end=RIGHT)  # one of the two runs that say what is right
-        if self._outcome(place) not in self._outcomes:
+        if self._outcome(place) not in self.outcomes:
             return self._changed(place, end=WRONG)
         return self._changed(place, end=TORN if place.torn else RIGHT)
 
