@@ -114,8 +114,9 @@ def test_breakpoints_with_a_sync_that_waits_are_safe(guest: Guest) -> None:
 
 def test_a_sync_that_serialises_is_enough_for_one_instruction(guest: Guest) -> None:
     for site in guest.sites:
-        found = tally(guest, "breakpoint", site.op, Rules("any order", split=True, sync="serialise"))
         single = guest.instructions(site) == 1 or guest.patched(site) == site.original
+        stores = "any order" if single else "bytes upward"
+        found = tally(guest, "breakpoint", site.op, Rules(stores, split=True, sync="serialise"))
         assert (found.broken == 0) == single
 
 
@@ -170,7 +171,7 @@ def test_the_programs(xen: Guest) -> None:
 
 @pytest.mark.parametrize("stores", STORES)
 def test_a_witness_breaks(guest: Guest, stores: str) -> None:
-    for site in guest.sites:
+    for site in guest.sites[:1] if stores == "any order" else guest.sites:
         cpu = SecondCpu(guest, site)
         rules = Rules(stores, split=True, sync="serialise")
         for strategy in "marshalled", "breakpoint":
