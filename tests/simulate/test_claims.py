@@ -46,7 +46,7 @@ def test_the_claims_of_breakpoints_hold(xen: Guest) -> None:
 def test_claims_about_the_wrong_strategy_fail(
     xen: Guest, monkeypatch: pytest.MonkeyPatch, name: str, strategy: object, failing: list[str]
 ) -> None:
-    monkeypatch.setitem(STRATEGIES, name, strategy)  # type: ignore[arg-type]
+    monkeypatch.setitem(STRATEGIES, name, strategy)
     monkeypatch.setitem(RULES, name, tuple(rules._replace(stores="bytes upward") for rules in RULES[name]))
     found = [claim.text for claim in simulate(xen, [name]).claims if not claim.held]
     assert len(found) >= len(failing)

@@ -149,7 +149,7 @@ def tail_before_breakpoint(guest: Guest, sites: Sequence[Site], hands: Hands) ->
 def test_the_steps_of_a_breakpoint_in_another_order(
     xen: Guest, monkeypatch: pytest.MonkeyPatch, strategy: object
 ) -> None:
-    monkeypatch.setitem(STRATEGIES, "odd", strategy)  # type: ignore[arg-type]
+    monkeypatch.setitem(STRATEGIES, "odd", strategy)
     assert tally(xen, "odd", "pgd_val", Rules("bytes upward", split=True)).broken
 
 

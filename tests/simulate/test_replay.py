@@ -86,7 +86,7 @@ def test_an_unfilled_buffer_holds_what_calls_left() -> None:
 
 
 def replayed(guest: Guest, monkeypatch: pytest.MonkeyPatch, strategy: object) -> Replay:
-    monkeypatch.setitem(STRATEGIES, "odd", strategy)  # type: ignore[arg-type]
+    monkeypatch.setitem(STRATEGIES, "odd", strategy)
     return replay(guest, "odd", guest.sites)
 
 
