@@ -65,6 +65,11 @@ def test_a_patched_site_does_what_it_did(guest: Guest) -> None:
         assert nothing == ("torn" if site.op == "pgd_val" else "wrong"), "and it is seen if that is missing"
 
 
+def test_what_lies_on_the_stack_must_stay(guest: Guest) -> None:
+    cpu = SecondCpu(guest, guest.sites[0])
+    assert cpu.finish(cpu.start, bytes.fromhex("89 44 24 04 66 90")).end == "wrong"  # mov [esp + 4], eax
+
+
 def test_a_detour_does_what_the_site_does(guest: Guest) -> None:
     for site in guest.sites:
         cpu = SecondCpu(guest, site)
