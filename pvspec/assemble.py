@@ -42,7 +42,7 @@ def _emit(arm: model.Arm, bits: int, kept: Kept, findings: Findings) -> Code | N
         case model.RawBytes():
             return _raw(arm.action, bits, findings)
         case model.Branch():
-            return branch(arm.action.mnemonic, arm.action.symbol)
+            return branch(arm.action)
     return Code(b"", (), ())
 
 
@@ -68,8 +68,11 @@ def _raw(action: model.RawBytes, bits: int, findings: Findings) -> Code | None:
     return Code(action.data, (), instructions)
 
 
-def branch(mnemonic: str, symbol: str) -> Code:
-    """`call` or `jmp` to a symbol: the opcode and a rel32, 5 bytes."""
-    hole = Hole(offset=1, size=4, relative=True, symbol=symbol, addend=0, end=5, signed=True)
-    instruction = Instruction(0, 5, f"{mnemonic} {symbol}", "")
-    return Code(_OPCODES[mnemonic] + bytes(4), (hole,), (instruction,))
+def branch(action: model.Branch) -> Code:
+    """`call` or `jmp`: the opcode and a rel32, 5 bytes, or a rel8, 2 bytes; one more with a prefix."""
+    opcode = (b"\x2e" if action.prefixed else b"") + (b"\xeb" if action.short else _OPCODES[action.mnemonic])
+    size = 1 if action.short else 4
+    end = len(opcode) + size
+    hole = Hole(len(opcode), size, relative=True, symbol=action.symbol, addend=action.addend, end=end, signed=True)
+    instruction = Instruction(0, end, f"{action.mnemonic} {action.symbol}", "")
+    return Code(opcode + bytes(size), (hole,), (instruction,))

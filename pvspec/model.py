@@ -10,9 +10,12 @@ from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 from pvspec import syntax as ast
+from pvspec.runtime.rules import Decision as Decision
 from pvspec.runtime.rules import Guard, Layout, Value
 from pvspec.runtime.rules import Machine as Machine
+from pvspec.runtime.rules import Read as Read
 from pvspec.runtime.rules import Slot as Slot
+from pvspec.runtime.rules import Target as Target
 from pvspec.source import Source, Span
 
 Configuration: TypeAlias = tuple[bool, ...]
@@ -41,11 +44,21 @@ class RawBytes(Value):
 
 
 class Branch(Value):
-    """`call` or `jmp` to a symbol, the op's `target` or a field of a rom's answer."""
+    """`call` or `jmp` to a symbol, the op's `target`, or a field or read, or so many bytes behind it."""
 
     mnemonic: str
     symbol: str
+    addend: int
+    prefixed: bool
+    short: bool
     span: Span
+
+
+class Store(Value):
+    """The value of a read, in so many bytes."""
+
+    name: str
+    size: int
 
 
 class Nop(Value):
@@ -73,11 +86,12 @@ class Copy(Value):
     """Copy the bytes that two fields describe."""
 
     address: str
-    size: str
+    size: str | int
     relocated: bool
+    throughout: bool
 
 
-Action: TypeAlias = Assembly | RawBytes | Branch | Nop | Keep | Bug | Query | Copy
+Action: TypeAlias = Assembly | RawBytes | Branch | Store | Nop | Keep | Bug | Query | Copy
 
 
 class Arm(Value):
@@ -132,13 +146,14 @@ class Names(Value):
 
 
 class Interface(Value):
-    """What sites and backends agree on."""
+    """What sites and backends agree on; `functions` is the symbol of the kernel's table of them."""
 
     name: str
     span: Span
-    layout: Layout
+    layout: Layout | None
     max_len: int
     slots: tuple[Slot, ...]
+    functions: str | None
     clobbers: Mapping[str, int]
     names: Names
     ops: Mapping[str, Op]
@@ -189,17 +204,28 @@ class Backend(Value):
     otherwise: Rule | None
     names: Names
     roms: Mapping[str, Rom]
+    targets: tuple[Target, ...]
+
+    def chain_of(self, op: str) -> Chain:
+        """The arms that answer an op."""
+        rules = (rule.chain for rule in self.rules if any(known.name == op for known in rule.ops))
+        return next(rules, self.otherwise.chain if self.otherwise else ())
 
 
 class Family(Value):
-    """Another table of sites, and its rule; `length` in bytes if the record has none."""
+    """Another table of sites, and its rule; `length` in bytes if the record has none, `decoded` if the site says."""
 
     name: str
     span: Span
     layout: Layout
     length: int | None
+    decoded: bool
+    place: tuple[str, int]
     stacked: bool
+    longest: bool
     relaid: bool
+    throughout: bool
+    reads: Mapping[str, Read]
     names: Names
     rule: Chain
 
@@ -213,6 +239,8 @@ class Spec(Value):
     backends: Mapping[str, Backend]
     families: Mapping[str, Family]
     passes: tuple[str, ...]
+    policy: tuple[Decision, ...]
+    probes: frozenset[str]
     tests: tuple[ast.Test, ...]
     sources: tuple[Source, ...]
 

@@ -86,6 +86,13 @@ class TargetIs(Node):
     name: Name
 
 
+class OpTargetIs(Node):
+    """`target of OP is NAME`."""
+
+    op: Name
+    name: Name
+
+
 class OpNoreturn(Node):
     """`op is noreturn`."""
 
@@ -96,40 +103,136 @@ class CpuHas(Node):
     name: Name
 
 
-class Cpus(Node):
-    """`cpus == N`."""
+class CpuVendor(Node):
+    """`cpu vendor is NAME`."""
 
+    name: Name
+
+
+class CpuNumber(Node):
+    """`cpu family >= N` and the like; `what` is family, model or stepping."""
+
+    what: str
+    compare: str
+    value: Number
+
+
+class Cpus(Node):
+    """`cpus == N` and the like."""
+
+    compare: str
     count: Number
 
 
-class Within(Node):
-    """`site within FIRST .. LAST`."""
+class Cmdline(Node):
+    """`cmdline has "WORD"`."""
 
+    word: Text
+
+
+class KernelHas(Node):
+    """`kernel has SYMBOL`."""
+
+    name: Name
+
+
+class Vulnerability(Node):
+    """`vulnerability NAME begins "…"`, or `has`."""
+
+    name: Name
+    how: str
+    text: Text
+
+
+class BackendIs(Node):
+    """`backend is NAME`."""
+
+    name: Name
+
+
+class NopsIs(Node):
+    """`nops is NAME`."""
+
+    name: Name
+
+
+class Within(Node):
+    """`NAME within FIRST .. LAST`; the name may be `site`."""
+
+    name: Name
     first: Name
     last: Name
 
 
 class Branches(Node):
-    """`site is call NAME` or `site is jmp NAME`."""
+    """`site is call NAME` or `site is jmp NAME`; `prefixed`: behind a cs prefix."""
 
+    prefixed: bool
     mnemonic: str
     name: Name
 
 
-class Equals(Node):
-    """`FIELD == N`."""
+class Begins(Node):
+    """`NAME ± N begins "…"`; the name may be `site`."""
 
     name: Name
+    addend: int
+    code: Text
+
+
+class Compares(Node):
+    """`FIELD == N` and the like."""
+
+    name: Name
+    compare: str
     value: Number
 
 
+class BitsOf(Node):
+    """`NAME ± N & M`; the name may be `site`."""
+
+    name: Name
+    addend: int
+    mask: Number
+
+
+class IsSymbol(Node):
+    """`FIELD is NAME`; the name `null` stands for address 0."""
+
+    field: Name
+    name: Name
+
+
 class IsTrue(Node):
-    """A bare option or field."""
+    """A bare option, field or read."""
 
     name: Name
 
 
-Guard: TypeAlias = AnyOf | AllOf | Not | TargetIs | OpNoreturn | CpuHas | Cpus | Within | Branches | Equals | IsTrue
+Guard: TypeAlias = (
+    AnyOf
+    | AllOf
+    | Not
+    | TargetIs
+    | OpTargetIs
+    | OpNoreturn
+    | CpuHas
+    | CpuVendor
+    | CpuNumber
+    | Cpus
+    | Cmdline
+    | KernelHas
+    | Vulnerability
+    | BackendIs
+    | NopsIs
+    | Within
+    | Branches
+    | Begins
+    | Compares
+    | BitsOf
+    | IsSymbol
+    | IsTrue
+)
 
 # ---- actions and chains ----------------------------------------------------
 
@@ -147,10 +250,19 @@ class Bytes(Node):
 
 
 class Branch(Node):
-    """`call NAME` or `jmp NAME`."""
+    """`call NAME` or `jmp NAME`, to so many bytes behind it; `prefixed`: behind cs, `short`: with 8 bits."""
 
     mnemonic: str
     target: Name
+    addend: int
+    prefixed: bool
+    short: bool
+
+
+class Store(Node):
+    """`store NAME`."""
+
+    name: Name
 
 
 class Nop(Node):
@@ -168,11 +280,12 @@ class Bug(Node):
 
 
 class Copy(Node):
-    """`copy ADDRESS SIZE [relocated]`: both name fields."""
+    """`copy ADDRESS SIZE [relocated [throughout]]`."""
 
     address: Name
-    size: Name
+    size: Name | Number
     relocated: bool
+    throughout: bool
 
 
 class ChainRef(Node):
@@ -188,7 +301,7 @@ class Query(Node):
     argument: Number
 
 
-Action: TypeAlias = Asm | Bytes | Branch | Nop | Keep | Bug | Copy | ChainRef | Query
+Action: TypeAlias = Asm | Bytes | Branch | Store | Nop | Keep | Bug | Copy | ChainRef | Query
 
 
 class Arm(Node):
@@ -209,18 +322,20 @@ class Include(Node):
 
 
 class Feature(Node):
-    """A CPU feature and its number; `always`: every CPU has it."""
+    """A CPU feature, its number and its name in /proc/cpuinfo; `always`: every CPU has it."""
 
     name: Name
-    number: Expr
+    number: Expr | None
+    shown: Text | None
     always: bool
 
 
 class Nops(Node):
-    """A nop table: the nops of 1, 2, … bytes."""
+    """A nop table: the nops of 1, 2, … bytes; `jumps`: what is longer is jumped over."""
 
     name: Name
     entries: tuple[Text, ...]
+    jumps: bool
 
 
 class Choice(Node):
@@ -240,11 +355,28 @@ class Machine(Node):
     choices: tuple[Choice, ...]
 
 
+class Decision(Node):
+    """`set A, B when …`, `clear …`, or `clear listed "WORD="`."""
+
+    sets: bool
+    features: tuple[Name, ...]
+    guard: Guard | None
+    listed: Text | None
+
+
+class Policy(Node):
+    """`policy on MACHINE { … }`."""
+
+    machine: Name
+    decisions: tuple[Decision, ...]
+
+
 class Field(Node):
-    """A field of a record; padding has the name None and a type `padN`, N bytes."""
+    """A field of a record, shifted left; padding has the name None and a type `padN`, N bytes."""
 
     name: Name | None
     type: Name
+    shift: Number | None
 
 
 class Table(Node):
@@ -261,6 +393,12 @@ class Slot(Node):
 
     prefix: Text
     type: Name
+
+
+class Functions(Node):
+    """`functions SYMBOL`."""
+
+    name: Name
 
 
 class ClobberBit(Node):
@@ -311,6 +449,7 @@ class Interface(Node):
     tables: tuple[Table, ...]
     max_lens: tuple[Number, ...]
     slots: tuple[Slot, ...]
+    functions: tuple[Functions, ...]
     clobbers: tuple[ClobberBit, ...]
     options: tuple[Option, ...]
     symbols: tuple[Symbol, ...]
@@ -319,10 +458,11 @@ class Interface(Node):
 
 
 class Chain(Node):
-    """A named chain."""
+    """A named chain, and the symbols that are declared for it."""
 
     name: Name
     arms: tuple[Arm, ...]
+    symbols: tuple[Symbol, ...]
 
 
 class Rule(Node):
@@ -357,6 +497,18 @@ class Rom(Node):
     otherwise: Otherwise
 
 
+class Target(Node):
+    """`target OP, … = SYMBOL`, or with `table` the ops' slots of a table at that symbol.
+
+    A range of ops has a first and a last one.
+    """
+
+    ops: tuple[tuple[Name, Name | None], ...]
+    symbol: Name
+    table: bool
+    guard: Guard | None
+
+
 class Backend(Node):
     """`backend NAME for INTERFACE { … }`."""
 
@@ -365,12 +517,50 @@ class Backend(Node):
     options: tuple[Option, ...]
     symbols: tuple[Symbol, ...]
     roms: tuple[Rom, ...]
+    targets: tuple[Target, ...]
     rules: tuple[Rule, ...]
     otherwise: tuple[Otherwise, ...]
 
 
 class Relaid(Node):
-    """`nops relaid`."""
+    """`nops relaid [throughout]`."""
+
+    throughout: bool
+
+
+class Stacked(Node):
+    """`stacked [longest]`."""
+
+    longest: bool
+
+
+class SitesOf(Node):
+    """`sites "PATTERN" { FIELD "PATTERN" … }`: a record for each symbol that matches."""
+
+    pattern: Text
+    fields: tuple[tuple[Name, Text], ...]
+
+
+class SiteAt(Node):
+    """`site NAME ± N`."""
+
+    name: Name
+    addend: int
+
+
+class SiteLen(Node):
+    """`len N`, or None: as long as the instruction there."""
+
+    value: Number | None
+
+
+class Read(Node):
+    """`reads NAME TYPE at NAME ± N`; the type is uN, sN or `branch`."""
+
+    name: Name
+    type: Name
+    base: Name
+    addend: int
 
 
 class Family(Node):
@@ -379,9 +569,12 @@ class Family(Node):
     name: Name
     machine: Name
     tables: tuple[Table, ...]
-    lengths: tuple[Number, ...]
-    stacked: bool
+    sites_of: tuple[SitesOf, ...]
+    site_at: tuple[SiteAt, ...]
+    lengths: tuple[SiteLen, ...]
+    stacked: tuple[Stacked, ...]
     relaid: tuple[Relaid, ...]
+    reads: tuple[Read, ...]
     options: tuple[Option, ...]
     symbols: tuple[Symbol, ...]
     protects: tuple[Protect, ...]
@@ -405,12 +598,19 @@ class FieldValue(Node):
     address: Number | None = None
 
 
+class Memory(Node):
+    """What lies at an address."""
+
+    contents: Text
+    address: Number
+
+
 class Setting(Node):
     """Something bound for one case; `kind` is the grammar rule's name without `set_`."""
 
     kind: str
     name: Name | None
-    values: tuple[Number | Name | Truth, ...]
+    values: tuple[Number | Name | Truth | Text, ...]
 
 
 class Want(Node):
@@ -428,6 +628,7 @@ class Case(Node):
     lengths: tuple[Number, ...]
     clobbers: tuple[tuple[Name, ...], ...]
     originals: tuple[Text, ...]
+    memory: tuple[Memory, ...]
     fields: tuple[FieldValue, ...]
     settings: tuple[Setting, ...]
     wants: tuple[Want, ...]
@@ -440,7 +641,7 @@ class Test(Node):
     cases: tuple[Case, ...]
 
 
-Item: TypeAlias = Include | Machine | Interface | Chain | Backend | Family | Passes | Test
+Item: TypeAlias = Include | Machine | Policy | Interface | Chain | Backend | Family | Passes | Test
 
 
 class File(Value):

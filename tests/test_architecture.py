@@ -28,8 +28,9 @@ ROWS = [
     "verify render",
     "compiler spectest simulate",
     # kernels
-    "kernel",
+    "kernel cpu",
     "patching",
+    "prediction",
     "explain",
     "cli",
     "__main__",

@@ -26,8 +26,11 @@ _FIELDS = {"addr": "where the site lies", "type": "which op it is", "len": "how 
 
 def interface(item: ast.Interface, machine: Machine, findings: Findings) -> model.Interface | None:
     """The interface, None if it has no usable record."""
-    record = _record(item, findings)
-    if record is None:
+    if len(item.functions) > 1:
+        findings.add("PV102", "`functions` is given twice", *((name.span, "") for name in item.functions))
+    functions = item.functions[0].name.text if item.functions else None
+    record = _record(item, findings) if item.tables or functions is None else None
+    if record is None and (item.tables or functions is None):
         return None
     options = option_names(item.options, findings)
     if len(options) > MAX_OPTIONS:
@@ -38,13 +41,13 @@ def interface(item: ast.Interface, machine: Machine, findings: Findings) -> mode
     names = model.Names(dict(options), dict(symbols), protected_names(item.protects, findings))
     max_len = _max_len(item, record, findings)
     slots = tuple(_slot(slot, findings) for slot in item.slots)
-    result = model.Interface(item.name.text, item.name.span, record, max_len, slots, clobbers, names, {})
+    result = model.Interface(item.name.text, item.name.span, record, max_len, slots, functions, clobbers, names, {})
     ops = Declared[model.Op]("op", findings)
     for op in item.ops:
         ops.declare(op.name, _op(op, result, machine, findings))
     _check_spelling(ops.values(), findings)
     _check_clashes(ops.values(), result, findings)
-    return model.Interface(item.name.text, item.name.span, record, max_len, slots, clobbers, names, dict(ops))
+    return result.changed(ops=dict(ops))
 
 
 def _record(item: ast.Interface, findings: Findings) -> Layout | None:
@@ -62,11 +65,14 @@ def _record(item: ast.Interface, findings: Findings) -> Layout | None:
     return record
 
 
-def _bits_of(record: Layout, name: str) -> int:
+def _bits_of(record: Layout | None, name: str) -> int:
+    """The bits of a record's field; of one that there might be, if there is no table."""
+    if record is None:
+        return 16
     return next((field.bits for field in record.fields if field.name == name), 0)
 
 
-def _clobbers(item: ast.Interface, record: Layout, machine: Machine, findings: Findings) -> dict[str, int]:
+def _clobbers(item: ast.Interface, record: Layout | None, machine: Machine, findings: Findings) -> dict[str, int]:
     clobbers = Declared[int]("clobber register", findings)
     limit = (1 << _bits_of(record, "clobber")) - 1
     for bit in item.clobbers:
@@ -82,7 +88,7 @@ def _clobbers(item: ast.Interface, record: Layout, machine: Machine, findings: F
     return dict(clobbers)
 
 
-def _max_len(item: ast.Interface, record: Layout, findings: Findings) -> int:
+def _max_len(item: ast.Interface, record: Layout | None, findings: Findings) -> int:
     limit = (1 << _bits_of(record, "len")) - 1
     if len(item.max_lens) > 1:
         findings.add("PV102", "`max_len` is given twice", *((number.span, "") for number in item.max_lens))

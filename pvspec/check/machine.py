@@ -17,11 +17,11 @@ MAX_NOP = 15  # bytes: no x86 instruction is longer
 
 def machine(item: ast.Machine, findings: Findings) -> Machine:
     """The machine; what is wrong with it is replaced by something harmless."""
-    features, always = _features(item, findings)
+    features, always, shown = _features(item, findings)
     tables = Declared[tuple[bytes, ...]]("nop table", findings)
     for nops in item.nops:
         tables.declare(nops.name, _nop_table(nops, findings))
-    scope = Scope(features=features)
+    scope = Scope(features=features, nops=tables)
     return Machine(
         item.name.text,
         _bits(item, findings),
@@ -29,6 +29,8 @@ def machine(item: ast.Machine, findings: Findings) -> Machine:
         always,
         dict(tables),
         tuple(_choices(item, tables, scope, findings)),
+        shown,
+        frozenset(nops.name.text for nops in item.nops if nops.jumps),
     )
 
 
@@ -43,13 +45,21 @@ def _bits(item: ast.Machine, findings: Findings) -> int:
     return bits.value
 
 
-def _features(item: ast.Machine, findings: Findings) -> tuple[dict[str, int], frozenset[int]]:
-    features = Declared[int]("feature", findings)
+def _features(item: ast.Machine, findings: Findings) -> tuple[dict[str, int], frozenset[int], dict[str, int]]:
+    """Features by name, those of every CPU, and features by the names of /proc/cpuinfo."""
+    features, shown = Declared[int]("feature", findings), Declared[int]("name in /proc/cpuinfo", findings)
     for feature in item.features:
-        check_names(feature.number, {}, findings)
-        number = ast.Number(feature.number.span, max(0, evaluate(feature.number, {})))
-        features.declare(feature.name, in_range(number, 0, MAX_FEATURE, "feature", findings))
-    return dict(features), frozenset(features[f.name.text] for f in item.features if f.always)
+        number = -1 - len(features) if feature.number is None else _number(feature.number, findings)
+        features.declare(feature.name, number)
+        if feature.shown is not None:
+            kind = "bug " if feature.name.text.startswith("BUG_") else ""
+            shown.declare(ast.Name(feature.shown.span, kind + feature.shown.value), number)
+    return dict(features), frozenset(features[f.name.text] for f in item.features if f.always), dict(shown)
+
+
+def _number(expr: ast.Expr, findings: Findings) -> int:
+    check_names(expr, {}, findings)
+    return in_range(ast.Number(expr.span, max(0, evaluate(expr, {}))), 0, MAX_FEATURE, "feature", findings)
 
 
 def _nop_table(nops: ast.Nops, findings: Findings) -> tuple[bytes, ...]:

@@ -13,11 +13,13 @@ from pvspec.source import Span
 T = TypeVar("T")
 
 # words that a guard or a branch would take for something else
-_GUARD_WORDS = frozenset({"cpu", "cpus", "not", "op", "target"})
+_GUARD_WORDS = frozenset(
+    {"backend", "cmdline", "cpu", "cpus", "kernel", "nops", "not", "op", "target", "vulnerability"}
+)
 RESERVED = {
     "field": _GUARD_WORDS,
     "option": _GUARD_WORDS | {"site"},
-    "symbol": frozenset({"null", "target"}),
+    "symbol": frozenset({"null", "target", "elsewhere"}),
 }
 
 

@@ -1,30 +1,33 @@
-"""Those who patch: named chains, backends with their roms, and families."""
+"""Those who patch an interface's sites: named chains, and backends with their roms."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from pvspec import model
 from pvspec import syntax as ast
-from pvspec.check.names import Declared, option_names, protected_names, symbol_names, unknown
+from pvspec.check.guards import guard
+from pvspec.check.names import Declared, option_names, symbol_names, unknown
 from pvspec.check.numbers import in_range
-from pvspec.check.records import has_fields, layout, the_table
+from pvspec.check.records import has_fields, layout
 from pvspec.check.rules import Place, chain
 from pvspec.diagnostics import Findings
-from pvspec.runtime.rules import Layout, Machine
+from pvspec.runtime.rules import Layout, Machine, Target
 
-MAX_SITE = 0xFFFF
 MAX_CHAIN_DEPTH = 16
 
 
-def op_place(machine: Machine, interface: model.Interface) -> Place:
+def op_place(machine: Machine, interface: model.Interface, backends: Collection[str]) -> Place:
     """What an arm for an interface's sites may speak of, wherever it stands."""
     return Place(
         features=machine.features,
         options=interface.names.options,
         symbols=interface.names.symbols,
         ops=True,
+        op_names=interface.ops,
+        backends=backends,
+        nops=machine.nops,
         bits=machine.bits,
         targets=frozenset({"target"}),
         clobbers=interface.clobbers,
@@ -75,6 +78,10 @@ def backend(
     """One backend and its rules."""
     options = option_names(item.options, findings)
     symbols = symbol_names(item.symbols, machine.bits, frozenset(interface.clobbers), findings)
+    targets = tuple(_target(target, interface, place, findings) for target in item.targets)
+    for target in item.targets:
+        if target.symbol.text != "null":
+            symbols.setdefault(target.symbol.text, model.Symbol(target.symbol.text, target.symbol.span, frozenset()))
     names = model.Names(dict(options), dict(symbols), ())
     _check_shadowing(item, place, findings)
     place = replace(place, options={**place.options, **options}, symbols={**place.symbols, **symbols})
@@ -92,9 +99,39 @@ def backend(
             answered.declare(name, None)
         rules.append(model.Rule(rule.span, tuple(filter(None, ops)), chain(rule.arms, place, findings)))
     rest = [op for op in interface.ops.values() if op.name not in answered]
-    return model.Backend(
-        item.name.text, item.name.span, tuple(rules), _otherwise(item, rest, place, findings), names, roms
-    )
+    like = _like(item, place)
+    if like is not None:
+        rules += [model.Rule(item.otherwise[0].span, (op,), like.chain_of(op.name)) for op in rest]
+        names = model.Names({**like.names.options, **options}, {**like.names.symbols, **symbols}, ())
+    otherwise = None if like is not None else _otherwise(item, rest, place, findings)
+    return model.Backend(item.name.text, item.name.span, tuple(rules), otherwise, names, roms, targets)
+
+
+def _like(item: ast.Backend, place: Place) -> model.Backend | None:
+    """The backend to which `otherwise` leaves the other ops, None if it is a chain of its own."""
+    arms = [arm for otherwise in item.otherwise for arm in otherwise.arms]
+    if len(arms) != 1 or not isinstance(arms[0].action, ast.ChainRef) or arms[0].guard is not None:
+        return None
+    name = arms[0].action.name.text
+    return None if name in place.chains else place.answered.get(name)
+
+
+def _target(item: ast.Target, interface: model.Interface, place: Place, findings: Findings) -> Target:
+    ops = [name for first, last in item.ops for name in _op_range(first, last, interface, findings)]
+    symbol = None if item.symbol.text == "null" else item.symbol.text
+    condition = guard(item.guard, replace(place, ops=False), findings)
+    return Target(tuple(ops), symbol, item.table, condition)
+
+
+def _op_range(first: ast.Name, last: ast.Name | None, interface: model.Interface, findings: Findings) -> list[str]:
+    """The ops from the first to the last, in the interface's order."""
+    if _op(first, interface, findings) is None or (last is not None and _op(last, interface, findings) is None):
+        return []
+    names = list(interface.ops)
+    start, end = names.index(first.text), names.index(first.text if last is None else last.text)
+    if last is not None and end < start:
+        findings.add("PV202", "a range of ops that ends before it begins", (last.span, f"stands before `{first.text}`"))
+    return names[start : end + 1]
 
 
 def _op(name: ast.Name, interface: model.Interface, findings: Findings) -> model.Op | None:
@@ -158,38 +195,3 @@ def _rom(item: ast.Rom, record: Layout, place: Place, findings: Findings) -> mod
             )
         answers[number] = model.Answer(answer.name.text, chain(answer.arms, place, findings))
     return model.Rom(item.name.text, record, answers, chain(item.otherwise.arms, place, findings))
-
-
-def family(item: ast.Family, machine: Machine, findings: Findings) -> model.Family | None:
-    """One family, None if it has no usable record."""
-    record = the_table("family", item.name, item.tables, {"site": "where the site lies"}, findings)
-    if record is None:
-        return None
-    length = _length(item, record, findings)
-    options = option_names(item.options, findings)
-    symbols = symbol_names(item.symbols, machine.bits, frozenset(), findings)
-    fields = frozenset(field.name for field in record.fields)
-    place = Place(
-        features=machine.features,
-        options=options,
-        symbols=symbols,
-        fields=fields,
-        bits=machine.bits,
-        targets=fields,
-    )
-    names = model.Names(dict(options), dict(symbols), protected_names(item.protects, findings))
-    rule = chain(item.arms, place, findings)
-    return model.Family(item.name.text, item.name.span, record, length, item.stacked, bool(item.relaid), names, rule)
-
-
-def _length(item: ast.Family, record: Layout, findings: Findings) -> int | None:
-    has_field = any(field.name == "len" for field in record.fields)
-    if len(item.lengths) + has_field != 1:
-        findings.add(
-            "PV104",
-            f"family `{item.name.text}` must say once how long a site is",
-            (item.name.span, "a field `len` in the record, or the word `len`"),
-        )
-    for number in item.lengths:
-        return in_range(number, 1, MAX_SITE, "len", findings)
-    return None

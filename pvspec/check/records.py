@@ -25,7 +25,8 @@ def layout(section: str, padded: bool, fields: Sequence[ast.Field], place: Span,
             slack += bits
         else:
             _check_place(item, at, bits, findings)
-            names.declare(item.name, Field(item.name.text, at, bits, item.type.text.startswith("rel")))
+            shift = 0 if item.shift is None else item.shift.value
+            names.declare(item.name, Field(item.name.text, at, bits, item.type.text.startswith("rel"), shift))
             slack = 0
         at += bits
     if at % 8 or at > 8 * MAX_RECORD:
@@ -61,7 +62,8 @@ def _width(item: ast.Field, findings: Findings) -> int:
             return 0
         return 8 * count
     bits = int(text.lstrip("urel"))
-    if not 0 < bits <= 64 or (text.startswith("rel") and bits not in (8, 16, 32, 64)):
+    whole = bits + (0 if item.shift is None else item.shift.value)
+    if not 0 < bits <= whole <= 64 or (text.startswith("rel") and whole not in (8, 16, 32, 64)):
         wanted = "rel8, rel16, rel32 or rel64" if text.startswith("rel") else "u1 to u64"
         findings.add("PV203", f"a field of type {text}", (item.type.span, wanted))
         return 0
@@ -72,7 +74,8 @@ def _check_place(item: ast.Field, at: int, bits: int, findings: Findings) -> Non
     assert item.name is not None
     if keyword.iskeyword(item.name.text) or item.name.text.startswith("_"):
         findings.add("PV103", f"`{item.name.text}` cannot name a field", (item.name.span, "a reserved word"))
-    if at % 8 and (item.type.text.startswith("rel") or bits >= 8):
+    inside = at % 8 != (0 if item.shift is None else item.shift.value)
+    if inside and (item.type.text.startswith("rel") or bits >= 8):
         findings.add("PV203", f"field `{item.name.text}` starts inside a byte", (item.span, f"at bit {at}"))
 
 

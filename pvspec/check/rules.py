@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pvspec import model
 from pvspec import syntax as ast
@@ -13,16 +13,24 @@ from pvspec.check.numbers import hex_bytes
 from pvspec.diagnostics import Findings
 from pvspec.runtime.rules import Guard, Layout
 
+ELSEWHERE = "elsewhere"
+
 
 @dataclass(frozen=True)
 class Place(Scope):
-    """What an arm may speak of: besides a guard's words, branch targets, chains, roms and clobber registers."""
+    """What an arm may speak of: besides a guard's words, branch targets, chains, roms and clobber registers.
+
+    `answered` are the backends that another one may leave its ops to. The arms of an open chain mean what they mean
+    where the chain is named.
+    """
 
     bits: int = 32
     targets: frozenset[str] = frozenset()
     clobbers: Mapping[str, int] = field(default_factory=dict)
     chains: Mapping[str, model.Chain] = field(default_factory=dict)
     roms: Mapping[str, Layout] = field(default_factory=dict)
+    answered: Mapping[str, model.Backend] = field(default_factory=dict)
+    open_chains: Mapping[str, ast.Chain] = field(default_factory=dict)
 
 
 def chain(items: Sequence[ast.Arm], place: Place, findings: Findings) -> model.Chain:
@@ -53,7 +61,12 @@ def _check_bits(item: ast.Arm, clobbers: frozenset[str], place: Place, findings:
 
 
 def _referred(item: ast.ChainRef, condition: Guard | None, place: Place, findings: Findings) -> Iterator[model.Arm]:
-    arms = look_up(place.chains, item.name, "chain", findings) or ()
+    opened = place.open_chains.get(item.name.text)
+    if opened is None:
+        arms = look_up(place.chains, item.name, "chain", findings) or ()
+    else:
+        inner = {name: chain for name, chain in place.open_chains.items() if chain is not opened}  # no way back
+        arms = chain(opened.arms, replace(place, open_chains=inner), findings)
     for arm in arms:
         yield arm if condition is None else arm.guarded(both(condition, arm.guard))
 
@@ -63,9 +76,11 @@ def _action(item: ast.Action, place: Place, findings: Findings) -> model.Action 
         case ast.Asm():
             return model.Assembly(item.source)
         case ast.Bytes():
-            return model.RawBytes(item.source, hex_bytes(item.source, findings), partial=not place.ops)
+            return model.RawBytes(item.source, hex_bytes(item.source, findings), partial=place.site)
         case ast.Branch():
             return _branch(item, place, findings)
+        case ast.Store():
+            return _store(item, place, findings)
         case ast.Nop():
             return model.Nop()
         case ast.Keep():
@@ -80,20 +95,28 @@ def _action(item: ast.Action, place: Place, findings: Findings) -> model.Action 
 
 
 def _branch(item: ast.Branch, place: Place, findings: Findings) -> model.Action:
-    known = {*place.targets, *place.symbols}
+    known = {*place.targets, *place.symbols, *([ELSEWHERE] if place.site else [])}
     if item.target.text not in known:
         unknown(item.target, f"{item.mnemonic} target", known, findings)
-    return model.Branch(item.mnemonic, item.target.text, item.target.span)
+    return model.Branch(item.mnemonic, item.target.text, item.addend, item.prefixed, item.short, item.target.span)
+
+
+def _store(item: ast.Store, place: Place, findings: Findings) -> model.Action | None:
+    read = look_up(place.reads, item.name, "read", findings)
+    if read is not None and not read.size:
+        findings.add("PV305", "an address to be stored", (item.name.span, "a `branch` has no width of its own"))
+    return None if read is None else model.Store(item.name.text, read.size)
 
 
 def _copy(item: ast.Copy, place: Place, findings: Findings) -> model.Action:
     if not place.fields:
         findings.add("PV305", "nothing to copy", (item.span, "only a family's record has fields to copy from"))
-    else:
-        for name in (item.address, item.size):
-            if name.text not in place.fields:
-                unknown(name, "field", place.fields, findings)
-    return model.Copy(item.address.text, item.size.text, item.relocated)
+    elif item.address.text not in place.fields and item.address.text not in place.symbols:
+        unknown(item.address, "field", place.fields, findings)
+    size: str | int = item.size.value if isinstance(item.size, ast.Number) else item.size.text
+    if place.fields and isinstance(item.size, ast.Name) and item.size.text not in place.fields:
+        unknown(item.size, "field", place.fields, findings)
+    return model.Copy(item.address.text, size, item.relocated, item.throughout)
 
 
 def _query(item: ast.Query, place: Place, findings: Findings) -> model.Action | None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 from pvspec import model
 from pvspec import syntax as ast
+from pvspec.check.families import Common, family
+from pvspec.check.guards import Scope, guard, probes
 from pvspec.check.interface import interface
 from pvspec.check.machine import machine
-from pvspec.check.names import Declared, look_up
-from pvspec.check.parties import backend, chains, family, op_place
+from pvspec.check.names import Declared, look_up, symbol_names
+from pvspec.check.parties import backend, chains, op_place
 from pvspec.diagnostics import Findings
 from pvspec.runtime.rules import Machine
 from pvspec.source import Source
@@ -34,6 +36,8 @@ def check(items: Sequence[ast.Item], sources: Iterable[Source], findings: Findin
         spec.backends,
         spec.families,
         spec.passes,
+        spec.policy,
+        spec.probes,
         spec.tests,
         tuple(sources),
     )
@@ -50,11 +54,14 @@ class _Parts:
         self.items = items
         self.machine = machine
         self.findings = findings
+        self.backend_names = [item.name.text for item in items if isinstance(item, ast.Backend)]
         self.interface = self._interface()
         self.chains = self._chains()
         self.backends = self._backends()
         self.families = self._families()
         self.passes = self._passes()
+        self.policy = self._policy()
+        self.probes = frozenset(name for decision in self.policy for name in probes(decision.guard))
         self.tests = self._tests()
 
     def _interface(self) -> model.Interface | None:
@@ -65,35 +72,54 @@ class _Parts:
         return interface(item, self.machine, self.findings)
 
     def _chains(self) -> dict[str, model.Chain]:
-        items = [item for item in self.items if isinstance(item, ast.Chain)]
+        """The chains that answer ops: those of families alone mean something only there."""
+        families = _chains_of(arm for item in self.items if isinstance(item, ast.Family) for arm in item.arms)
+        backends = _chains_of(arm for item in self.items if isinstance(item, ast.Backend) for arm in _arms_of(item))
+        theirs = families - backends
+        items = [item for item in self.items if isinstance(item, ast.Chain) and item.name.text not in theirs]
         if self.interface is None:
             return {}
-        return chains(items, op_place(self.machine, self.interface), self.findings)
+        return chains(items, op_place(self.machine, self.interface, self.backend_names), self.findings)
 
     def _backends(self) -> dict[str, model.Backend]:
         backends = Declared[model.Backend]("backend", self.findings)
-        for item in self.items:
-            if not isinstance(item, ast.Backend):
-                continue
+        items = [item for item in self.items if isinstance(item, ast.Backend)]
+        # one whose `otherwise` names another backend comes behind it
+        for item in sorted(items, key=lambda item: _refers_to(item, self.backend_names)):
             known = {other.name.text: other for other in self.items if isinstance(other, ast.Interface)}
             look_up(known, item.interface, "interface", self.findings)
             if self.interface is not None and item.interface.text == self.interface.name:
-                place = replace(op_place(self.machine, self.interface), chains=self.chains)
+                place = op_place(self.machine, self.interface, self.backend_names)
+                place = replace(place, chains=self.chains, answered=dict(backends))
                 backends.declare(item.name, backend(item, self.machine, self.interface, place, self.findings))
-        return dict(backends)
+        return {name: backends[name] for name in self.backend_names if name in backends}
 
     def _families(self) -> dict[str, model.Family]:
         families = Declared[model.Family]("family", self.findings)
+        common = self._common()
         for item in self.items:
             if isinstance(item, ast.Family):
                 look_up({self.machine.name: self.machine}, item.machine, "machine", self.findings)
-                made = family(item, self.machine, self.findings)
+                made = family(item, self.machine, self.interface, common, self.findings)
                 if made is not None:
                     families.declare(item.name, made)
         return dict(families)
 
+    def _common(self) -> Common:
+        """What families share; a symbol means the same to all of them."""
+        quiet = Findings()  # each family reports what is wrong with its own
+        owners = [item for item in self.items if isinstance(item, ast.Family | ast.Chain)]
+        declared = [symbol for item in owners for symbol in item.symbols]
+        symbols: dict[str, model.Symbol] = {}
+        for item in declared:
+            symbols.update(symbol_names([item], self.machine.bits, frozenset(), quiet))
+        chains = {item.name.text: item for item in self.items if isinstance(item, ast.Chain)}
+        return Common(self.backend_names, symbols, chains)
+
     def _passes(self) -> tuple[str, ...]:
-        tables = {item.name.text for item in self.items if isinstance(item, ast.Family | ast.Interface)}
+        tables = {item.name.text for item in self.items if isinstance(item, ast.Family)}
+        if self.interface is not None and self.interface.layout is not None:
+            tables.add(self.interface.name)
         order = Declared[None]("pass", self.findings)
         for item in self.items:
             if isinstance(item, ast.Passes):
@@ -102,9 +128,57 @@ class _Parts:
                     order.declare(name, None)
         return tuple(order) or tuple(sorted(tables))
 
+    def _policy(self) -> tuple[model.Decision, ...]:
+        scope = self._policy_scope()
+        decisions = []
+        for item in self.items:
+            if not isinstance(item, ast.Policy):
+                continue
+            look_up({self.machine.name: self.machine}, item.machine, "machine", self.findings)
+            for decision in item.decisions:
+                numbers = [look_up(self.machine.features, n, "feature", self.findings) for n in decision.features]
+                chosen = tuple(number for number in numbers if number is not None)
+                condition = guard(decision.guard, scope, self.findings)
+                listed = decision.listed.value if decision.listed else ""
+                decisions.append(model.Decision(decision.sets, chosen, condition, listed))
+        return tuple(decisions)
+
+    def _policy_scope(self) -> Scope:
+        """What a kernel's decisions may depend on."""
+        interface = self.interface
+        return Scope(
+            features=self.machine.features,
+            options=interface.names.options if interface else {},
+            symbols=interface.names.symbols if interface else {},
+            op_names=interface.ops if interface else (),
+            backends=self.backend_names,
+            nops=self.machine.nops,
+        )
+
     def _tests(self) -> tuple[ast.Test, ...]:
         tests = [item for item in self.items if isinstance(item, ast.Test)]
         known = {item.name.text for item in self.items if isinstance(item, ast.Backend | ast.Family)}
         for test in tests:
             look_up(dict.fromkeys(known, True), test.name, "backend or family", self.findings)
         return tuple(test for test in tests if test.name.text in self.backends or test.name.text in self.families)
+
+
+def _refers_to(item: ast.Backend, backends: Sequence[str]) -> bool:
+    arms = [arm for otherwise in item.otherwise for arm in otherwise.arms]
+    return any(isinstance(arm.action, ast.ChainRef) and arm.action.name.text in backends for arm in arms)
+
+
+def _chains_of(arms: Iterable[ast.Arm]) -> set[str]:
+    """The names of the chains that these arms refer to."""
+    return {arm.action.name.text for arm in arms if isinstance(arm.action, ast.ChainRef)}
+
+
+
+
+def _arms_of(item: ast.Backend) -> Iterator[ast.Arm]:
+    for rule in item.rules:
+        yield from rule.arms
+    for otherwise in (*item.otherwise, *(rom.otherwise for rom in item.roms)):
+        yield from otherwise.arms
+    for answer in (answer for rom in item.roms for answer in rom.answers):
+        yield from answer.arms

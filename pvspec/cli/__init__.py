@@ -22,7 +22,9 @@ COMMANDS = {
     "test": "run the tests in a spec",
     "fmt": "bring specs into the canonical layout",
     "apply": "patch the sites of a kernel as it would itself",
+    "predict": "say what a kernel's text is once it has patched itself",
     "explain": "tell what becomes of the site at an address, and why",
+    "diff-text": "compare two texts of a kernel, predicted or dumped, family by family",
     "simulate": "patch a small kernel that runs what it patches, in ways that fail and ways that do not",
 }
 
@@ -31,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0: fine, 1: the input is wrong or a test failed, 2: wrong usage."""
     gc.disable()  # a run is short, and the collector would take a tenth of it
     parsed = _parser().parse_args(arguments)
-    command = importlib.import_module(f"pvspec.cli.{parsed.command}_command")
+    command = importlib.import_module(f"pvspec.cli.{parsed.command.replace('-', '_')}_command")
     report = Report(parsed.command)
     try:
         command.run(parsed, report)
@@ -107,22 +109,50 @@ def _fmt(parser: argparse.ArgumentParser) -> None:
 
 def _kernel(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kernel", metavar="KERNEL", help="ELF vmlinux, bzImage, module (.ko) or Debian package")
+    _choices(parser)
+    parser.add_argument("--vmlinux", metavar="KERNEL", help="for a module: the kernel that loads it")
+    parser.add_argument("--load-address", metavar="ADDRESS", type=_address, help="where a module lies")
+
+
+def _choices(parser: argparse.ArgumentParser) -> None:
+    """What a kernel's text depends on besides its image."""
     parser.add_argument("--spec", metavar="DIR", help="the spec; default: the shipped one for this kernel")
-    parser.add_argument("--backend", metavar="NAME", default="native", help="who answers the ops (native)")
-    parser.add_argument("--nops", metavar="NAME", help="nop table; default: what the kernel would choose")
-    parser.add_argument("--cpu", metavar="FEATURE,…", default="", help="features that the CPU has (none)")
+    parser.add_argument("--cpu", metavar="PROFILE|FILE", help="a shipped CPU profile, or a machine's /proc/cpuinfo")
+    parser.add_argument("--vulnerabilities", metavar="PATH", help="the machine's …/system/cpu/vulnerabilities")
+    parser.add_argument(
+        "--features",
+        metavar="NAME,…",
+        default="",
+        help="features that the kernel decided by (none); with --cpu: that the CPU has besides, with - has not",
+    )
     parser.add_argument("--cpus", metavar="N", type=_count, default=2, help="processors in the machine (2)")
+    parser.add_argument(
+        "--hypervisor", "--backend", metavar="NAME", default="native", help="who answers the ops (native)"
+    )
+    parser.add_argument("--cmdline", metavar="WORDS", default="", help="the kernel's command line")
+    parser.add_argument("--state", metavar="DUMP", help="memory of the running kernel: an ELF core, or the image's")
+    parser.add_argument("--nops", metavar="NAME", help="nop table; default: what the kernel would choose")
     parser.add_argument(
         "--option", metavar="NAME=BOOL", type=_option, action="append", default=[], help="an option of the spec"
     )
     parser.add_argument("--symbols", metavar="System.map", help="the kernel's symbols; default: its own kallsyms")
-    parser.add_argument("--vmlinux", metavar="KERNEL", help="for a module: the kernel that loads it")
-    parser.add_argument("--load-address", metavar="ADDRESS", type=_address, help="where a module lies")
 
 
 def _apply(parser: argparse.ArgumentParser) -> None:
     _kernel(parser)
     parser.add_argument("-o", "--output", metavar="OUT", required=True, help="the patched ELF to write")
+
+
+def _predict(parser: argparse.ArgumentParser) -> None:
+    _kernel(parser)
+    parser.add_argument("-o", "--output", metavar="TEXT", help="the text to write, from _text to _etext")
+
+
+def _diff_text(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("kernel", metavar="KERNEL", help="ELF vmlinux, bzImage or Debian package")
+    parser.add_argument("texts", metavar="TEXT", nargs=2, help="a predicted text, or a memory dump of the kernel")
+    _choices(parser)
+    parser.set_defaults(vmlinux=None, load_address=None)
 
 
 def _explain(parser: argparse.ArgumentParser) -> None:
@@ -148,7 +178,9 @@ _ARGUMENTS = {
     "test": _specs,
     "fmt": _fmt,
     "apply": _apply,
+    "predict": _predict,
     "explain": _explain,
+    "diff-text": _diff_text,
     "simulate": _simulate,
 }
 

@@ -31,11 +31,7 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
 def _tell(bound: Bound, memory: bytearray, pokes: int, output: str, report: Report) -> None:
     image, module = bound.image, bound.module
     changed = _differing(image.memory, memory)
-    passes = [
-        {"table": name, "records": sum(1 for _ in module.parse_records(bound.layout(name), *bound.tables[name]))}
-        for name in module.SPEC.passes
-        if name in bound.tables
-    ]
+    passes = [{"table": name, "records": bound.records(name)} for name in module.SPEC.passes if name in bound.tables]
     absent = [name for name in module.SPEC.passes if name not in bound.tables]
     report.result = {
         "output": output,
@@ -48,15 +44,8 @@ def _tell(bound: Bound, memory: bytearray, pokes: int, output: str, report: Repo
     for entry in passes:
         report.say(f"{entry['table']:<20} {entry['records']:>7} records")
     for name in absent:
-        report.say(f"{name:<20} {_absence(bound, name)}")
+        report.say(f"{name:<20} absent: {bound.absence(name)}")
     report.say(f"{output}: {image.release}, {pokes} pokes, {changed} bytes changed")
-
-
-def _absence(bound: Bound, name: str) -> str:
-    layout = bound.layout(name)
-    if layout.bounds is None:
-        return f"absent: the image has no section {layout.section}"
-    return f"absent: no symbols {layout.section}; --symbols System.map may have them"
 
 
 def _differing(before: bytearray, after: bytearray) -> int:

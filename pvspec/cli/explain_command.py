@@ -57,14 +57,16 @@ def _in(name: str | None) -> str:
 
 
 def _json(step: Step) -> dict[str, Any]:
+    site = step.site
     return {
-        "table": step.table,
+        "table": site.family,
         "section": step.section,
-        "record": step.record,
+        "record": site.record,
         "fields": dict(step.fields),
         "op": step.op,
-        "rule": step.where,
-        "site": step.site,
-        "before": step.before.hex(),
-        "after": step.after.hex(),
+        "rule": site.where or None,
+        "site": site.address,
+        "before": site.before.hex(),
+        "after": site.after.hex(),
+        "others": [{"code": form.code, "rule": form.where or None} for form in site.others],
     }

@@ -1,4 +1,4 @@
-"""What `apply` and `explain` share: arguments to a bound kernel."""
+"""What `apply`, `predict`, `explain` and `diff-text` share: arguments to a kernel bound to its machine."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from pathlib import Path
 from pvspec.assemble import Program
 from pvspec.cli.report import Failure, Report
 from pvspec.compiler import check_spec, import_text
+from pvspec.cpu import CpuError, read_cpu
 from pvspec.diagnostics import SpecError
 from pvspec.kernel import ImageError, KernelImage, open_image
+from pvspec.kernel.dump import open_dump
 from pvspec.patching import Bound, Choices, PatchingError, bind, shipped_spec
 from pvspec.render import render
 
@@ -18,14 +20,16 @@ def bound_kernel(arguments: argparse.Namespace, report: Report) -> tuple[Bound, 
     """The kernel that the arguments describe, and its spec; None if the spec is wrong, which the report then says."""
     try:
         image = _image(arguments)
+        choices = _choices(arguments)
         spec = Path(arguments.spec) if arguments.spec else shipped_spec(image)
         program = check_spec(spec).sound()
         module = import_text(render(program), "pvspec.generated.applied")
-        return bind(module, image, _choices(arguments)), program
+        dump = open_dump(arguments.state, image.kernel or image) if arguments.state else None
+        return bind(module, image, choices, dump), program
     except SpecError as error:
         report.found(error.diagnostics)
         return None
-    except (ImageError, PatchingError) as error:
+    except (CpuError, ImageError, PatchingError) as error:
         raise Failure(str(error)) from None
 
 
@@ -36,6 +40,14 @@ def _image(arguments: argparse.Namespace) -> KernelImage:
 
 
 def _choices(arguments: argparse.Namespace) -> Choices:
-    features = tuple(name for name in arguments.cpu.split(",") if name)
-    options = dict(arguments.option)
-    return Choices(arguments.backend, arguments.nops, features, arguments.cpus, options)
+    names = [name for name in arguments.features.split(",") if name]
+    return Choices(
+        arguments.hypervisor,
+        arguments.nops,
+        features=tuple(name for name in names if not name.startswith("-")),
+        lacking=tuple(name[1:] for name in names if name.startswith("-")),
+        cpu=read_cpu(arguments.cpu, arguments.vulnerabilities) if arguments.cpu else None,
+        cpus=arguments.cpus,
+        cmdline=arguments.cmdline,
+        options=dict(arguments.option),
+    )

@@ -80,12 +80,17 @@ class _Marker:
         self.numbers(machine.bits)
         for feature in machine.features:
             self.row(feature, "feature")
-            self.column(self.first(feature.number), 1)
+            if feature.number is not None:
+                self.column(self.first(feature.number), 1)
+            if feature.shown is not None:
+                self.column(self.first(feature.shown), 2)
             if feature.always:
-                self.column(self.last(feature), 2)
+                self.column(self.last(feature), 3)
         for nops in machine.nops:
             self.row(nops)
             self.entries(nops.entries)
+            if nops.jumps:
+                self.tokens[self.index(self.last(nops).start) - 1].ends_row = False
         self.choices(machine.choices)
 
     def choices(self, choices: Sequence[ast.Choice]) -> None:
@@ -103,6 +108,14 @@ class _Marker:
         word.is_else, word.resort = True, 1
         self.tokens[self.index(word.start) - 1].ends_row = False
 
+    def policy(self, policy: ast.Policy) -> None:
+        for decision in policy.decisions:
+            self.row(decision, "decision")
+            if decision.features:
+                self.column(self.first(decision.features[0]), 1, gap=1)
+            if decision.guard is not None:
+                self.column(self.when(decision.guard), 2)
+
     def interface(self, interface: ast.Interface) -> None:
         self.tables(interface.tables)
         self.numbers(interface.max_lens)
@@ -110,6 +123,7 @@ class _Marker:
         for slot in interface.slots:
             self.row(slot, "slot")
             self.column(self.last(slot), 1, gap=1)
+        self.rows(interface.functions)
         self.declarations(interface)
         self.rows(interface.protects)
         for op in interface.ops:
@@ -184,6 +198,12 @@ class _Marker:
         self.declarations(backend)
         for rom in backend.roms:
             self.rom(rom)
+        for target in backend.targets:
+            self.row(target, "target")
+            if not target.table:
+                self.column(self.before(target.symbol), 1, gap=1)
+            if target.guard is not None:
+                self.column(self.when(target.guard), 2)
         self.rules([*backend.rules, *backend.otherwise])
 
     def rom(self, rom: ast.Rom) -> None:
@@ -196,9 +216,14 @@ class _Marker:
 
     def family(self, family: ast.Family) -> None:
         self.tables(family.tables)
-        self.numbers(family.lengths)
+        for sites in family.sites_of:
+            self.row(sites)
+        self.rows([*family.site_at, *family.lengths, *family.stacked, *family.relaid])
+        for read in family.reads:
+            self.row(read, "read")
+            self.column(self.first(read.type), 1, gap=1)
+            self.column(self.before(read.base), 2, gap=1)
         self.declarations(family)
-        self.rows(family.relaid)
         self.rows(family.protects)
         self.arm_rows(family.arms)
 
@@ -232,6 +257,7 @@ def _nothing(marker: _Marker, item: ast.Include) -> None:
 _BODIES: dict[type[ast.Node], Callable[[_Marker, Any], None]] = {
     ast.Include: _nothing,
     ast.Machine: _Marker.machine,
+    ast.Policy: _Marker.policy,
     ast.Interface: _Marker.interface,
     ast.Chain: _Marker.chain_def,
     ast.Backend: _Marker.backend,

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_LEXEME = re.compile(r'#[^\n]*|"""[\s\S]*?"""|"[^"\n]*"|==|=>|->|\.\.|\w+|[^\s\w]')
+_LEXEME = re.compile(r'#[^\n]*|"""[\s\S]*?"""|"[^"\n]*"|[=<>]=|<<|=>|->|\.\.|[\w$]+|[^\s\w]')
 
 
 @dataclass(slots=True)

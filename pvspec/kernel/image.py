@@ -58,6 +58,11 @@ class KernelImage:
         """The address behind the last byte of the memory."""
         return self.base + len(self.memory)
 
+    @property
+    def segments(self) -> list[tuple[int, int]]:
+        """What is loaded, in the file's order: virtual addresses (the per-CPU template's is 0) and bytes."""
+        return [(segment.address, segment.memory_size) for segment in self._elf.segments if segment.memory_size]
+
     def read(self, address: int, size: int) -> bytes:
         """`size` bytes at a virtual address; raises ImageError unless all of them lie in the memory."""
         if size < 0 or not self.base <= address <= self.end - size:

@@ -31,7 +31,8 @@ class Symbol(NamedTuple):
 class SymbolTable:
     """The symbols of one image, in the order of their addresses.
 
-    `source` says where they came from: "System.map", ".symtab", "kallsyms" or "none".
+    `source` says where they came from: "System.map", ".symtab", "kallsyms", "kallsyms, found" if data symbols that
+    kallsyms lacks were found in the memory, or "none".
     """
 
     def __init__(self, source: str, symbols: Iterable[Symbol], end: int) -> None:

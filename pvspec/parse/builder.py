@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 from lark import Token, Tree
 
 from pvspec import syntax as ast
+from pvspec.parse.each import with_word
 from pvspec.parse.limits import number
 from pvspec.source import Source, Span
 
@@ -84,18 +85,29 @@ class Builder:
         return number
 
     def feature(self, tree: _Tree) -> ast.Feature:
-        name, number, always = self.parts(tree)
-        return ast.Feature(self.span(tree), name, number, always is not None)
+        name, number, shown, always = self.parts(tree)
+        return ast.Feature(self.span(tree), name, number, shown, always is not None)
 
     def nops(self, tree: _Tree) -> ast.Nops:
-        name, *entries = self.parts(tree)
-        return ast.Nops(self.span(tree), name, tuple(entries))
+        name, *entries, jumps = self.parts(tree)
+        return ast.Nops(self.span(tree), name, tuple(entries), jumps is not None)
 
     def choose(self, tree: _Tree) -> tuple[ast.Choice, ...]:
         return tuple(self.parts(tree))
 
     def choice(self, tree: _Tree) -> ast.Choice:
         return ast.Choice(self.span(tree), *self.parts(tree))
+
+    def policy(self, tree: _Tree) -> ast.Policy:
+        machine, *decisions = self.parts(tree)
+        return ast.Policy(self.span(tree), machine, tuple(decisions))
+
+    def decision(self, tree: _Tree) -> ast.Decision:
+        word, *names, guard = self.parts(tree)
+        return ast.Decision(self.span(tree), word == "set", tuple(names), guard, None)
+
+    def clear_listed(self, tree: _Tree) -> ast.Decision:
+        return ast.Decision(self.span(tree), False, (), None, self.node(tree.children[0]))
 
     # the interface
 
@@ -109,6 +121,7 @@ class Builder:
             _only(items, ast.Table),
             _only(items, ast.Number),
             _only(items, ast.Slot),
+            _only(items, ast.Functions),
             bits,
             _only(items, ast.Option),
             _only(items, ast.Symbol),
@@ -130,13 +143,16 @@ class Builder:
 
     def pad_field(self, tree: _Tree) -> ast.Field:
         count = self.node(tree.children[0])
-        return ast.Field(self.span(tree), None, ast.Name(count.span, f"pad{count.value}"))
+        return ast.Field(self.span(tree), None, ast.Name(count.span, f"pad{count.value}"), None)
 
     def max_len(self, tree: _Tree) -> ast.Number:
         return self.bits(tree)
 
     def slot(self, tree: _Tree) -> ast.Slot:
         return ast.Slot(self.span(tree), *self.parts(tree))
+
+    def functions(self, tree: _Tree) -> ast.Functions:
+        return ast.Functions(self.span(tree), *self.parts(tree))
 
     def clobbers(self, tree: _Tree) -> tuple[ast.ClobberBit, ...]:
         return tuple(self.parts(tree))
@@ -182,8 +198,9 @@ class Builder:
     # rules
 
     def chain_def(self, tree: _Tree) -> ast.Chain:
-        name, *arms = self.parts(tree)
-        return ast.Chain(self.span(tree), name, tuple(arms))
+        name, *items = self.parts(tree)
+        items = _flat(items)
+        return ast.Chain(self.span(tree), name, _only(items, ast.Arm), _only(items, ast.Symbol))
 
     def backend(self, tree: _Tree) -> ast.Backend:
         name, interface, *items = self.parts(tree)
@@ -194,9 +211,22 @@ class Builder:
             _only(items, ast.Option),
             _only(items, ast.Symbol),
             _only(items, ast.Rom),
+            _only(items, ast.Target),
             _only(items, ast.Rule),
             _only(items, ast.Otherwise),
         )
+
+    def target(self, tree: _Tree) -> ast.Target:
+        *ops, symbol, guard = self.parts(tree)
+        return ast.Target(self.span(tree), tuple((op, None) for op in ops), symbol, False, guard)
+
+    def targets(self, tree: _Tree) -> ast.Target:
+        symbol, *ops, guard = self.parts(tree)
+        return ast.Target(self.span(tree), tuple(ops), symbol, True, guard)
+
+    def op_range(self, tree: _Tree) -> tuple[ast.Name, ast.Name | None]:
+        first, last = self.parts(tree)
+        return first, last
 
     def rule(self, tree: _Tree) -> ast.Rule:
         *ops, arms = self.parts(tree)
@@ -218,11 +248,21 @@ class Builder:
     def bytes(self, tree: _Tree) -> ast.Bytes:
         return ast.Bytes(self.span(tree), *self.parts(tree))
 
+    def each(self, tree: _Tree) -> list[ast.Arm | ast.Symbol]:
+        word, names, *items = self.parts(tree)
+        return [with_word(item, "$" + word.text, name.text) for name in names for item in items]
+
     def call(self, tree: _Tree) -> ast.Branch:
-        return ast.Branch(self.span(tree), "call", *self.parts(tree))
+        prefix, target, sign, count = self.parts(tree)
+        return ast.Branch(self.span(tree), "call", target, _addend(sign, count), prefix is not None, False)
 
     def jmp(self, tree: _Tree) -> ast.Branch:
-        return ast.Branch(self.span(tree), "jmp", *self.parts(tree))
+        prefix, short, target, sign, count = self.parts(tree)
+        addend = _addend(sign, count)
+        return ast.Branch(self.span(tree), "jmp", target, addend, prefix is not None, short is not None)
+
+    def store(self, tree: _Tree) -> ast.Store:
+        return ast.Store(self.span(tree), *self.parts(tree))
 
     def nop(self, tree: _Tree) -> ast.Nop:
         return ast.Nop(self.span(tree))
@@ -234,8 +274,8 @@ class Builder:
         return ast.Bug(self.span(tree), *self.parts(tree))
 
     def copy(self, tree: _Tree) -> ast.Copy:
-        address, size, relocated = self.parts(tree)
-        return ast.Copy(self.span(tree), address, size, relocated is not None)
+        address, size, relocated, throughout = self.parts(tree)
+        return ast.Copy(self.span(tree), address, size, relocated is not None, throughout is not None)
 
     def chain_ref(self, tree: _Tree) -> ast.ChainRef:
         return ast.ChainRef(self.span(tree), *self.parts(tree))
@@ -274,19 +314,55 @@ class Builder:
         return ast.OpNoreturn(self.span(tree))
 
     def cpu_has(self, tree: _Tree) -> ast.CpuHas:
-        return ast.CpuHas(self.span(tree), *self.parts(tree))
+        return ast.CpuHas(self.span(tree), self.node(tree.children[1]))
+
+    def kernel_has(self, tree: _Tree) -> ast.KernelHas:
+        return ast.KernelHas(self.span(tree), self.node(tree.children[1]))
+
+    def vulnerability(self, tree: _Tree) -> ast.Vulnerability:
+        return ast.Vulnerability(self.span(tree), *self.parts(tree))
+
+    def op_target(self, tree: _Tree) -> ast.OpTargetIs:
+        return ast.OpTargetIs(self.span(tree), *self.parts(tree))
+
+    def cpu_vendor(self, tree: _Tree) -> ast.CpuVendor:
+        return ast.CpuVendor(self.span(tree), *self.parts(tree))
+
+    def cpu_number(self, tree: _Tree) -> ast.CpuNumber:
+        return ast.CpuNumber(self.span(tree), *self.parts(tree))
 
     def cpus(self, tree: _Tree) -> ast.Cpus:
         return ast.Cpus(self.span(tree), *self.parts(tree))
+
+    def cmdline(self, tree: _Tree) -> ast.Cmdline:
+        return ast.Cmdline(self.span(tree), self.node(tree.children[1]))
+
+    def backend_is(self, tree: _Tree) -> ast.BackendIs:
+        return ast.BackendIs(self.span(tree), *self.parts(tree))
+
+    def nops_is(self, tree: _Tree) -> ast.NopsIs:
+        return ast.NopsIs(self.span(tree), *self.parts(tree))
 
     def within(self, tree: _Tree) -> ast.Within:
         return ast.Within(self.span(tree), *self.parts(tree))
 
     def branches(self, tree: _Tree) -> ast.Branches:
-        return ast.Branches(self.span(tree), *self.parts(tree))
+        _, prefix, mnemonic, name = self.parts(tree)
+        return ast.Branches(self.span(tree), prefix is not None, mnemonic, name)
 
-    def equals(self, tree: _Tree) -> ast.Equals:
-        return ast.Equals(self.span(tree), *self.parts(tree))
+    def begins(self, tree: _Tree) -> ast.Begins:
+        name, *addend, _, code = self.parts(tree)
+        return ast.Begins(self.span(tree), name, _addend(*(addend or (None, None))), code)
+
+    def compares(self, tree: _Tree) -> ast.Compares:
+        return ast.Compares(self.span(tree), *self.parts(tree))
+
+    def bits_of(self, tree: _Tree) -> ast.BitsOf:
+        name, sign, count, mask = self.parts(tree)
+        return ast.BitsOf(self.span(tree), name, _addend(sign, count), mask)
+
+    def is_symbol(self, tree: _Tree) -> ast.IsSymbol:
+        return ast.IsSymbol(self.span(tree), *self.parts(tree))
 
     def truth(self, tree: _Tree) -> ast.IsTrue:
         return ast.IsTrue(self.span(tree), *self.parts(tree))
@@ -295,25 +371,45 @@ class Builder:
 
     def family(self, tree: _Tree) -> ast.Family:
         name, machine, *items = self.parts(tree)
+        items = _flat(items)
         return ast.Family(
             self.span(tree),
             name,
             machine,
             _only(items, ast.Table),
-            _only(items, ast.Number),
-            "stacked" in items,
+            _only(items, ast.SitesOf),
+            _only(items, ast.SiteAt),
+            _only(items, ast.SiteLen),
+            _only(items, ast.Stacked),
             _only(items, ast.Relaid),
+            _only(items, ast.Read),
             _only(items, ast.Option),
             _only(items, ast.Symbol),
             _only(items, ast.Protect),
             _only(items, ast.Arm),
         )
 
-    def relaid(self, tree: _Tree) -> ast.Relaid:
-        return ast.Relaid(self.span(tree))
+    def sites_of(self, tree: _Tree) -> ast.SitesOf:
+        pattern, *fields = self.parts(tree)
+        return ast.SitesOf(self.span(tree), pattern, tuple(zip(fields[::2], fields[1::2], strict=True)))
 
-    def site_len(self, tree: _Tree) -> ast.Number:
-        return self.bits(tree)
+    def site_at(self, tree: _Tree) -> ast.SiteAt:
+        name, sign, count = self.parts(tree)
+        return ast.SiteAt(self.span(tree), name, _addend(sign, count))
+
+    def site_len(self, tree: _Tree) -> ast.SiteLen:
+        value = self.node(tree.children[0])
+        return ast.SiteLen(self.span(tree), value if isinstance(value, ast.Number) else None)
+
+    def stacked(self, tree: _Tree) -> ast.Stacked:
+        return ast.Stacked(self.span(tree), tree.children[0] is not None)
+
+    def relaid(self, tree: _Tree) -> ast.Relaid:
+        return ast.Relaid(self.span(tree), tree.children[0] is not None)
+
+    def reads(self, tree: _Tree) -> ast.Read:
+        name, type_, base, sign, count = self.parts(tree)
+        return ast.Read(self.span(tree), name, type_, base, _addend(sign, count))
 
     def passes(self, tree: _Tree) -> ast.Passes:
         return ast.Passes(self.span(tree), tuple(self.parts(tree)))
@@ -333,6 +429,7 @@ class Builder:
             _only(rest, ast.Number),
             tuple(item for item in rest if isinstance(item, tuple)),
             _only(rest, ast.Text),
+            _only(rest, ast.Memory),
             _only(rest, ast.FieldValue),
             _only(rest, ast.Setting),
             _only(rest, ast.Want),
@@ -349,6 +446,9 @@ class Builder:
         text: ast.Text = self.node(tree.children[0])
         return text
 
+    def case_memory(self, tree: _Tree) -> ast.Memory:
+        return ast.Memory(self.span(tree), *self.parts(tree))
+
     def case_field(self, tree: _Tree) -> ast.FieldValue:
         return ast.FieldValue(self.span(tree), *self.parts(tree))
 
@@ -357,10 +457,14 @@ class Builder:
     def _setting(self, tree: _Tree) -> ast.Setting:
         kind = tree.data.removeprefix("set_")
         parts = self.parts(tree)
+        if kind == "family":  # family, model or stepping
+            kind = parts.pop(0)
+        parts = [part for part in parts if part != "has"]
         name = parts.pop(0) if isinstance(parts[0], ast.Name) else None
         return ast.Setting(self.span(tree), kind, name, tuple(part for part in parts if part is not None))
 
-    set_number = set_truth = set_nops = set_cpu = set_cpus = set_answer = set_extent = _setting
+    set_number = set_truth = set_nops = set_cpu = set_vendor = set_family = set_cpus = _setting
+    set_cmdline = set_backend = set_answer = set_extent = _setting
 
     def _want(self, tree: _Tree) -> ast.Want:
         kind = tree.data.removeprefix("want_")
@@ -379,23 +483,34 @@ class Builder:
         return ast.Product(self.span(tree), tuple(self.parts(tree)))
 
 
+_WORDS = """
+    SIGN ALWAYS JUMPS SET CLEAR CALL JMP SHORT CS PADDED STACKED LONGEST NORETURN RELOCATED THROUGHOUT INSTRUCTION
+    COMPARE CPU_NUMBER BEGINS HAS
+"""
 _TOKENS: dict[str, Callable[[Builder, Token], Any]] = {
     "NAME": Builder.name,
+    "SITE": Builder.name,
     "TYPE": Builder.name,
+    "READ_TYPE": Builder.name,
+    "BRANCH": Builder.name,
     "INT": Builder.int_,
     "STRING": Builder.text,
     "LONG_STRING": Builder.text,
     "TRUE": Builder.truth_value,
     "FALSE": Builder.truth_value,
-    "SIGN": lambda builder, token: str(token),
-    "ALWAYS": lambda builder, token: str(token),
-    "CALL": lambda builder, token: str(token),
-    "JMP": lambda builder, token: str(token),
-    "PADDED": lambda builder, token: str(token),
-    "STACKED": lambda builder, token: str(token),
-    "NORETURN": lambda builder, token: str(token),
-    "RELOCATED": lambda builder, token: str(token),
+    **dict.fromkeys(_WORDS.split(), lambda builder, token: str(token)),
 }
+
+
+def _addend(sign: str | None, count: ast.Number | None) -> int:
+    if count is None:
+        return 0
+    return -count.value if sign == "-" else count.value
+
+
+def _flat(items: Iterable[Any]) -> list[Any]:
+    """The items, with those of `each` in its place."""
+    return [part for item in items for part in (item if isinstance(item, list) else [item])]
 
 
 def _only(items: Sequence[Any], kind: type[T]) -> tuple[T, ...]:

@@ -15,7 +15,7 @@ from pvspec.machinecode import Code, Hole
 from pvspec.render.carried import carried
 from pvspec.render.literals import Call, Keyword, Name, assignment
 from pvspec.resources import cache_directory, resource
-from pvspec.runtime.rules import Layout, Value
+from pvspec.runtime.rules import Field, Layout, Value
 from pvspec.source import Span
 
 WIDTH = 120
@@ -36,7 +36,7 @@ def render(program: Program) -> str:
         enumerations=list(_enumerations(spec.interface)) if spec.interface else [],
         constants=list(_constants(spec, arms)),
         backends=list(spec.backends),
-        has_interface=spec.interface is not None,
+        has_sites=spec.interface is not None and spec.interface.layout is not None,
     )
     return text
 
@@ -142,8 +142,11 @@ def _arm(arm: model.Arm, code: Code | None) -> Call:
             return Call("Bug", [*where, Keyword("message", arm.action.message)])
         case model.Query():
             return Call("Query", [*where, Keyword("rom", arm.action.rom), Keyword("argument", arm.action.argument)])
+        case model.Store():
+            return Call("Store", [*where, Keyword("name", arm.action.name), Keyword("size", arm.action.size)])
         case model.Copy():
-            relocated = [Keyword("relocated", True)] if arm.action.relocated else []
+            words = ("relocated", "throughout")
+            relocated = [Keyword(word, True) for word in words if getattr(arm.action, word)]
             fields = [Keyword("address", arm.action.address), Keyword("size", arm.action.size)]
             return Call("Copy", [*where, *fields, *relocated])
     assert code is not None
@@ -197,6 +200,8 @@ def _ops(interface: model.Interface, configuration: model.Configuration) -> list
 
 def _constants(spec: model.Spec, arms: _Arms) -> Iterator[str]:
     yield assignment("MACHINE", _machine(spec.machine))
+    if spec.interface is not None and spec.interface.layout is not None:
+        yield assignment("SITES", _layout(spec.interface.layout))
     if spec.interface is not None:
         yield assignment("INTERFACE", _interface(spec.interface))
     for backend in spec.backends.values():
@@ -215,26 +220,47 @@ def _spec(spec: model.Spec) -> Call:
             {name: Name(f"_BACKEND_{name}") for name in spec.backends},
             {name: Name(f"_FAMILY_{name}") for name in spec.families},
             spec.passes,
+            *([Keyword("policy", tuple(_decision(decision) for decision in spec.policy))] if spec.policy else []),
+            *_given(spec, "probes"),
         ],
     )
+
+
+def _decision(decision: model.Decision) -> Call:
+    return Call("Decision", [decision.sets, decision.features, *_given(decision, "guard listed")])
 
 
 def _machine(machine: model.Machine) -> Call:
     return Call(
         "Machine",
-        [machine.name, machine.bits, machine.features, machine.always, machine.nops, machine.choices],
+        [
+            machine.name,
+            machine.bits,
+            machine.features,
+            machine.always,
+            machine.nops,
+            machine.choices,
+            *([Keyword("shown", machine.shown)] if machine.shown else []),
+            *([Keyword("jumps", machine.jumps)] if machine.jumps else []),
+        ],
     )
 
 
 def _layout(layout: Layout) -> Call:
-    fields = tuple(
-        Call("Field", [field.name, field.at, field.bits, *([True] if field.relative else [])])
-        for field in layout.fields
-    )
-    slack = [Keyword("slack", layout.slack)] if layout.slack else []
-    padded = [Keyword("padded", True)] if layout.padded else []
-    bounds = [Keyword("bounds", layout.bounds)] if layout.bounds else []
-    return Call("Layout", [layout.section, layout.size, fields, *slack, *padded, *bounds])
+    fields = tuple(_field(field) for field in layout.fields)
+    return Call("Layout", [layout.section, layout.size, fields, *_given(layout, "slack padded bounds patterns")])
+
+
+def _field(field: Field) -> Call:
+    shift = [field.relative, field.shift] if field.shift else [True] if field.relative else []
+    return Call("Field", [field.name, field.at, field.bits, *shift])
+
+
+def _given(value: Value, names: str) -> Iterator[Keyword]:
+    """Those of its fields that are not as they are by default, that is empty or false."""
+    for name in names.split():
+        if getattr(value, name):
+            yield Keyword(name, getattr(value, name))
 
 
 def _names(names: model.Names) -> Iterator[Keyword]:
@@ -259,13 +285,14 @@ def _interface(interface: model.Interface) -> Call:
         "Interface",
         [
             interface.name,
-            _layout(interface.layout),
+            Name("SITES") if interface.layout else None,
             interface.max_len,
             interface.clobbers,
             numbers,
             *([Keyword("noreturn", noreturn)] if noreturn else []),
             *_names(interface.names),
             *([Keyword("slots", slots)] if slots else []),
+            *_given(interface, "functions"),
         ],
     )
 
@@ -274,10 +301,22 @@ def _backend(backend: model.Backend, arms: _Arms) -> Call:
     chains = {op.name: arms.chain(rule.chain) for rule in backend.rules for op in rule.ops}
     otherwise = arms.chain(backend.otherwise.chain) if backend.otherwise else ()
     roms = {name: _rom(rom, arms) for name, rom in backend.roms.items()}
+    targets = tuple(_target(target) for target in backend.targets)
     return Call(
         "Backend",
-        [backend.name, chains, otherwise, *_names(backend.names), *([Keyword("roms", roms)] if roms else [])],
+        [
+            backend.name,
+            chains,
+            otherwise,
+            *_names(backend.names),
+            *([Keyword("roms", roms)] if roms else []),
+            *([Keyword("targets", targets)] if targets else []),
+        ],
     )
+
+
+def _target(target: model.Target) -> Call:
+    return Call("Target", [target.ops, target.symbol, *_given(target, "table guard")])
 
 
 def _rom(rom: model.Rom, arms: _Arms) -> Call:
@@ -287,8 +326,8 @@ def _rom(rom: model.Rom, arms: _Arms) -> Call:
 
 def _family(family: model.Family, arms: _Arms) -> Call:
     length = [Keyword("length", family.length)] if family.length is not None else []
-    stacked = [Keyword("stacked", True)] if family.stacked else []
-    relaid = [Keyword("relaid", True)] if family.relaid else []
+    place = [Keyword("place", family.place)] if family.place != ("site", 0) else []
+    reads = {name: Call("Read", list(read)) for name, read in family.reads.items()}
     return Call(
         "Family",
         [
@@ -296,8 +335,9 @@ def _family(family: model.Family, arms: _Arms) -> Call:
             _layout(family.layout),
             arms.chain(family.rule),
             *length,
-            *stacked,
-            *relaid,
+            *place,
+            *_given(family, "decoded stacked longest relaid throughout"),
+            *([Keyword("reads", reads)] if reads else []),
             *_names(family.names),
         ],
     )

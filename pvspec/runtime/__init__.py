@@ -1,8 +1,22 @@
 """What a generated module does: these files, in this order, are carried in it verbatim.
 
 Standard library only. The rules are data (`rules`), tables of sites are
-`records`, a kernel's text is `text`; `patcher` binds the rules to one kernel
-and patches one site, `applier` patches whole tables (`breakpoint`: while others run).
+`records`, a kernel's text is `text`; `binding` is one kernel's values for the
+spec's names and decides guards, `patcher` patches one site, `families` finds
+and decides the sites of all other tables, `applier` patches whole tables (`breakpoint`:
+while others run them).
 """
 
-PARTS = ("rules", "lengths", "records", "text", "patcher", "breakpoint", "applier", "slots")
+PARTS = (
+    "rules",
+    "lengths",
+    "records",
+    "relocation",
+    "text",
+    "binding",
+    "patcher",
+    "slots",
+    "families",
+    "breakpoint",
+    "applier",
+)

@@ -7,14 +7,15 @@ robust, fix paravirt issue"), hence one write a site, and none over what the wri
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 from pvspec.runtime.breakpoint import poke_by
-from pvspec.runtime.patcher import CODE, KEPT, REL32_REACH, Patcher, Way, wrapped
-from pvspec.runtime.records import Columns, PatchSite, fits, parse_records, require_fields
-from pvspec.runtime.rules import Arm, Code, Copy, Family, PatchBug, PatchError
+from pvspec.runtime.families import FamilySites, Outcome, State
+from pvspec.runtime.patcher import KEPT, REL32_REACH, Patcher, Way
+from pvspec.runtime.records import Columns, PatchSite
+from pvspec.runtime.rules import PatchError
 from pvspec.runtime.text import PACKS, Extents, Pack, Text, in_order, merged
 
 Poke: TypeAlias = Callable[[int, bytes], object]
@@ -98,12 +99,14 @@ class Kernel(Patcher):
         executable: Sequence[tuple[int, int]] = (),
         poke: Poke | None = None,
         order: Sequence[str] | None = None,
+        state: State | None = None,
         strategy: str = "marshalled",
         sync: Callable[[], object] | None = None,
     ) -> int:
         """Patch several tables: interface or family name to the table and its address. Returns the number of pokes.
 
         A later pass sees what an earlier one made of a site; each site is poked once, when all passes are done.
+        `state` gives memory as it is while the kernel runs; without it, it is what the text's buffer holds.
         PatchError: nothing was written.
         """
         place = self._text(text, base, executable, poke)
@@ -114,7 +117,7 @@ class Kernel(Patcher):
         copy, sites = place.copy(), Extents()
         for name in passes:
             if name in tables:
-                self._pass(name, *tables[name], copy, sites)
+                self._pass(name, *tables[name], copy, sites, state)
         pokes = 0
         for start, end in merged(in_order(sites)):
             write(start, copy.read(start, end - start))
@@ -132,8 +135,8 @@ class Kernel(Patcher):
 
     def _plan(self, table: bytes | memoryview, address: int, place: Text) -> Plan:
         interface = self.spec.interface
-        if interface is None:
-            raise PatchError("the spec has no interface")
+        if interface is None or interface.layout is None:
+            raise PatchError("the spec has no interface with a table of sites")
         columns = Columns(interface.layout, table, address)
         offsets = _offsets(columns, place, self.protected(interface.names))
         return Plan(columns, offsets, self._writers(columns, place))
@@ -192,7 +195,9 @@ class Kernel(Patcher):
 
     # ---- passes, on a copy of the text
 
-    def _pass(self, name: str, table: bytes | memoryview, address: int, copy: Text, sites: Extents) -> None:
+    def _pass(
+        self, name: str, table: bytes | memoryview, address: int, copy: Text, sites: Extents, state: State | None
+    ) -> None:
         """Apply one pass to the copy, and add its sites."""
         interface = self.spec.interface
         if interface is not None and name == interface.name:
@@ -200,97 +205,40 @@ class Kernel(Patcher):
             self._write(plan, copy)
             sites.extend(Extents(plan.columns.extents()))
         elif name in self.spec.families:
-            own = Extents()
-            try:
-                self._family_pass(self.spec.families[name], table, address, copy, own)
-                _check_disjoint(own, self.spec.families[name].stacked)
-            except PatchError as error:
-                raise error.__class__(f"{name}: {error}") from None
-            sites.extend(own)
+            family_sites = FamilySites(self, self.spec.families[name], copy, state)
+            for _, start, size, _, code, *_ in self.outcomes_of(family_sites, table, address):
+                if code is not None:
+                    sites.add(start, size)
         else:
             raise PatchError(f"there is no family {name!r}")
 
-    def deciding_arm(self, family: Family, site: Mapping[str, Any], length: int) -> Arm | None:
-        """The arm that says what becomes of a family's site; None if all decline. `site` is a `FamilySite`."""
-        for arm in family.rule:
-            fits = not isinstance(arm, Code) or len(arm.data) <= length
-            if fits and (arm.guard is None or self.holds(arm.guard, site)):
-                return arm
-        return None
-
-    def _family_pass(self, family: Family, table: bytes | memoryview, address: int, copy: Text, sites: Extents) -> None:
-        require_fields(family.layout, "site", *(["len"] if family.length is None else []))
+    def outcomes_of(self, sites: FamilySites, table: bytes | memoryview, address: int) -> Iterator[Outcome]:
+        """Write a family's sites, one record after the other, and tell what became of each; PatchError."""
+        family, text, own = sites.family, sites.text, Extents()
         protected = self.protected(family.names)
-        for record in parse_records(family.layout, table, address):
-            address_of = record["site"] = record["site"] & self._mask
-            length = record["len"] if family.length is None else family.length
-            try:
-                code = self._family_code(family, FamilySite(record, length, copy), length, copy)
-            except PatchError as error:
-                raise error.__class__(f"site {address_of:#x}: {error}") from None
-            if code is not None:
-                copy.check(address_of, length, protected)
-                copy.poke(address_of, code)
-                sites.add(address_of, length)
+        try:
+            records = sites.records(table, address)
+            for number, record in enumerate(() if sites.idle else records):
+                outcome = self._outcome(sites, record, number)
+                if outcome is None:
+                    continue
+                if outcome.code is not None:
+                    text.check(outcome.address, outcome.length, protected)
+                    text.poke(outcome.address, outcome.code)
+                    own.add(outcome.address, outcome.length)
+                yield outcome
+            _check_disjoint(own, family.stacked)
+        except PatchError as error:
+            raise error.__class__(f"{family.name}: {error}") from None
 
-    def _family_code(self, family: Family, site: FamilySite, length: int, copy: Text) -> bytes | None:
-        """The code of one record's site, None if it stays as it is."""
-        arm = self.deciding_arm(family, site, length)
-        code: bytes | None = None
-        if isinstance(arm, Copy):
-            code = self._copied(arm, site, length, copy)
-            code = code.ljust(length, self.nops[0]) if family.relaid else self.padded(code, length)
-        elif arm is not None:
-            row = self.choose((arm,), 0, length, site)
-            code = self.placed(row, site["site"]) if row is not None and row is not KEPT else None
-        if not family.relaid:
-            return code
-        laid = self.relaid(site[CODE] if code is None else code)
-        return laid if code is not None or laid != site[CODE] else None
-
-    def _copied(self, arm: Copy, record: Mapping[str, int], length: int, copy: Text) -> bytes:
-        source, size = record[arm.address] & self._mask, record[arm.size]
-        if size > length:
-            raise PatchBug(f"{arm.where}: a replacement of {size} bytes for a site of {length}")
-        code = copy.read(source, size)
-        if not arm.relocated:
-            return code
-        return self.padded(relocated(code, source, record["site"], self.spec.machine.bits), size)
-
-
-class FamilySite(dict[str, Any]):
-    """The fields of a family's record and, for those who ask, the code that is at the site now."""
-
-    def __init__(self, record: Mapping[str, int], length: int, text: Text) -> None:
-        super().__init__(record)
-        self._length = length
-        self._text = text
-
-    def __missing__(self, key: str) -> bytes:
-        if key != CODE:
-            raise KeyError(key)
-        code = self[key] = self._text.read(self["site"], self._length)
-        return code
-
-
-def relocated(code: bytes, source: int, site: int, bits: int) -> bytes:
-    """Code copied from `source` to `site`; a call or jump that is all of it keeps its target.
-
-    As Linux 6.1 arch/x86/kernel/alternative.c, apply_alternatives() and recompute_jump(): a jump forward that
-    8 bits reach becomes the short one, a jump back never does. PatchError: rel32 does not reach the target, which
-    can only be with 64-bit addresses.
-    """
-    if len(code) != 5 or code[0] not in (_CALL, _JMP):
-        return code
-    distance = wrapped(source - site + int.from_bytes(code[1:], "little", signed=True), bits, True)
-    if code[0] == _JMP and 0 <= distance + 5 <= 2 + 127:
-        return bytes((_JMP_SHORT, distance + 5 - 2 & 0xFF))
-    if not fits(distance, 32, True):
-        raise PatchError(f"the target of the code at {source:#x} is out of reach")
-    return code[:1] + distance.to_bytes(4, "little", signed=True)
-
-
-_CALL, _JMP, _JMP_SHORT = 0xE8, 0xE9, 0xEB
+    def _outcome(self, sites: FamilySites, record: Mapping[str, int], number: int) -> Outcome | None:
+        site = None
+        try:
+            site = sites.site(record)
+            return None if site is None else sites.outcome(site, number)
+        except PatchError as error:
+            address = record.get("site", 0) & self._mask if site is None else site["site"]
+            raise error.__class__(f"site {address:#x}: {error}") from None
 
 
 def _from_base(way: Way, base: int) -> Way:

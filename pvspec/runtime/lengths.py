@@ -1,4 +1,4 @@
-"""Lengths of x86 instructions: where one ends and the next begins.
+"""Lengths of x86 instructions: where one ends and the next begins, and what in it counts from there.
 
 After Linux 6.1, arch/x86/lib/insn.c, by which the kernel itself walks over the instructions of a site; but as CPUs do
 for `pushw $imm16` in 64-bit code, prefixes behind REX, and opcodes newer than its map. Whether a CPU would run the
@@ -7,6 +7,8 @@ which no kernel contains, are not told from the pop and vmread that share their 
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 _LONGEST = 15  # bytes: a longer instruction is a general protection fault
 
@@ -87,6 +89,34 @@ def instruction_length(code: bytes | bytearray | memoryview, at: int, bits: int)
     except (IndexError, _UndefinedError):
         return 0
     return end if end <= len(window) else 0
+
+
+class Distance(NamedTuple):
+    """A field of an instruction that counts from the instruction's end: its offset in the instruction and its bytes."""
+
+    at: int
+    size: int
+
+
+def distances(code: bytes, bits: int) -> list[Distance]:
+    """The distances in the one instruction that `code` is: that of a branch, that of a rip-relative operand.
+
+    As Linux 6.12, arch/x86/kernel/alternative.c, __apply_relocation(): jcc, jmp and call; loops and jcxz do not leave
+    what they are in.
+    """
+    at, _, address = _prefixes(code, bits == 64)
+    form, end = _opcode(code, at, bits == 64)
+    if form in _MODRM:
+        relative = bits == 64 and address == 8 and code[end] & 0xC7 == 5
+        return [Distance(end + 1, 4)] if relative else []
+    if code[at] in _SHORT_BRANCHES:
+        return [Distance(end, 1)]
+    is_near = code[at] in _NEAR_BRANCHES or (code[at] == 0x0F and code[at + 1] & 0xF0 == 0x80)
+    return [Distance(end, len(code) - end)] if is_near else []
+
+
+_SHORT_BRANCHES = bytes([*range(0x70, 0x80), 0xEB])
+_NEAR_BRANCHES = b"\xe8\xe9"
 
 
 def _end(code: bytes, is_64_bit: bool) -> int:

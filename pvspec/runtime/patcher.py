@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias
 
-from pvspec.runtime.lengths import instruction_length
+from pvspec.runtime.binding import NUMBER, OP, Binding
 from pvspec.runtime.records import fits, parse_records
+from pvspec.runtime.relocation import wrapped
 from pvspec.runtime.rules import (
     BindError,
     Bug,
     Chain,
     Code,
-    Guard,
     Hole,
     Keep,
-    Names,
     PatchBug,
     PatchError,
     Query,
     Spec,
+    StateError,
 )
 from pvspec.runtime.text import PACKS, Pack
-
-K = TypeVar("K", int, str)
-T = TypeVar("T")
 
 
 class Row(NamedTuple):
@@ -45,6 +42,8 @@ class Row(NamedTuple):
 
 REL32_REACH = 1 << 31  # bytes, without wrapping: where addresses wrap, `row` and `placed` say what is in reach
 
+ELSEWHERE = "elsewhere"  # a branch's target that only the running kernel knows
+
 KEPT = Row(b"", -1)  # the original instructions stay
 
 Way: TypeAlias = tuple[int, int, Pack, bytes, int | None, bytes]
@@ -56,46 +55,13 @@ plain tuple because that takes a NamedTuple twice the time.
 """
 
 
-class Patcher:
-    """One kernel's values for a spec's names.
+class Patcher(Binding):
+    """What is bound for one kernel, and the patch function: see `Binding` for the arguments."""
 
-    `targets`: op number to function address, as in the kernel's own table of ops (0: no function).
-    `symbols`: name to address. `options`: name to bool, where the default is not meant.
-    `nops`: a nop table's name; without it the spec chooses, by `features` (names or numbers).
-    `rom`: name to a function from the argument to the answer as the ROM returns it, an integer.
-    `cpus`: processors in the machine. `protect`: name of a protected function to its addresses [start, end).
-    BindError: the spec has no such backend, option, nop table or feature, or a value is no address of the machine;
-    what a rule asks for and is not bound is missed when it asks.
-    """
-
-    def __init__(
-        self,
-        spec: Spec,
-        backend: str | None = None,
-        *,
-        targets: Mapping[int, int] | None = None,
-        symbols: Mapping[str, int] | None = None,
-        options: Mapping[str, bool] | None = None,
-        nops: str | None = None,
-        rom: Mapping[str, Callable[[int], int]] | None = None,
-        features: Iterable[str | int] = (),
-        cpus: int | None = None,
-        protect: Mapping[str, tuple[int, int]] | None = None,
-    ) -> None:
-        self.spec = spec
-        self.backend = None if backend is None else _pick(spec.backends, backend, "backend")
-        self.targets = _addresses(spec, targets or {}, "the target of op")
-        self.symbols = _addresses(spec, symbols or {}, "symbol")
-        self.rom = dict(rom or {})
-        self.cpus = cpus
-        self.features = spec.machine.always | {_feature(spec, feature) for feature in features}
-        self.protect = dict(protect or {})
-        self.options = _options(self._parties(), options or {})
-        self.nops = self._nop_table(nops)
+    def __init__(self, spec: Spec, backend: str | None = None, **bound: Any) -> None:
+        super().__init__(spec, backend, **bound)
         self._bits = spec.machine.bits
         self._clobber_mask = _clobber_mask(spec)
-        self._ops = self._op_numbers()
-        self._mask = (1 << self._bits) - 1
         self._ways: dict[tuple[int, int, bool], tuple[Way, ...]] = {}
         self._open: dict[int, dict[int, dict[int, Way]]] = {}  # by type, length and clobber mask
         self._nop_runs: dict[int, tuple[Pack, bytes]] = {}
@@ -139,25 +105,11 @@ class Patcher:
 
     def padded(self, code: bytes, length: int) -> bytes:
         """The code, filled up with nops to `length` bytes, longest first."""
-        count, rest = divmod(max(length - len(code), 0), len(self.nops))
+        rest = length - len(code)
+        if rest > len(self.nops) and self.nops_name in self.spec.machine.jumps:
+            return code + _jump_over(rest)
+        count, rest = divmod(max(rest, 0), len(self.nops))
         return code + self.nops[-1] * count + (self.nops[rest - 1] if rest else b"")
-
-    def relaid(self, code: bytes) -> bytes:
-        """The code with each run of one-byte nops laid anew, longest first; what does not decode ends the search.
-
-        As Linux 6.1 arch/x86/kernel/alternative.c, optimize_nops(): a run begins where an instruction does.
-        """
-        laid, at, (one,) = bytearray(code), 0, self.nops[0]
-        while at < len(laid):
-            end = at
-            while end < len(laid) and laid[end] == one:
-                end += 1
-            laid[at:end] = self.padded(b"", end - at)
-            size = instruction_length(laid, end, self._bits) if end == at else 0
-            if end == at and not size:
-                break
-            at = end + size
-        return bytes(laid)
 
     def row(self, type: int, clobber: int, length: int) -> Row:
         """What sites of this type, clobber mask and length (bytes) become; PatchError if they cannot be patched."""
@@ -203,39 +155,7 @@ class Patcher:
                     answer, answers = self._ask(arm)
                     yield from self.outcomes(answers, length, {**site, **answer})
                 case Code() if len(arm.data) <= length:
-                    yield arm.clobbers, self._fill(arm, length, site)
-
-    def holds(self, guard: Guard, site: Mapping[str, Any]) -> bool:
-        """Whether a guard is true of a site; BindError if it asks for something that is not bound."""
-        match guard:
-            case ("any", *parts):
-                return any(self.holds(part, site) for part in parts)
-            case ("all", *parts):
-                return all(self.holds(part, site) for part in parts)
-            case ("not", part):
-                return not self.holds(part, site)
-            case ("target", name):
-                wanted: int = 0 if name is None else self.symbol(name)
-                return self._target(site) == wanted
-            case ("noreturn",):
-                return self.spec.interface is not None and site[_OP] in self.spec.interface.noreturn
-            case ("cpu", feature):
-                return bool(feature in self.features)
-            case ("cpu field", name):
-                return bool(site[name] in self.features)
-            case ("cpus", count):
-                return bool(self._cpus() == count)
-            case ("within", first, last):
-                return self.symbol(first) <= int(site["site"]) < self.symbol(last)
-            case ("branch", opcode, name):
-                return self._branches(site["site"], site[CODE], opcode, name)
-            case ("option", name):
-                return self.options[name]
-            case ("field", name):
-                return bool(site[name])
-            case ("equals", name, value):
-                return bool(site[name] == value)
-        raise PatchError(f"unknown guard {guard[0]}")
+                    yield arm.clobbers, self.filled(arm, length, site)
 
     def placed(self, row: Row, addr: int) -> bytes:
         """A row's code with the relative fields of a site at this address; PatchError if one is out of reach."""
@@ -247,17 +167,9 @@ class Patcher:
                 raise PatchError(f"{row.where}: the target is out of reach from {addr:#x}") from None
         return bytes(code)
 
-    def symbol(self, name: str) -> int:
-        """A symbol's address; BindError if it is not bound."""
-        if name not in self.symbols:
-            raise BindError(f"symbol {name} is not bound")
-        return self.symbols[name]
-
-    def protected(self, names: Names) -> dict[str, tuple[int, int]]:
-        """Where the protected functions lie; BindError if one is not bound."""
-        for name in sorted(names.protects - set(self.protect)):
-            raise BindError(f"the place of {name} is not bound; the poke runs it, so no site may lie there")
-        return {name: self.protect[name] for name in sorted(names.protects)}
+    def op_name(self, number: int) -> str | None:
+        """The name of an op, None if there is none with this number."""
+        return self._ops.get(number)
 
     # ---- one site
 
@@ -315,7 +227,7 @@ class Patcher:
             raise PatchError(f"{length} bytes: a site holds 0 to {interface.max_len}")
         op = self._ops[type]
         try:
-            yield from self.outcomes(self._rule(type), length, {_OP: op, _NUMBER: type})
+            yield from self.outcomes(self._rule(type), length, {OP: op, NUMBER: type})
         except PatchError as error:
             raise error.__class__(f"{backend.name}, op {op}: {error}") from None
         yield 0, KEPT
@@ -325,38 +237,7 @@ class Patcher:
             return ()
         return self.backend.rules.get(self._ops[type], self.backend.otherwise)
 
-    # ---- what is bound
-
-    def _parties(self) -> list[Names]:
-        parties = [family.names for family in self.spec.families.values()]
-        parties += [self.spec.interface.names] if self.spec.interface else []
-        return parties + ([self.backend.names] if self.backend else [])
-
-    def _op_numbers(self) -> Mapping[int, str]:
-        interface = self.spec.interface
-        if interface is None:
-            return {}
-        return interface.numbers[tuple(self.options[name] for name in interface.names.options)]
-
-    def _nop_table(self, name: str | None) -> tuple[bytes, ...]:
-        machine = self.spec.machine
-        chosen = (n for n, guard in machine.choices if guard is None or self.holds(guard, {}))
-        return _pick(machine.nops, name if name is not None else next(chosen, ""), "nop table")
-
-    def _cpus(self) -> int:
-        if self.cpus is None:
-            raise BindError("the number of cpus is not bound")
-        return self.cpus
-
-    def _branches(self, site: int, code: bytes, opcode: int, name: str) -> bool:
-        if len(code) < 5 or code[0] != opcode:
-            return False
-        return site + 5 + int.from_bytes(code[1:5], "little", signed=True) & self._mask == self.symbol(name)
-
-    def _target(self, site: Mapping[str, Any]) -> int:
-        if site[_NUMBER] not in self.targets:
-            raise BindError(f"the target of op {site[_OP]} ({site[_NUMBER]}) is not bound")
-        return self.targets[site[_NUMBER]]
+    # ---- what is asked for
 
     def _ask(self, query: Query) -> tuple[dict[str, int], Chain]:
         if self.backend is None or query.rom not in self.rom:
@@ -369,7 +250,8 @@ class Patcher:
 
     # ---- fields
 
-    def _fill(self, arm: Code, length: int, site: Mapping[str, Any]) -> Row:
+    def filled(self, arm: Code, length: int, site: Mapping[str, Any]) -> Row:
+        """The row of an arm at sites of this length (bytes): its code, with the fields that are the same for all."""
         code, relative = bytearray(self.padded(arm.data, length)), []
         for hole in arm.holes:
             value = self._address(hole.symbol, site) + hole.addend
@@ -381,7 +263,9 @@ class Patcher:
 
     def _address(self, name: str, site: Mapping[str, Any]) -> int:
         if name == "target":
-            return self._target(site)
+            return self.target(site[NUMBER])
+        if name == ELSEWHERE:
+            raise StateError("it leads to where the kernel chose at boot")
         return int(site[name]) if name in site else self.symbol(name)
 
     def _absolute(self, hole: Hole, value: int, where: str) -> bytes:
@@ -397,9 +281,6 @@ class Patcher:
         return value.to_bytes(size, "little", signed=signed)
 
 
-# What sites tell guards and holes. Spec names have no space, so a symbol `type` is no clash.
-_OP, _NUMBER, CODE = "op name", "op number", "site's code"
-
 _size = len  # `patch` has a parameter of that name
 
 
@@ -414,43 +295,19 @@ def _way(needs: int, row: Row, length: int, padded: bool) -> Way:
     return needs, row.used, _rel32_pack(len(head), len(tail)), head, value, tail
 
 
+def _jump_over(size: int) -> bytes:
+    """A jump over int3, as Linux 6.8 and later lay what no single nop fills; more than 2 bytes."""
+    near = size - 2 < 128
+    jump = bytes((0xEB, size - 2)) if near else b"\xe9" + (size - 5).to_bytes(4, "little")
+    return jump.ljust(size, b"\xcc")
+
+
 @cache
 def _rel32_pack(head: int, tail: int) -> Pack:
     return struct.Struct(f"<{head}si{tail}s").pack_into
 
 
-def wrapped(value: int, bits: int, signed: bool) -> int:
-    """A number as so many bits hold it: addresses and distances wrap."""
-    value &= (1 << bits) - 1
-    return value - (value >> bits - 1 << bits) if signed else value
-
-
-def _pick(known: Mapping[str, T], name: str, what: str) -> T:
-    if name not in known:
-        raise BindError(f"there is no {what} {name!r}; there are: {', '.join(sorted(known)) or 'none'}")
-    return known[name]
-
-
-def _addresses(spec: Spec, bound: Mapping[K, int], what: str) -> dict[K, int]:
-    for name, value in bound.items():
-        if not fits(value, spec.machine.bits, False):
-            raise BindError(f"{what} {name} is bound to {value:#x}, which is no {spec.machine.bits}-bit address")
-    return dict(bound)
-
-
-def _feature(spec: Spec, feature: str | int) -> int:
-    return _pick(spec.machine.features, feature, "feature") if isinstance(feature, str) else feature
-
-
-def _options(parties: Iterable[Names], chosen: Mapping[str, bool]) -> dict[str, bool]:
-    options = {name: default for party in parties for name, default in party.options.items()}
-    for name, value in chosen.items():
-        _pick(options, name, "option")
-        options[name] = bool(value)
-    return options
-
-
 def _clobber_mask(spec: Spec) -> int:
     """All that the record's clobber field can say; without one 16 bits, as in struct paravirt_patch_site."""
-    fields = spec.interface.layout.fields if spec.interface else ()
+    fields = spec.interface.layout.fields if spec.interface and spec.interface.layout else ()
     return (1 << next((field.bits for field in fields if field.name == "clobber"), 16)) - 1

@@ -35,11 +35,12 @@ def build_records(layout: Layout, records: Iterable[Mapping[str, int]], address:
     out = bytearray()
     for record in records:
         word = 0
-        for name, at, bits, relative in layout.fields:
+        for name, at, bits, relative, shift in layout.fields:
             value = record.get(name, 0)
             stored = value - (address + len(out) + at // 8) if relative else value
-            if not fits(stored, bits, relative):
+            if not fits(stored >> shift, bits, relative) or stored & (1 << shift) - 1:
                 raise PatchError(f"{layout.section}: {name} = {value:#x} does not fit {bits} bits")
+            stored >>= shift
             word |= (stored & ((1 << bits) - 1)) << at
         out += word.to_bytes(layout.size, "little")
     return bytes(out)
@@ -69,10 +70,12 @@ def _whole(layout: Layout, table: bytes | memoryview) -> bytes:
 
 def _fields(layout: Layout, word: int, address: int) -> dict[str, int]:
     values = {}
-    for name, at, bits, relative in layout.fields:
+    for name, at, bits, relative, shift in layout.fields:
         value = word >> at & ((1 << bits) - 1)
         if relative:
-            value += address + at // 8 - (value >> bits - 1 << bits)
+            value = ((value - (value >> bits - 1 << bits)) << shift) + address + at // 8
+        elif shift:
+            value <<= shift
         values[name] = value
     return values
 
@@ -219,8 +222,8 @@ class Columns:
 
 def _is_paravirt_patch_site(layout: Layout) -> bool:
     half = 4 * layout.size
-    fields = (("addr", 0, half, False), ("type", half, 8, False), ("len", half + 8, 8, False))
-    clobber = ("clobber", half + 16, 16, False)
+    fields = (("addr", 0, half, False, 0), ("type", half, 8, False, 0), ("len", half + 8, 8, False, 0))
+    clobber = ("clobber", half + 16, 16, False, 0)
     return layout.size in (8, 16) and not layout.padded and layout.fields in (fields, (*fields, clobber))
 
 

@@ -64,6 +64,10 @@ class PatchBug(PatchError):
     """A `bug` arm was reached: where the kernel has a BUG_ON."""
 
 
+class StateError(PatchError):
+    """Memory is asked for whose contents are not known."""
+
+
 class BindError(PatchError):
     """A rule asks for a target, symbol, rom or the like that was not bound."""
 
@@ -116,24 +120,39 @@ class Query(Arm):
     argument: int = 0
 
 
+class Store(Arm):
+    """Writes the value of a read, in so many bytes."""
+
+    name: str = ""
+    size: int = 0
+
+
 class Copy(Arm):
-    """Copies the bytes that two fields of the record describe: their address and their count."""
+    """Copies so many bytes from an address: a field or a symbol, and a field or a number.
+
+    `relocated`: a call or jump that is all of it is aimed anew; `throughout`: all that leaves the copy.
+    """
 
     address: str = ""
-    size: str = ""
+    size: str | int = ""
     relocated: bool = False
+    throughout: bool = False
 
 
 Chain: TypeAlias = tuple[Arm, ...]
 
 
 class Field(NamedTuple):
-    """A field of a record: `bits` wide at bit `at`; a relative one is signed and counts from its own address."""
+    """A field of a record: `bits` wide at bit `at`, its value shifted left by `shift`.
+
+    A relative one is signed and counts from its own address.
+    """
 
     name: str
     at: int
     bits: int
     relative: bool = False
+    shift: int = 0
 
 
 class Layout(Value):
@@ -141,6 +160,8 @@ class Layout(Value):
 
     The last `slack` bytes of a record are padding, which may be cut off behind the last one. If `padded`,
     records of nothing but zero bytes are no records. `bounds` are the symbols around a table that is no section.
+    `patterns`: there is no table; each symbol that matches the field `site`'s pattern makes a record, with `*` standing
+    for the same in the other fields'.
     """
 
     section: str
@@ -149,6 +170,7 @@ class Layout(Value):
     slack: int = 0
     padded: bool = False
     bounds: tuple[str, str] | None = None
+    patterns: Mapping[str, str] = NOTHING
 
 
 class Names(Value):
@@ -167,28 +189,61 @@ class Rom(Value):
     otherwise: Chain
 
 
+class Target(Value):
+    """What a hypervisor puts into the slots of these ops: a symbol's address, or null.
+
+    `table`: the words that these ops have in another table of functions, which lies at the symbol.
+    """
+
+    ops: tuple[str, ...]
+    symbol: str | None
+    table: bool = False
+    guard: Guard | None = None
+
+
 class Backend(Value):
-    """Who answers an interface's ops: chains by op name, else `otherwise`."""
+    """Who answers an interface's ops: chains by op name, else `otherwise`; `targets`: the last that holds counts."""
 
     name: str
     rules: Mapping[str, Chain]
     otherwise: Chain
     names: Names = Names()
     roms: Mapping[str, Rom] = NOTHING
+    targets: tuple[Target, ...] = ()
+
+
+class Read(NamedTuple):
+    """A value in memory, which the kernel changes as it runs: `size` bytes at `base` + `offset`.
+
+    `base` is a field of the record, or a symbol. Without a size: where the call or jump leads that lies there.
+    """
+
+    base: str
+    offset: int = 0
+    size: int = 0
+    signed: bool = False
 
 
 class Family(Value):
-    """A table of sites other than an interface's, and the chain that patches each; `length` in bytes if fixed.
+    """A table of sites other than an interface's, and the chain that patches each.
 
-    `stacked`: several records may name one site. `relaid`: runs of one-byte nops at a site become longest nops.
+    `length` in bytes if fixed, `decoded`: that of the instruction at the site. `place`: the field or read, and the
+    bytes behind it, where the site lies. `stacked`: several records may name one site; `longest`: those that follow
+    each other have the longest one's length. `relaid`: runs of one-byte nops at a site become longest nops;
+    `throughout`: of any nops.
     """
 
     name: str
     layout: Layout
     rule: Chain
     length: int | None = None
+    decoded: bool = False
+    place: tuple[str, int] = ("site", 0)
     stacked: bool = False
+    longest: bool = False
     relaid: bool = False
+    throughout: bool = False
+    reads: Mapping[str, Read] = NOTHING
     names: Names = Names()
 
 
@@ -207,20 +262,26 @@ class Interface(Value):
     """What sites and backends agree on.
 
     `clobbers`: register to bit. `numbers`: for each setting of the options (in order), op number to op name.
+    `functions`: the symbol of the kernel's table of functions. There may be no table of sites.
     """
 
     name: str
-    layout: Layout
+    layout: Layout | None
     max_len: int
     clobbers: Mapping[str, int]
     numbers: Mapping[tuple[bool, ...], Mapping[int, str]]
     noreturn: frozenset[str] = frozenset()
     names: Names = Names()
     slots: tuple[Slot, ...] = ()
+    functions: str | None = None
 
 
 class Machine(Value):
-    """Address width, CPU features by number (`always`: of every CPU), nop tables, and how a kernel chooses one."""
+    """Address width, CPU features by number (`always`: of every CPU), nop tables, and how a kernel chooses one.
+
+    `shown`: numbers by the names of /proc/cpuinfo. A decision that no record names has a negative number. `jumps`: the
+    nop tables beyond whose longest nop there is a jump.
+    """
 
     name: str
     bits: int
@@ -228,13 +289,38 @@ class Machine(Value):
     always: frozenset[int]
     nops: Mapping[str, tuple[bytes, ...]]
     choices: tuple[tuple[str, Guard | None], ...]
+    shown: Mapping[str, int] = NOTHING
+    jumps: frozenset[str] = frozenset()
+
+
+class Cpu(NamedTuple):
+    """What a CPU calls itself: vendor as /proc/cpuinfo has it, and numbers."""
+
+    vendor: str
+    family: int
+    model: int
+    stepping: int
+
+
+class Decision(Value):
+    """A kernel's decision about itself: these features are set, or cleared, if the guard holds.
+
+    `listed`: cleared is what the command line lists behind such a word, by the names of /proc/cpuinfo or by number.
+    """
+
+    sets: bool
+    features: tuple[int, ...]
+    guard: Guard | None = None
+    listed: str = ""
 
 
 class Spec(Value):
-    """Everything that one spec says."""
+    """Everything that one spec says; `probes` are symbols by which it knows how a kernel was configured."""
 
     machine: Machine
     interface: Interface | None
     backends: Mapping[str, Backend]
     families: Mapping[str, Family]
     passes: tuple[str, ...]
+    policy: tuple[Decision, ...] = ()
+    probes: frozenset[str] = frozenset()

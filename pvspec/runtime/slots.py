@@ -16,9 +16,11 @@ def find_table(
     `pointer` is the size of a slot in bytes, `read(address, size)` gives the kernel's memory. PatchError if two
     sites disagree.
     """
+    if interface.layout is None:
+        return None
     found, by = None, 0
     for record in parse_records(interface.layout, table, address):
-        slot = _slot(interface, record["addr"], read(record["addr"], record["len"]))
+        slot = slot_of(interface, record["addr"], read(record["addr"], record["len"]))
         if slot is None:
             continue
         start = slot - record["type"] * pointer
@@ -28,7 +30,8 @@ def find_table(
     return found
 
 
-def _slot(interface: Interface, site: int, code: bytes) -> int | None:
+def slot_of(interface: Interface, site: int, code: bytes) -> int | None:
+    """The address of the slot that an unpatched site names, None if this is no such site."""
     for prefix, size, relative in interface.slots:
         end = len(prefix) + size
         if code.startswith(prefix) and len(code) >= end:

@@ -78,6 +78,11 @@ class Text:
             raise PatchError(f"{size} bytes at {address:#x} lie outside the image {self.base:#x}-{self.end:#x}")
         return bytes(self.view[start : start + size])
 
+    def up_to(self, address: int, size: int) -> bytes:
+        """Bytes at an address, fewer where the buffer ends, none outside."""
+        start = address - self.base
+        return bytes(self.view[start : start + size]) if start >= 0 else b""
+
     def check(self, address: int, size: int, protected: Mapping[str, tuple[int, int]]) -> None:
         """PatchError if a site does not lie in executable text, or lies over the poke's own code."""
         end = address + size

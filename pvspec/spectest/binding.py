@@ -9,11 +9,12 @@ from typing import Any
 
 from pvspec import model
 from pvspec import syntax as ast
+from pvspec.check.guards import VENDORS
 from pvspec.spectest.subject import Lacking, Subject
 
 _SOMEWHERE = {32: 0xCF000000, 64: 0xFFFFFFFF8F000000}
 _STEP = 0x1000
-_TARGETS, _PROTECTED = 0x100000, 0xFFF000  # behind the symbols
+_TARGETS, _FUNCTIONS, _PROTECTED = 0x100000, 0xFFE000, 0xFFF000  # behind the symbols
 
 
 @dataclass
@@ -28,19 +29,27 @@ class Binding:
     answers: dict[tuple[str, int], int] = field(default_factory=dict)
     nops: str | None = None
     cpus: int | None = None
+    cmdline: str = ""
+    vendor: str | None = None
+    numbers: dict[str, int] = field(default_factory=lambda: {"family": 0, "model": 0, "stepping": 0})
+    backend: str | None = None
 
     def kernel(self, subject: Subject, module: ModuleType) -> Any:
         """The generated module's kernel with these values."""
         backend = subject.backend
+        targets = {number: self.targets[name] for name, number in subject.numbers(self.options).items()}
         return module.bind(
-            subject.name if backend else None,
-            targets={number: self.targets[name] for name, number in subject.numbers(self.options).items()},
+            subject.name if backend else self.backend,
+            targets=targets,
+            tables=dict.fromkeys(self.symbols, targets),
             symbols=self.symbols,
             options=self.options,
             nops=self.nops,
             rom={rom: _Answers(rom, self.answers) for rom in (backend.roms if backend else ())},
             features=self.features,
+            cpu=None if self.vendor is None else module.Cpu(self.vendor, **self.numbers),
             cpus=self.cpus,
+            cmdline=self.cmdline,
             protect=self.protect,
         )
 
@@ -75,6 +84,9 @@ def _defaults(subject: Subject) -> Binding:
         bound.protect.update(dict.fromkeys(names.protects, (base + _PROTECTED, base + _PROTECTED + 1)))
     for name in subject.interface.ops if subject.interface else ():
         bound.targets[name] = base + _TARGETS + _STEP * len(bound.targets)
+    functions = subject.spec.interface.functions if subject.spec.interface else None
+    if functions is not None:
+        bound.symbols.setdefault(functions, base + _FUNCTIONS)
     return bound
 
 
@@ -97,8 +109,16 @@ def _set(setting: ast.Setting, bound: Binding, subject: Subject) -> None:
             bound.nops = name
         case "cpu", _ if name in machine.features:
             bound.features.append(name)
+        case "vendor", _ if name in VENDORS:
+            bound.vendor = VENDORS[name]
+        case ("family" | "model" | "stepping") as what, (ast.Number(value=value),):
+            bound.numbers[what] = value
         case "cpus", (ast.Number(value=value),):
             bound.cpus = value
+        case "cmdline", (ast.Text(value=cmdline),):
+            bound.cmdline = cmdline
+        case "backend", _ if name in subject.spec.backends:
+            bound.backend = name
         case "extent", (ast.Number(value=low), ast.Number(value=high)) if name in bound.protect:
             bound.protect[name] = (low, high)
         case "answer", (ast.Number(value=argument), ast.Name() | ast.Number() as kind, *rest):
@@ -114,11 +134,19 @@ def _unknown(setting: ast.Setting, bound: Binding, subject: Subject) -> Lacking:
         "truth": [*bound.options],
         "nops": [*machine.nops],
         "cpu": [*machine.features],
+        "vendor": [*VENDORS],
+        "backend": [*subject.spec.backends],
         "extent": [*bound.protect],
     }
-    what = {"number": "op or symbol", "truth": "option", "nops": "nop table", "cpu": "feature"}
+    what = {
+        "number": "op or symbol",
+        "truth": "option",
+        "nops": "nop table",
+        "cpu": "feature",
+        "extent": "protected function",
+    }
     assert setting.name is not None
-    return subject.unknown(what.get(setting.kind, "protected function"), setting.name, known[setting.kind])
+    return subject.unknown(what.get(setting.kind, setting.kind), setting.name, known[setting.kind])
 
 
 def _answer(setting: ast.Setting, kind: ast.Name | ast.Number, rest: list[Any], subject: Subject) -> int:

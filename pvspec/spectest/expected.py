@@ -12,7 +12,7 @@ from pvspec.spectest.subject import Lacking, Subject
 _OPCODES = {"call": b"\xe8", "jmp": b"\xe9"}
 
 
-def expected(subject: Subject, bound: Binding, site: Site, nops: tuple[bytes, ...]) -> bytes | ast.Text:
+def expected(subject: Subject, bound: Binding, site: Site, nops: tuple[bytes, ...], jumps: bool) -> bytes | ast.Text:
     """The site's bytes, or what the message of the expected `bug` contains; raises Lacking."""
     wants = subject.case.wants
     if any(want.kind in ("bug", "keep") for want in wants):
@@ -23,7 +23,7 @@ def expected(subject: Subject, bound: Binding, site: Site, nops: tuple[bytes, ..
     for want in wants:
         code += _piece(want, site.address + len(code), subject, bound)
         if want.kind == "nops":
-            code += _nops(len(site.original) - len(code), nops)
+            code += _nops(len(site.original) - len(code), nops, jumps)
     return code
 
 
@@ -38,7 +38,10 @@ def _piece(want: ast.Want, address: int, subject: Subject, bound: Binding) -> by
     return b""
 
 
-def _nops(count: int, table: tuple[bytes, ...]) -> bytes:
+def _nops(count: int, table: tuple[bytes, ...], jumps: bool) -> bytes:
+    if jumps and count > len(table):
+        jump = bytes([0xEB, count - 2]) if count < 130 else b"\xe9" + (count - 5).to_bytes(4, "little")
+        return jump + b"\xcc" * (count - len(jump))
     pieces = []
     while count > 0:
         pieces.append(table[min(count, len(table)) - 1])

@@ -45,7 +45,7 @@ def _run(subject: Subject, module: ModuleType) -> None:
         bound = bind_case(subject)
         site = Site(subject, bound)
         kernel = bound.kernel(subject, module)
-        wanted = expected(subject, bound, site, kernel.nops)
+        wanted = expected(subject, bound, site, kernel.nops, kernel.nops_name in subject.spec.machine.jumps)
         got = _outcome(site, kernel, module)
     except Lacking:
         return

@@ -23,7 +23,8 @@ class Site:
         self.subject = subject
         self.address = subject.case.address.value
         self.original = _original(subject)
-        self.memory = {self.address: self.original}
+        self.memory = {item.address.value: subject.hex(item.contents) for item in subject.case.memory}
+        self.memory[self.address] = self.original
         self.record = self._op_record(bound) if subject.backend else self._family_record()
 
     def patched(self, kernel: Any, module: ModuleType) -> bytes:
@@ -78,8 +79,9 @@ class Site:
         assert family is not None
         # what a case does not say is 0; an address that counts from its own place must be one in reach
         record = {item.name: self.address if item.relative else 0 for item in family.layout.fields}
-        record["site"] = self.address
-        if family.length is None:
+        if "site" in record:
+            record["site"] = self.address
+        if "len" in record:
             record["len"] = len(self.original)
         for value in self.subject.case.fields:
             if value.name.text not in record:

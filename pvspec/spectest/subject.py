@@ -38,8 +38,9 @@ class Subject:
 
     @property
     def interface(self) -> model.Interface | None:
-        """The interface whose sites are tested, if a backend is under test."""
-        return self.spec.interface if self.backend is not None else None
+        """The interface whose sites are tested: a backend's, or that which a family's sites call through."""
+        interface = self.spec.interface
+        return interface if self.backend is not None or (interface and interface.functions) else None
 
     def length(self) -> int:
         """The site's length in bytes; raises Lacking if nothing says it."""
@@ -51,6 +52,8 @@ class Subject:
             return number.value
         for original in self.case.originals:
             return len(self.hex(original))
+        if self.family is not None and self.family.decoded:
+            raise self.lack("the case does not say what lies at the site", self.case.address.span, "add `original`")
         raise self.lack("the case does not say how long the site is", self.case.address.span, "add `len N`")
 
     def numbers(self, options: Mapping[str, bool]) -> dict[str, int]:

@@ -1,4 +1,7 @@
-"""`python -m tests.oracle`: how many sites of Debian's kernels, table by table, equal those kernels booted."""
+"""`python -m tests.oracle`: how many sites of Debian's kernels, table by table, equal those kernels booted.
+
+`python -m tests.oracle matrix` does the whole boot matrix.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from pvspec.compiler import load
 from pvspec.kernel import open_image
 from pvspec.patching import Choices, bind, shipped_spec
 
-from . import boot, fetch
+from . import boot, fetch, matrix
 from .conftest import KERNELS
 from .features import features
 from .sites import compare
@@ -34,6 +37,6 @@ def main() -> int:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main())
+        sys.exit(matrix.main(sys.argv[2:]) if sys.argv[1:2] == ["matrix"] else main())
     except fetch.Unavailable as reason:
         sys.exit(str(reason))

@@ -7,6 +7,7 @@ that to get newer packages.
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import subprocess
@@ -16,6 +17,8 @@ from functools import cache
 from pathlib import Path
 
 from debian.debfile import DebFile
+
+from pvspec.kernel.package import MAGIC, extract_vmlinuz
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SUITE = "bookworm"  # the suite that has Linux 6.1, whatever suite this machine runs
@@ -53,6 +56,26 @@ def busybox(arch: str, suite: str = SUITE) -> Path:
     return target
 
 
+def xen(suite: str = SUITE) -> Path:
+    """The newest 64-bit Xen hypervisor of a suite, an ELF file; raises Unavailable."""
+    target = cache_directory() / f"xen-{suite}"
+    if not target.exists():
+        with DebFile(_package(suite, "amd64", r"xen-hypervisor-[\d.]+-amd64")) as package:
+            name = next(name for name in package.data if re.fullmatch(r".*/xen-[\d.]+-amd64\.gz", name))
+            contents = package.data.get_content(name)
+        assert isinstance(contents, bytes)
+        _write(target, gzip.decompress(contents))
+    return target
+
+
+def bzimage(kernel: Path) -> bytes:
+    """The bzImage in a kernel's package, or the file itself."""
+    with kernel.open("rb") as file:
+        if file.read(len(MAGIC)) == MAGIC:
+            return extract_vmlinuz(file)
+    return kernel.read_bytes()
+
+
 def _write(target: Path, contents: bytes | str | None) -> None:
     assert isinstance(contents, bytes)
     with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as file:
@@ -66,17 +89,18 @@ def _package(suite: str, arch: str, pattern: str) -> Path:
     kept.mkdir(parents=True, exist_ok=True)
     cached = [path for path in kept.glob("*.deb") if re.fullmatch(pattern, path.name.split("_")[0])]
     if cached:
-        return max(cached, key=lambda path: _numbers(path.name))
+        return max(cached, key=lambda path: _rank(path.name))
     options, problem = _apt_index(suite, arch)
     listed = _run(["apt-cache", *options, "pkgnames"]).split()
-    for name in sorted(filter(re.compile(pattern).fullmatch, listed), key=_numbers, reverse=True):
+    for name in sorted(filter(re.compile(pattern).fullmatch, listed), key=_rank, reverse=True):
         if path := _download(options, name, kept):
             return path
     raise Unavailable(f"no package {pattern} for {arch} can be had from {suite}{problem}")
 
 
-def _numbers(name: str) -> list[int]:
-    return [int(digits) for digits in re.findall(r"\d+", name)]
+def _rank(name: str) -> tuple[list[int], bool]:
+    """Greater for what is newer, and for a signed kernel."""
+    return [int(digits) for digits in re.findall(r"\d+", name)], "-unsigned" not in name
 
 
 def _download(options: Sequence[str], name: str, kept: Path) -> Path | None:
@@ -118,6 +142,7 @@ def _apt_options(suite: str, arch: str) -> Sequence[str]:
     settings = {
         "APT::Architecture": arch,
         "APT::Architectures": arch,
+        "Acquire::Check-Valid-Until": "false",  # an old suite is no longer renewed
         "APT::Sandbox::User": "root",
         "Dir::State::lists": state / "lists",
         "Dir::State::status": os.devnull,

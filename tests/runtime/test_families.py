@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from pvspec.runtime.applier import Kernel, relocated
+from pvspec.runtime.applier import Kernel
+from pvspec.runtime.relocation import relocated
 from pvspec.runtime.records import PatchSite, build_records
 from pvspec.runtime.rules import Bug, Chain, Code, Copy, Family, Field, Keep, Layout, Names, PatchBug, PatchError
 from tests.runtime.samples import make_kernel, make_spec, make_table, poke_to
@@ -27,7 +28,7 @@ ALT = Layout(
 LOCK = Layout(".locks", 4, (Field("site", 0, 32),), padded=True)
 COPY = Copy("a.pvs:3", ("cpu field", "cpuid"), address="repl", size="repl_len")
 MOVED = Copy("a.pvs:3", ("cpu field", "cpuid"), address="repl", size="repl_len", relocated=True)
-UNLOCK = (Code("a.pvs:4", ("cpus", 1), data=b""), Code("a.pvs:5", data=b"\xf0"))
+UNLOCK = (Code("a.pvs:4", ("cpus", "==", 1), data=b""), Code("a.pvs:5", data=b"\xf0"))
 
 
 def alternatives(*rule: Any, stacked: bool = False, protects: Sequence[str] = ()) -> Kernel:
@@ -135,7 +136,7 @@ def test_a_later_record_copies_what_an_earlier_one_wrote() -> None:
     ],
 )
 def test_nothing_is_written(record: dict[str, int], message: str, stacked: bool) -> None:
-    bug = Bug("a.pvs:6", ("equals", "cpuid", 9), message="stop")
+    bug = Bug("a.pvs:6", ("compares", "cpuid", "==", 9), message="stop")
     kernel, text = alternatives(COPY, bug, stacked=stacked, protects=["memcpy"]), bytearray(b"\xaa" * 256)
     for records in ([alt(0x1010, 5), record], [record, alt(0x1010, 5)]):
         table = build_records(ALT, records, 0x5000)

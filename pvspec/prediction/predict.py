@@ -1,0 +1,142 @@
+"""All passes of a kernel, and what each made of each site."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from pvspec.kernel import ImageError
+from pvspec.patching import Bound, PatchingError
+from pvspec.prediction.forms import Form, forms, open_reads
+
+
+class Site(NamedTuple):
+    """What one record made of its site: code before and after, the rule's place in the spec (empty: it stays).
+
+    `record` counts from 0, by the table's records that are not padding. `others` are the site's other legal forms,
+    where its code follows what the kernel does as it runs and nothing says what that is.
+    """
+
+    family: str
+    record: int
+    address: int
+    length: int
+    before: bytes
+    after: bytes
+    where: str
+    others: tuple[Form, ...] = ()
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A kernel's memory after all passes, its text's addresses [start, end), and the sites pass by pass."""
+
+    bound: Bound
+    memory: bytearray
+    start: int
+    end: int
+    sites: list[Site]
+
+    @property
+    def text(self) -> memoryview:
+        """The predicted text."""
+        base = self.bound.image.base
+        return memoryview(self.memory)[self.start - base : self.end - base]
+
+    def inside(self) -> Iterator[Site]:
+        """The sites in the text that stays; init text, which is freed, is left out."""
+        return (site for site in self.sites if self.start <= site.address < self.end)
+
+    def counts(self) -> dict[str, Counter[str]]:
+        """By pass: records, sites in the text, changed ones, and those with other legal forms."""
+        counts: dict[str, Counter[str]] = {name: Counter() for name in self.bound.module.SPEC.passes}
+        for name in self.bound.tables:
+            counts[name]["records"] = self.bound.records(name)
+        for site in self.inside():
+            counts[site.family]["sites"] += 1
+            counts[site.family]["changed"] += site.after != site.before
+            counts[site.family]["open"] += bool(site.others)
+        return counts
+
+
+def predict(bound: Bound) -> Prediction:
+    """Apply all passes to a copy of the image's memory; PatchingError."""
+    memory = bytearray(bound.image.memory)
+    sites: list[Site] = []
+    try:
+        for name in bound.module.SPEC.passes:
+            if name in bound.tables:
+                run = _family_pass if name in bound.module.SPEC.families else _interface_pass
+                sites += run(bound, name, memory)
+    except bound.module.PatchError as error:
+        raise PatchingError(f"{bound.image.path}: {error}") from None
+    return Prediction(bound, memory, *text_of(bound), sites)
+
+
+def text_of(bound: Bound) -> tuple[int, int]:
+    """The addresses [start, end) of the text that stays; PatchingError."""
+    image = bound.image
+    try:
+        start, end = (image.symbols.address(name) for name in ("_text", "_etext"))
+    except ImageError as error:
+        raise PatchingError(str(error)) from None
+    if start is None or end is None or not image.base <= start <= end <= image.end:
+        raise PatchingError(f"{image.path}: has no symbols _text and _etext; give its System.map with --symbols")
+    return start, end
+
+
+def _interface_pass(bound: Bound, name: str, memory: bytearray) -> Iterator[Site]:
+    kernel, image, module = bound.kernel, bound.image, bound.module
+    table, address = bound.tables[name]
+    before = bytes(memory)
+    kernel.apply(table, memory, image.base, table_address=address, executable=image.executable)
+    where = _RuleOf(kernel)
+    for number, (site, type_, length, clobber) in enumerate(module.parse_sites(table, address)):
+        start = site - image.base
+        old, new = before[start : start + length], bytes(memory[start : start + length])
+        yield Site(name, number, site, length, old, new, where[type_, length, clobber])
+
+
+class _RuleOf(dict[tuple[int, int, int], str]):
+    """Where the rule stands that decides the sites of a type, length and clobber mask."""
+
+    def __init__(self, kernel: Any) -> None:
+        super().__init__()
+        self._kernel = kernel
+
+    def __missing__(self, kind: tuple[int, int, int]) -> str:
+        type_, length, clobber = kind
+        where = self[kind] = str(self._kernel.row(type_, clobber, length).where)
+        return where
+
+
+def _family_pass(bound: Bound, name: str, memory: bytearray) -> Iterator[Site]:
+    kernel, module, image = bound.kernel, bound.module, bound.image
+    family = module.SPEC.families[name]
+    text = module.Text(memory, image.base, image.executable)
+    sites = _lenient(module)(kernel, family, text, bound.state)
+    unknown = open_reads(family)
+    if bound.dump is not None:
+        unknown = frozenset()
+    for number, address, length, arm, code, before, site in kernel.outcomes_of(sites, *bound.tables[name]):
+        after = before if code is None else code
+        lost = unknown or getattr(site, "lost", frozenset())
+        others = [form for form in forms(sites, site, lost) if form.code != after.hex(" ")] if lost else ()
+        yield Site(name, number, address, length, before, after, "" if arm is None else arm.where, tuple(others))
+
+
+def _lenient(module: Any) -> Any:
+    """The sites of a family; one that reads memory of which nothing is known stays as it is, with all its forms."""
+
+    class LenientSites(module.FamilySites):  # type: ignore[misc]
+        def outcome(self, site: Any, record: int = 0) -> Any:
+            try:
+                return super().outcome(site, record)
+            except module.StateError:
+                site.lost = open_reads(self.family)
+                before = self.text.read(site["site"], site.length)
+                return module.Outcome(record, site["site"], site.length, None, None, before, site)
+
+    return LenientSites

@@ -1,0 +1,82 @@
+"""A predicted text against the text of the same kernel booted."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import TypedDict
+
+from pvspec.compiler import load
+from pvspec.cpu import Processor, parse_cpuinfo, profiles, read_cpu
+from pvspec.kernel import open_image
+from pvspec.kernel.dump import open_dump
+from pvspec.patching import Choices, bind, shipped_spec
+from pvspec.prediction import Prediction, predict
+from pvspec.prediction.difference import differing
+
+from .boot import Dump
+from .qemu import Machine
+
+
+class Counts(TypedDict):
+    """How a boot's text and its predictions compare; numbers of bytes, but for `sites` and `two_formed`."""
+
+    text: int  # from _text to _etext
+    changed: int  # of these, those that the boot changed
+    wrong_with_state: int  # those that the prediction has wrong, given the dump as the run-time state
+    wrong_without_state: int  # the same, with the image's initial state
+    unexplained: int  # of the latter, those that no site's legal forms admit
+    sites: dict[str, int]  # sites by family
+    two_formed: dict[str, int]  # of these, those reported as two-formed without the state
+    absent: list[str]  # families of which the image shows no table
+
+
+def compare(kernel: Path, machine: Machine, dump: Dump) -> Counts:
+    """Predict the text of a kernel's package on a machine, with and without the dump's state, and compare.
+
+    The CPU is a shipped profile where QEMU's model is one, and else what the guest's own /proc/cpuinfo says.
+    """
+    image = open_image(kernel)
+    module = _spec(str(shipped_spec(image)))
+    choices = Choices(machine.hypervisor, cpu=_cpu(machine, dump), cpus=machine.smp, cmdline=machine.append)
+    informed = predict(bind(module, image, choices, open_dump(dump.memory_path, image)))
+    blind = predict(bind(module, image, choices))
+    after = dump.text(blind.start, blind.end)
+    counts = blind.counts()
+    return Counts(
+        text=len(after),
+        changed=_count(image.read(blind.start, len(after)), after),
+        wrong_with_state=_count(informed.text, after),
+        wrong_without_state=_count(blind.text, after),
+        unexplained=sum(1 for _ in unexplained(blind, after)),
+        sites={name: count["sites"] for name, count in counts.items() if name in blind.bound.tables},
+        two_formed={name: count["open"] for name, count in counts.items() if count["open"]},
+        absent=[name for name in counts if name not in blind.bound.tables],
+    )
+
+
+def unexplained(prediction: Prediction, text: bytes) -> set[int]:
+    """The addresses of bytes that are other than predicted, and not in a site one of whose other forms is there."""
+    wrong = {prediction.start + offset for offset in differing(prediction.text, text)}
+    for site in prediction.inside():
+        start = site.address - prediction.start
+        code = text[start : start + site.length] if site.others else b""
+        if any(form.admits(code) for form in site.others):
+            wrong.difference_update(range(site.address, site.address + site.length))
+    return wrong
+
+
+def _count(first: bytes | memoryview, second: bytes) -> int:
+    return sum(1 for _ in differing(first, second))
+
+
+def _cpu(machine: Machine, dump: Dump) -> Processor:
+    if machine.hypervisor in ("native", "xen") and machine.cpu in profiles():
+        return read_cpu(machine.cpu)
+    return parse_cpuinfo(dump.files["cpuinfo"].decode(), f"{dump.directory}: cpuinfo")
+
+
+@cache
+def _spec(path: str) -> ModuleType:
+    return load(path)
