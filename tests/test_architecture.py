@@ -17,6 +17,7 @@ PACKAGE = Path(pvspec.__file__).parent
 # From the ground up. A module imports from rows above its own and from its own package, nothing else.
 ROWS = [
     "runtime resources output",
+    "emulation",
     "source machinecode",
     "diagnostics",
     "syntax",
@@ -26,7 +27,7 @@ ROWS = [
     "asm check",
     "assemble",
     "verify render",
-    "compiler spectest proof",
+    "compiler spectest proof simulate",
     # kernels
     "kernel cpu",
     "patching",
@@ -43,12 +44,12 @@ DOORS = {
     "keystone": "asm/assembler",
     "capstone": "asm/decode",
     "iced_x86": "asm/decode",
-    "unicorn": "proof/emulator",
     "jinja2": "render",
     "elftools": "kernel",
     "debian": "kernel",
     "lz4": "kernel",
     "zstandard": "kernel",
+    "unicorn": "emulation",
 }
 
 

@@ -137,6 +137,12 @@ def test_examples(page: Path, desk: Path) -> None:
     assert int(attempted[1]) == examples.count(">>> ")
 
 
+@pytest.mark.usefixtures("desk")
+def test_the_picture(golden: Golden) -> None:
+    printed("pvspec simulate --strategy all --svg simulation.svg")
+    golden(ROOT / "docs" / "simulation.svg", Path("simulation.svg").read_text(encoding="utf-8"))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_links_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([\w-]+))?\)", page.read_text(encoding="utf-8"))

@@ -26,6 +26,7 @@ COMMANDS = {
     "predict": "say what a kernel's text is once it has patched itself",
     "explain": "tell what becomes of the site at an address, and why",
     "diff-text": "compare two texts of a kernel, predicted or dumped, family by family",
+    "simulate": "patch a small kernel that runs what it patches, in ways that fail and ways that do not",
 }
 
 
@@ -165,6 +166,18 @@ def _explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("address", metavar="ADDRESS", type=_place, help="in the site; or a symbol: start_kernel+0x10")
 
 
+def _simulate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("spec", metavar="SPEC|DIR", nargs="?", help="an i386 spec; default: Linux 2.6.23's")
+    parser.add_argument("--backend", metavar="NAME", default="xen", help="who answers the ops (xen)")
+    parser.add_argument(
+        "--strategy",
+        choices=("two-stage", "unfilled", "marshalled", "breakpoint", "all"),
+        default="all",
+        help="the way to patch (all)",
+    )
+    parser.add_argument("--svg", metavar="FILE", help="draw each moment of a patch against a second processor")
+
+
 _ARGUMENTS = {
     "compile": _compile,
     "check": _specs,
@@ -175,6 +188,7 @@ _ARGUMENTS = {
     "predict": _predict,
     "explain": _explain,
     "diff-text": _diff_text,
+    "simulate": _simulate,
 }
 
 

@@ -22,6 +22,7 @@ from pvspec.kernel.view import View
 
 _KEY, _TRAMPOLINE = "__SCK__", "__SCT__"
 _UPDATE, _TRANSFORM = "__static_call_update", "arch_static_call_transform"
+_MAX_TRAMPOLINES = 10_000
 _MAX_CODE = 256 << 10  # bytes; the functions that update static calls have a tenth of that
 _EAX, _ECX, _EDX = 0, 1, 2
 
@@ -32,8 +33,10 @@ Pair = tuple[int, int]
 def find_keys(view: View, no_keys: range) -> list[Symbol]:
     """The symbols of the keys that can be told beyond doubt; none lies at the addresses `no_keys`."""
     names = {s.address: s.name for s in view.symbols if s.name.startswith(_TRAMPOLINE)}
+    if len(names) > _MAX_TRAMPOLINES:
+        return []
     functions = {at: function for at in names if (function := _function(view, at)) is not None}
-    places = list(view.mentions(functions, _pages(functions)))
+    places = view.mentions(functions, _pages(functions))
     told = {pair for pair in (*_in_data(view, places), *_in_code(view, places)) if _fits(view, functions, *pair)}
     known = {trampoline for _, trampoline in told}
     left = {trampoline: function for trampoline, function in functions.items() if function and trampoline not in known}

@@ -37,7 +37,7 @@ class View:
         return self.base + len(self.memory)
 
     def named(self, name: str) -> int | None:
-        """Where the function of that name lies."""
+        """Where the function of that name lies; None if there is none."""
         return self._by_name.get(name)
 
     def is_text(self, address: int) -> bool:

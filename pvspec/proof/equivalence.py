@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pvspec import model
 from pvspec.asm.effects import effects
 from pvspec.assemble import Program
+from pvspec.emulation.function import CARRY, CONTROL, GENERAL, INTERRUPT, TRAP, Emulator, Function, Outcome, State
 from pvspec.machinecode import Code
-from pvspec.proof.emulator import CARRY, CONTROL, GENERAL, INTERRUPT, TRAP, Emulator, Function, Outcome, State
 from pvspec.proof.kept import Place
 from pvspec.proof.states import states
 from pvspec.runtime.rules import Value

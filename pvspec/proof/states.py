@@ -6,7 +6,7 @@ import itertools
 import random
 from collections.abc import Collection, Iterator, Sequence
 
-from pvspec.proof.emulator import CARRY, GENERAL, INTERRUPT, State
+from pvspec.emulation.function import CARRY, GENERAL, INTERRUPT, State
 from pvspec.proof.kept import Place
 
 RANDOM = 256

@@ -10,8 +10,8 @@ from pvspec.asm.decode import disassemble
 from pvspec.asm.effects import effects
 from pvspec.assemble import Program
 from pvspec.diagnostics import Findings
+from pvspec.emulation.function import Emulator, Function
 from pvspec.machinecode import Code
-from pvspec.proof.emulator import Emulator, Function
 from pvspec.proof.equivalence import Blind, Difference, Emitter, blind_spot, check_nop, compare
 from pvspec.proof.kept import Options, kept_place, may_hold, option_settings
 from pvspec.runtime.rules import Value

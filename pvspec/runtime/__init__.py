@@ -3,7 +3,8 @@
 Standard library only. The rules are data (`rules`), tables of sites are
 `records`, a kernel's text is `text`; `binding` is one kernel's values for the
 spec's names and decides guards, `patcher` patches one site, `families` finds
-and decides the sites of all other tables, `applier` patches whole tables.
+and decides the sites of all other tables, `applier` patches whole tables (`breakpoint`:
+while others run them).
 """
 
 PARTS = (
@@ -16,5 +17,6 @@ PARTS = (
     "patcher",
     "slots",
     "families",
+    "breakpoint",
     "applier",
 )

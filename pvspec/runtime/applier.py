@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
+from pvspec.runtime.breakpoint import poke_by
 from pvspec.runtime.families import FamilySites, Outcome, State
 from pvspec.runtime.patcher import KEPT, REL32_REACH, Patcher, Way
 from pvspec.runtime.records import Columns, PatchSite
@@ -50,21 +51,24 @@ class Kernel(Patcher):
         table_address: int = 0,
         executable: Sequence[tuple[int, int]] = (),
         poke: Poke | None = None,
+        strategy: str = "marshalled",
+        sync: Callable[[], object] | None = None,
     ) -> int:
         """Patch all sites of the interface's table, one poke each; return the number of sites.
 
         `text` is a writable buffer at address `base`, `executable` as for `Text`; `poke(addr, code)` is called for
-        each site in place of the writing. PatchError: nothing was written.
+        each site in place of the writing. `strategy`, `sync`: see `poke_by`. PatchError: nothing was written.
         """
         place = self._text(text, base, executable, poke)
+        write = poke_by(strategy, poke or place.poke, sync)
         plan = self._plan(table, table_address, place)
-        if poke is None and type(place.buffer) is bytearray:  # nobody else sees it: the fastest writes will do
+        if write == place.poke and type(place.buffer) is bytearray:  # nobody else sees it: the fastest writes will do
             self._write(plan, place)
             return len(plan.columns)
         copy = place.copy()
         self._write(plan, copy)
         for address, length in plan.columns.extents():
-            (poke or place.poke)(address, copy.read(address, length))
+            write(address, copy.read(address, length))
         return len(plan.columns)
 
     def apply_family(
@@ -77,10 +81,14 @@ class Kernel(Patcher):
         table_address: int = 0,
         executable: Sequence[tuple[int, int]] = (),
         poke: Poke | None = None,
+        strategy: str = "marshalled",
+        sync: Callable[[], object] | None = None,
     ) -> int:
         """As `apply`, for the table of a family."""
         tables = {name: (table, table_address)}
-        return self.apply_passes(tables, text, base, executable=executable, poke=poke, order=(name,))
+        return self.apply_passes(
+            tables, text, base, executable=executable, poke=poke, order=(name,), strategy=strategy, sync=sync
+        )
 
     def apply_passes(
         self,
@@ -92,6 +100,8 @@ class Kernel(Patcher):
         poke: Poke | None = None,
         order: Sequence[str] | None = None,
         state: State | None = None,
+        strategy: str = "marshalled",
+        sync: Callable[[], object] | None = None,
     ) -> int:
         """Patch several tables: interface or family name to the table and its address. Returns the number of pokes.
 
@@ -100,6 +110,7 @@ class Kernel(Patcher):
         PatchError: nothing was written.
         """
         place = self._text(text, base, executable, poke)
+        write = poke_by(strategy, poke or place.poke, sync)
         passes = self.spec.passes if order is None else order
         for name in sorted(tables.keys() - set(passes)):
             raise PatchError(f"there is a table for {name}, which is none of the passes: {', '.join(passes)}")
@@ -109,7 +120,7 @@ class Kernel(Patcher):
                 self._pass(name, *tables[name], copy, sites, state)
         pokes = 0
         for start, end in merged(in_order(sites)):
-            (poke or place.poke)(start, copy.read(start, end - start))
+            write(start, copy.read(start, end - start))
             pokes += 1
         return pokes
 

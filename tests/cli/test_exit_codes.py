@@ -79,6 +79,8 @@ def test_a_layout_that_is_not_canonical(run: Run, spec: Path) -> None:
         ("explain", "vmlinux"),
         ("explain", "vmlinux", "start kernel"),
         ("explain", "vmlinux", "-1"),
+        ("simulate", "--strategy", "hope"),
+        ("simulate", "toy.pvs", "toy.pvs"),
     ],
 )
 def test_usage(run: Run, spec: Path, arguments: tuple[str, ...]) -> None:
@@ -93,7 +95,7 @@ def test_usage(run: Run, spec: Path, arguments: tuple[str, ...]) -> None:
 def test_help_and_version(run: Run) -> None:
     assert run("--version").out == f"pvspec {__version__}\n"
     assert run("--help").code == 0
-    for command in "compile", "check", "test", "fmt", "apply", "explain":
+    for command in "compile", "check", "test", "fmt", "apply", "explain", "simulate":
         done = run(command, "--help")
         assert done.code == 0
         assert "--json" in done.out

@@ -375,6 +375,8 @@ def test_what_cannot_be_searched_whole_is_no_proof() -> None:
     assert find_data_symbols(memory, 0xC1000000, text, trampoline) == [key]
     assert find_data_symbols(memory + b"\1\0\0\xc1" * 60_000, 0xC1000000, text, trampoline) == []
     assert find_data_symbols(memory + bytes(64 << 20), 0xC1000000, text, trampoline) == []
+    many = [Symbol(0xC2000000 + number, "t", f"__SCT__{number}") for number in range(10_001)]
+    assert find_data_symbols(memory, 0xC1000000, text, [*trampoline, *many]) == []
 
 
 @pytest.fixture(scope="module")

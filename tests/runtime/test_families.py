@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from pvspec.runtime.applier import Kernel
-from pvspec.runtime.relocation import relocated
 from pvspec.runtime.records import PatchSite, build_records
+from pvspec.runtime.relocation import relocated
 from pvspec.runtime.rules import Bug, Chain, Code, Copy, Family, Field, Keep, Layout, Names, PatchBug, PatchError
 from tests.runtime.samples import make_kernel, make_spec, make_table, poke_to
 
