@@ -228,6 +228,7 @@ class _Marker:
         self.tables(family.tables)
         for sites in family.sites_of:
             self.row(sites)
+            self.entries(name for name, _ in sites.fields)
         self.rows([*family.site_at, *family.lengths, *family.stacked, *family.relaid])
         for read in family.reads:
             self.row(read, "read")

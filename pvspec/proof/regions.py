@@ -22,6 +22,7 @@ Box: TypeAlias = tuple[frozenset[Any], ...]
 """A set of answers for each question, in the questions' order; lengths come first, as ranges (first, last)."""
 
 LENGTH = ("length",)
+MAX_INSTRUCTION = 15  # bytes
 
 
 class Arm(Value):
@@ -68,6 +69,8 @@ def all_regions(program: Program) -> Iterator[Regions | Undecided]:
     for family in program.spec.families.values():
         bits = next((field.bits for field in family.layout.fields if field.name == "len"), 0)
         lengths = (family.length,) * 2 if family.length is not None else (0, (1 << bits) - 1)
+        if family.decoded:
+            lengths = (1, MAX_INSTRUCTION)
         yield regions(family.name, (), flattened(family.rule, None), lengths, program, {})
 
 
@@ -132,7 +135,7 @@ def _domains(
     cuts = {lengths[0], lengths[1] + 1}
     for arm in chain:
         for question, answers in questions(arm.guard):
-            if question == ("equals", "len"):
+            if question == ("compares", "len", "=="):
                 cuts |= {cut for ((value,),) in [answers - {OTHER}] for cut in (value, value + 1)}
             else:
                 asked.setdefault(question, set()).update(answers)
@@ -156,7 +159,7 @@ def needs(arm: Arm, program: Program) -> tuple[int, int]:
 def first_taken(chain: Sequence[Arm], answers: Mapping[Guard, Any], program: Program) -> model.Arm | None:
     """The first arm that does not decline."""
     first, last = answers[LENGTH]
-    setting = {**answers, ("equals", "len"): (first,) if first == last else OTHER}
+    setting = {**answers, ("compares", "len", "=="): (first,) if first == last else OTHER}
     for arm in chain:
         size, mask = needs(arm, program)
         dead = all(setting.get(("dead", 1 << bit), False) for bit in range(mask.bit_length()) if mask >> bit & 1)
@@ -229,13 +232,21 @@ def _asked(question: Guard, names: Mapping[Guard, str]) -> str:
             return f"cpu has {names.get(question, number)}"
         case ("cpu field", name):
             return f"cpu has {name}"
-        case ("branch", opcode, name):
-            return f"site is {'call' if opcode == 0xE8 else 'jmp'} {name}"
-        case ("within", first, last):
-            return f"site within {first} .. {last}"
+        case ("branch", prefixed, opcode, name):
+            return f"site is {'cs ' if prefixed else ''}{'call' if opcode == 0xE8 else 'jmp'} {name}"
+        case ("within", name, first, last):
+            return f"{name} within {first} .. {last}"
+        case ("is", name, symbol):
+            return f"{name} is {symbol or 'null'}"
+        case ("compares", name, "=="):
+            return str(name)
+        case ("begins", name, addend, code):
+            return f"{name}{f' {addend:+}' if addend else ''} begins {code.hex(' ')}"
+        case ("bits", name, addend, mask):
+            return f"{name}{f' {addend:+}' if addend else ''} & {mask:#x}"
         case ("answer", rom, argument):
             return f"{rom}({argument})"
-        case ("option" | "field" | "equals", name):
+        case ("option" | "field", name):
             return str(name)
         case ("noreturn",):
             return "op is noreturn"

@@ -6,6 +6,7 @@ counts: if the contract does not allow it either way, that is a finding; unless 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from pvspec import model
@@ -30,6 +31,7 @@ for _name in ("si", "di", "bp"):
     _PARTS[64][f"r{_name}"] = (f"r{_name}", f"e{_name}", _name, f"{_name}l")
 for _name in (f"r{number}" for number in range(8, 16)):
     _PARTS[64][_name] = (_name, f"{_name}d", f"{_name}w", f"{_name}b")
+_CLEARS = re.compile(r"(?:xor|sub) (\w+), \1")  # whatever the register was: it is 0 afterwards
 _FULL = {bits: {part: full for full, parts in table.items() for part in parts} for bits, table in _PARTS.items()}
 
 
@@ -117,6 +119,8 @@ def _full(names: Iterable[str], bits: int) -> frozenset[str]:
 def _allowed(kind: str, name: str, contract: Contract, effect: InstructionEffects) -> bool:
     """Whether what only capstone says is within the contract; flags that tell of a result are anybody's to write."""
     if contract.op.noreturn and kind == "writes":
+        return True
+    if kind == "reads" and _CLEARS.fullmatch(effect.instruction.text):
         return True
     if name in FLAGS:
         side = contract.op.inputs if kind == "reads" else contract.allowed

@@ -31,7 +31,7 @@ def check_order(spec: model.Spec, findings: Findings) -> None:
                 findings.add(
                     "PV307",
                     f"`{first.name}` destroys what `{later.name}` must recognise",
-                    (arm.span, f"looks for a branch to `{wanted[2]}`"),
+                    (arm.span, f"looks for a branch to `{wanted[3]}`"),
                     (writer.span, "an earlier pass over the same table has written this"),
                     help=f"put `{later.name}` before `{first.name}` in `passes`",
                 )
@@ -82,11 +82,14 @@ def _destroyer(first: model.Family, wanted: Branch) -> model.Arm | None:
             if arm.guard is None:
                 return None
             continue
-        if isinstance(arm.action, model.Branch) and (arm.action.symbol, arm.action.mnemonic) == _aim(wanted):
+        if isinstance(arm.action, model.Branch) and _aim(arm.action) == wanted:
             continue
         return arm
     return None
 
 
-def _aim(branch: Branch) -> tuple[str, str]:
-    return branch[2], {0xE8: "call", 0xE9: "jmp"}.get(branch[1], "")
+def _aim(action: model.Branch) -> Branch | None:
+    """The branch that a site holds which this arm wrote; None if it is none that a guard could ask for."""
+    if action.short or action.addend:
+        return None
+    return BRANCH, action.prefixed, {"call": 0xE8, "jmp": 0xE9}[action.mnemonic], action.symbol

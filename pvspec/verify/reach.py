@@ -114,10 +114,10 @@ def questions(guard: Guard | None) -> Iterator[tuple[Guard, set[Any]]]:
         case ("any" | "all" | "not", *parts):
             for part in parts:
                 yield from questions(part)
-        case ("target" | "cpus" as what, value):
+        case ("target" as what, value):
             yield (what,), {(value,), OTHER}
-        case ("equals", name, value):
-            yield ("equals", name), {(value,), OTHER}
+        case ("compares", name, "==", value):
+            yield ("compares", name, "=="), {(value,), OTHER}
         case ("answer", rom, argument, value):
             yield ("answer", rom, argument), {(value,), OTHER}
         case _:
@@ -135,10 +135,10 @@ def holds(guard: Guard | None, setting: Mapping[Guard, Any]) -> bool:
             return all(holds(part, setting) for part in parts)
         case ("not", part):
             return not holds(part, setting)
-        case ("target" | "cpus" as what, value):
+        case ("target" as what, value):
             return bool(setting[what,] == (value,))
-        case ("equals", name, value):
-            return bool(setting["equals", name] == (value,))
+        case ("compares", name, "==", value):
+            return bool(setting["compares", name, "=="] == (value,))
         case ("answer", rom, argument, value):
             return bool(setting["answer", rom, argument] == (value,))
     return bool(setting[guard])
