@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from pvspec.kernel import ImageError
 from pvspec.patching import Bound, PatchingError
-from pvspec.prediction.forms import Form, forms, open_reads
+from pvspec.prediction.forms import OtherForms, open_reads
 
 
 class Site(NamedTuple):
@@ -26,7 +26,7 @@ class Site(NamedTuple):
     before: bytes
     after: bytes
     where: str
-    others: tuple[Form, ...] = ()
+    others: OtherForms | tuple[()] = ()
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,8 @@ def _family_pass(bound: Bound, name: str, memory: bytearray) -> Iterator[Site]:
     sites, unknown = _lenient(module)(kernel, family, text, bound.state), _unknown(bound, family)
     for number, address, length, arm, code, before, site in kernel.outcomes_of(sites, *bound.tables[name]):
         after, lost = code or before, unknown or site.lost
-        others = [form for form in forms(sites, site, lost) if form.code != after.hex(" ")] if lost else ()
-        yield Site(name, number, address, length, before, after, "" if arm is None else arm.where, tuple(others))
+        others = OtherForms(sites, site, lost, after) if lost else ()
+        yield Site(name, number, address, length, before, after, "" if arm is None else arm.where, others)
 
 
 def _unknown(bound: Bound, family: Any) -> frozenset[str]:
