@@ -28,6 +28,7 @@ ROWS = [
     "assemble",
     "verify render",
     "compiler spectest proof simulate",
+    "compiled",
     # kernels
     "kernel cpu",
     "patching",
