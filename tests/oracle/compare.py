@@ -75,9 +75,11 @@ def _count(first: bytes | memoryview, second: bytes) -> int:
 
 
 def _cpu(machine: Machine, dump: Dump) -> Processor:
-    model, *_ = machine.cpu.split(",")
+    model, *changes = machine.cpu.split(",")
+    lacking = {change[1:] for change in changes if change.startswith("-")}
     if machine.hypervisor in ("native", "xen") and model in profiles():
-        return read_cpu(model)
+        cpu = read_cpu(model)
+        return replace(cpu, flags=cpu.flags - lacking)
     own = parse_cpuinfo(dump.files["cpuinfo"].decode(), f"{dump.directory}: cpuinfo")
     return own if model in ("host", "max") else replace(own, flags=own.flags | {QEMU_MODEL})
 
