@@ -30,7 +30,7 @@ ROWS = [
     "compiler spectest proof simulate",
     "compiled",
     # kernels
-    "kernel cpu",
+    "kernel cpu workload",
     "patching",
     "prediction",
     "explain",

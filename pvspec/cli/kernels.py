@@ -32,8 +32,10 @@ def bound_kernel(arguments: argparse.Namespace, report: Report) -> tuple[Bound, 
 
 def _image(arguments: argparse.Namespace) -> KernelImage:
     symbols = Path(arguments.symbols) if arguments.symbols else None
-    kernel = open_image(arguments.vmlinux) if arguments.vmlinux else None
-    return open_image(Path(arguments.kernel), load_address=arguments.load_address, kernel=kernel, symbols=symbols)
+    if not arguments.vmlinux:
+        return open_image(Path(arguments.kernel), load_address=arguments.load_address, symbols=symbols)
+    kernel = open_image(arguments.vmlinux, symbols=symbols)
+    return open_image(Path(arguments.kernel), load_address=arguments.load_address, kernel=kernel)
 
 
 def _choices(arguments: argparse.Namespace) -> Choices:
