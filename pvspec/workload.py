@@ -26,7 +26,7 @@ def _work(module: Any, name: str, table: bytes) -> int:
     whole = records * (each + asked)
     if whole > MAX_WORK or family.length is not None or family.decoded:
         return whole
-    lengths = sum(record["len"] for record in module.parse_records(family.layout, table))
+    lengths: int = sum(record["len"] for record in module.parse_records(family.layout, table))
     return whole + lengths * (_NOP if family.relaid else 1)
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from pvspec.kernel.elf import ElfFile
 from pvspec.kernel.errors import ImageError
 from pvspec.kernel.finder import find_data_symbols
+from pvspec.kernel.given import read_given
 from pvspec.kernel.kallsyms import decode_kallsyms
 from pvspec.kernel.layout import Layout
-from pvspec.kernel.symbols import Symbol, SymbolTable, place_symbols, read_symtab, read_system_map
+from pvspec.kernel.symbols import Symbol, SymbolTable, place_symbols, read_symtab
 
 _BANNER = b"Linux version "
 
@@ -25,7 +26,7 @@ def read_symbols(path: Path, elf: ElfFile, layout: Layout, system_map: Path | No
     """
     end = layout.base + len(layout.memory)
     if system_map is not None:
-        given = list(read_system_map(system_map))
+        given = list(read_given(system_map))
         _check_same_build(system_map, given, path, elf, layout)
         return SymbolTable("System.map", given, end)
     try:
