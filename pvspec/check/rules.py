@@ -21,7 +21,7 @@ class Place(Scope):
     """What an arm may speak of: besides a guard's words, branch targets, chains, roms and clobber registers.
 
     `answered` are the backends that another one may leave its ops to. The arms of an open chain mean what they mean
-    where the chain is named.
+    where the chain is named; `path` are those that led here.
     """
 
     bits: int = 32
@@ -31,6 +31,7 @@ class Place(Scope):
     roms: Mapping[str, Layout] = field(default_factory=dict)
     answered: Mapping[str, model.Backend] = field(default_factory=dict)
     open_chains: Mapping[str, ast.Chain] = field(default_factory=dict)
+    path: tuple[str, ...] = ()
 
 
 def chain(items: Sequence[ast.Arm], place: Place, findings: Findings) -> model.Chain:
@@ -61,12 +62,15 @@ def _check_bits(item: ast.Arm, clobbers: frozenset[str], place: Place, findings:
 
 
 def _referred(item: ast.ChainRef, condition: Guard | None, place: Place, findings: Findings) -> Iterator[model.Arm]:
-    opened = place.open_chains.get(item.name.text)
+    name = item.name.text
+    opened = place.open_chains.get(name)
+    if name in place.path:
+        findings.add("PV304", "a chain that refers to itself", (item.span, " -> ".join([*place.path, name])))
+        return
     if opened is None:
         arms = look_up(place.chains, item.name, "chain", findings) or ()
     else:
-        inner = {name: chain for name, chain in place.open_chains.items() if chain is not opened}  # no way back
-        arms = chain(opened.arms, replace(place, open_chains=inner), findings)
+        arms = chain(opened.arms, replace(place, path=(*place.path, name)), findings)
     for arm in arms:
         yield arm if condition is None else arm.guarded(both(condition, arm.guard))
 

@@ -74,13 +74,23 @@ class _Parts:
 
     def _chains(self) -> dict[str, model.Chain]:
         """The chains that answer ops: those of families alone mean something only there."""
-        families = _chains_of(arm for item in self.items if isinstance(item, ast.Family) for arm in item.arms)
-        backends = _chains_of(arm for item in self.items if isinstance(item, ast.Backend) for arm in _arms_of(item))
+        families = self._reached(arm for item in self.items if isinstance(item, ast.Family) for arm in item.arms)
+        backends = self._reached(arm for item in self.items if isinstance(item, ast.Backend) for arm in _arms_of(item))
         theirs = families - backends
         items = [item for item in self.items if isinstance(item, ast.Chain) and item.name.text not in theirs]
         if self.interface is None:
             return {}
         return chains(items, op_place(self.machine, self.interface, self.backend_names), self.findings)
+
+    def _reached(self, arms: Iterable[ast.Arm]) -> set[str]:
+        """The names of the chains to which these arms lead."""
+        inner = {item.name.text: item.arms for item in self.items if isinstance(item, ast.Chain)}
+        found: set[str] = set()
+        new = _chains_of(arms)
+        while new:
+            found |= new
+            new = _chains_of(arm for name in new for arm in inner.get(name, ())) - found
+        return found
 
     def _backends(self) -> dict[str, model.Backend]:
         backends = Declared[model.Backend]("backend", self.findings)

@@ -163,7 +163,10 @@ class _Marker:
         for option in body.options:
             self.row(option, "option")
             self.column(self.after(option.names[-1]), 1, gap=1)
-        for symbol in body.symbols:
+        self.symbols(body.symbols)
+
+    def symbols(self, symbols: Iterable[ast.Symbol]) -> None:
+        for symbol in symbols:
             self.row(symbol, "symbol")
             if symbol.clobbers is not None:
                 self.column(self.before(symbol.clobbers[0]), 1, gap=1)
@@ -171,6 +174,7 @@ class _Marker:
     # rules
 
     def chain_def(self, chain: ast.Chain) -> None:
+        self.symbols(chain.symbols)
         self.arm_rows(chain.arms)
 
     def arm_rows(self, arms: Iterable[ast.Arm]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pvspec import __version__
+from pvspec.cli import COMMANDS
 
 from .conftest import SPEC, Run
 
@@ -76,6 +77,12 @@ def test_a_layout_that_is_not_canonical(run: Run, spec: Path) -> None:
         ("apply", "vmlinux", "-o", "out", "--cpus", "0"),
         ("apply", "vmlinux", "-o", "out", "--load-address", "here"),
         ("apply", "vmlinux", "-o", "out", "--option", "pae"),
+        ("predict",),
+        ("predict", "vmlinux", "vmlinux"),
+        ("predict", "vmlinux", "--cpus", "none"),
+        ("predict", "vmlinux", "--cpu"),
+        ("diff-text", "vmlinux", "one"),
+        ("diff-text", "vmlinux", "one", "two", "three"),
         ("explain", "vmlinux"),
         ("explain", "vmlinux", "start kernel"),
         ("explain", "vmlinux", "-1"),
@@ -95,7 +102,7 @@ def test_usage(run: Run, spec: Path, arguments: tuple[str, ...]) -> None:
 def test_help_and_version(run: Run) -> None:
     assert run("--version").out == f"pvspec {__version__}\n"
     assert run("--help").code == 0
-    for command in "compile", "check", "test", "fmt", "apply", "explain", "simulate":
+    for command in COMMANDS:
         done = run(command, "--help")
         assert done.code == 0
         assert "--json" in done.out

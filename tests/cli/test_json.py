@@ -85,9 +85,18 @@ def test_findings(run: Run, wrong: Path, command: tuple[str, ...]) -> None:
     }
 
 
-@pytest.mark.parametrize("command", [("apply", "-o", "out"), ("explain",)])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("apply", "vmlinux", "-o", "out"),
+        ("explain", "vmlinux", "0"),
+        ("predict", "vmlinux"),
+        ("diff-text", "vmlinux", "a", "b"),
+    ],
+    ids=lambda command: command[0],
+)
 def test_errors_without_a_place(run: Run, spec: Path, command: tuple[str, ...]) -> None:
-    done = run(*command, "vmlinux", *(["0"] if command[0] == "explain" else []), "--json")
+    done = run(*command, "--json")
     assert (done.code, done.json["ok"]) == (1, False)
     (error,) = done.json["errors"]
     assert "vmlinux" in error

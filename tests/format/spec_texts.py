@@ -8,7 +8,7 @@ Tokens = list[str]
 Strategy = st.SearchStrategy[Tokens]
 
 # Keywords are names, too, where the grammar expects a name and nothing else.
-NAME = st.sampled_from(["a", "eax", "irq_enable_sysexit", "nop", "else", "with", "n" * 40])
+NAME = st.sampled_from(["a", "eax", "irq_enable_sysexit", "nop", "else", "with", "thunk_$reg", "n" * 40])
 OP = st.sampled_from(["clts", "pte_val", "irq_enable_sysexit", "write_cr3", "n" * 35])
 INT = st.sampled_from(["0", "7", "0xc0101000", "18446744073709551615"])
 STRING = st.sampled_from(['""', '"90"', '"# no  comment"', '"{ ,( }"', '"' + "66 " * 20 + '"', '"' + "x" * 120 + '"'])
@@ -48,6 +48,21 @@ GUARD: Strategy = st.recursive(
         [
             *(["target", "is", "null"], ["op", "is", "noreturn"], ["cpu", "has", "K8"], ["cpus", "==", "1"]),
             *(["site", "within", "_text", "..", "_etext"], ["len", "==", "255"], ["smp"]),
+            *(["target", "of", "clts", "is", "null"], ["cpu", "vendor", "is", "intel"], ["cpu", "model", ">=", "85"]),
+            *(
+                ["cpus", "<", "8"],
+                ["cmdline", "has", '"nosmp"'],
+                ["kernel", "has", "its_thunk"],
+                ["backend", "is", "xen"],
+            ),
+            *(["nops", "is", "p6"], ["vulnerability", "retbleed", "begins", '"Mitigation"'], ["key", "&", "1"]),
+            *(["vulnerability", "retbleed", "has", '"IBPB"'], ["site", "+", "2", "&", "0x20"], ["key", "is", "null"]),
+            *(["site", "is", "cs", "call", "thunk"], ["site", "is", "jmp", "thunk"], ["site", "begins", '"f3 90"']),
+            *(
+                ["function", "-", "9", "begins", '"65 48"'],
+                ["enabled", "<=", "0"],
+                ["function", "within", "a", "..", "b"],
+            ),
         ]
     ),
     lambda inner: st.one_of(
@@ -56,14 +71,18 @@ GUARD: Strategy = st.recursive(
     max_leaves=6,
 )
 CODE = st.one_of(STRING, LONG)
+ADDEND = maybe(st.sampled_from(["+", "-"]), INT)
 ACTION = st.one_of(
     *(seq("asm", CODE), seq("bytes", CODE), seq("call", NAME), seq("jmp", NAME), seq("nop"), seq("keep")),
-    *(seq("bug", STRING), seq("copy", OP, OP, maybe("relocated")), seq(OP, "(", INT, ")"), seq(OP)),
+    *(seq("bug", STRING), seq("copy", OP, OP, maybe("relocated", maybe("throughout"))), seq(OP, "(", INT, ")")),
+    *(seq(OP), seq(maybe("cs"), "call", NAME, ADDEND), seq(maybe("cs"), "jmp", maybe("short"), NAME, ADDEND)),
+    seq("store", OP),
 )
 ARM = seq(ACTION, maybe("clobbers", NAMES), maybe("when", GUARD))
 CHAIN = separated(ARM, "else")
-FIELDS = many(st.one_of(seq(OP, TYPE), seq("pad", INT)), least=1, most=12)
-TABLE = seq("table", STRING, maybe("padded"), "{", FIELDS, "}")
+FIELDS = many(st.one_of(seq(OP, TYPE, maybe("<<", INT)), seq("pad", INT)), least=1, most=12)
+BOUNDS = seq(st.one_of(seq(STRING), seq(OP, "..", OP)))
+TABLE = seq("table", BOUNDS, maybe("padded"), "{", FIELDS, "}")
 OPTION = seq("option", OPS, ":", "bool", "=", st.sampled_from(["true", "false"]))
 SYMBOL = seq("symbol", OPS, maybe("clobbering", NAMES))
 PROTECT = seq("protect", OPS)
@@ -72,7 +91,28 @@ ROM = seq(
     *("rom", OP, "(", OP, TYPE, ")", "{", "returns", "{", FIELDS, "}"),
     *(many(seq(INT, OP, "=", CHAIN)), OTHERWISE, "}"),
 )
-NOPS = seq("nops", OP, "{", many(seq(STRING), least=1, most=9), "}")
+NOPS = seq("nops", OP, "{", many(seq(STRING), least=1, most=9), "}", maybe("jumps"))
+FEATURE = seq("feature", NAME, maybe(EXPR), maybe(STRING), maybe("always"))
+DECISION = st.one_of(
+    seq(st.sampled_from(["set", "clear"]), NAMES, maybe("when", GUARD)), seq("clear", "listed", STRING)
+)
+EACH = seq("each", "reg", "in", NAMES, "{", many(st.one_of(ARM, ARM, SYMBOL), least=1, most=3), "}")
+PART_OF = seq(OP, maybe("bit", INT))
+MEANING = seq(
+    *("means", OPS, ":"),
+    st.one_of(seq("asm", CODE), separated(seq(PART_OF, "=", st.one_of(PART_OF, seq(INT))), ",")),
+)
+KEPT = seq("keeps", OP, "in", STRING, st.sampled_from(["==", "&"]), INT, maybe("when", GUARD))
+RANGES = separated(seq(OP, maybe("..", OP)), ",")
+TARGET = st.one_of(
+    seq("target", OPS, "=", OP, maybe("when", GUARD)), seq("targets", OP, "{", RANGES, "}", maybe("when", GUARD))
+)
+SITES = seq("sites", STRING, "{", many(seq(OP, STRING), most=3), "}")
+READS = seq("reads", OP, st.sampled_from(["u8", "s32", "u64", "branch"]), "at", OP, ADDEND)
+PLACE = st.one_of(
+    *(seq("site", OP, ADDEND), seq("len", INT), seq("len", "instruction"), seq("stacked", maybe("longest"))),
+    *(seq("nops", "relaid", maybe("throughout")), READS, READS),
+)
 CHOOSE = seq("choose", "nops", separated(seq(NAME, maybe("when", GUARD)), "else"))
 OPERATION = seq(
     *("op", NAME, EXPR, maybe("(", NAMES, ")"), maybe("->", NAMES), maybe("clobbering", NAMES)),
@@ -81,13 +121,15 @@ OPERATION = seq(
 SETTING = st.one_of(
     *(seq(OP, "=", INT), seq(OP, "=", "true"), seq("nops", "=", OP), seq("cpu", "has", OP), seq("cpus", "=", INT)),
     *(seq(OP, "(", INT, ")", "=", st.one_of(OP, INT), maybe(INT)), seq(OP, "=", INT, "..", INT)),
+    *(seq("cpu", "vendor", "=", OP), seq("cpu", "stepping", "=", INT), seq("cmdline", "=", STRING)),
+    seq("backend", "=", OP),
 )
 WANT = st.one_of(
     *(seq(STRING), seq("asm", CODE), seq("call", INT), seq("nops"), seq("keep"), seq("bug", STRING), seq("jmp", INT))
 )
 PART = st.one_of(
     *(seq("len", INT), seq("clobber", NAMES), seq("original", STRING)),
-    *(seq(OP, INT), seq(OP, OP), seq(OP, STRING, "at", INT)),
+    *(seq(OP, INT), seq(OP, OP), seq(OP, STRING, "at", INT), seq("memory", STRING, "at", INT)),
 )
 CASE = seq(maybe(OP), "at", INT, many(PART), maybe("with", separated(SETTING, ",")), "=>", many(WANT, least=1, most=3))
 
@@ -98,17 +140,18 @@ def body(*kinds: Strategy) -> Strategy:
 
 ITEM = st.one_of(
     seq("include", STRING),
-    seq("machine", OP, body(seq("bits", INT), seq("feature", NAME, EXPR, maybe("always")), NOPS, CHOOSE)),
+    seq("machine", OP, body(seq("bits", INT), FEATURE, FEATURE, NOPS, CHOOSE, seq("text", INT, "..", INT))),
+    seq("policy", "on", OP, "{", many(DECISION), "}"),
     seq(
         *("interface", OP, "on", OP),
         body(
             *(TABLE, seq("max_len", INT), seq("slot", STRING, TYPE), OPTION, SYMBOL, PROTECT, OPERATION, OPERATION),
-            seq("clobbers", "{", many(seq(OP, INT)), "}"),
+            *(seq("clobbers", "{", many(seq(OP, INT)), "}"), seq("functions", OP), MEANING),
         ),
     ),
-    seq("chain", OP, "{", many(ARM, least=1), "}"),
-    seq("backend", OP, "for", OP, body(OPTION, SYMBOL, ROM, OTHERWISE, seq(OPS, "=", CHAIN), seq(OPS, "=", CHAIN))),
-    seq("family", OP, "on", OP, body(TABLE, seq("len", INT), seq("stacked"), OPTION, SYMBOL, PROTECT, ARM)),
+    seq("chain", OP, "{", many(st.one_of(ARM, ARM, EACH), least=1), "}"),
+    seq("backend", OP, "for", OP, body(OPTION, SYMBOL, ROM, KEPT, TARGET, OTHERWISE, seq(OPS, "=", CHAIN))),
+    seq("family", OP, "on", OP, body(TABLE, SITES, PLACE, PLACE, OPTION, SYMBOL, PROTECT, ARM, ARM, EACH)),
     seq("passes", "{", OPS, "}"),
     seq("test", OP, "{", many(CASE), "}"),
 )
