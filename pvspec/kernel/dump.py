@@ -42,8 +42,9 @@ class Dump:
         index = bisect_right(self._starts, address) - 1
         if index >= 0:
             start, length, offset = self._pieces[index]
-            if address + size <= start + length:
-                return bytes(self._memory[offset + address - start : offset + address - start + size])
+            at = offset + address - start
+            if address + size <= start + length and at + size <= len(self._memory):  # a dump may be cut short
+                return bytes(self._memory[at : at + size])
         raise ImageError(f"{self.path}: has no {size} bytes at {address:#x}")
 
 

@@ -1,0 +1,83 @@
+"""Break it, and see whether a test fails: `python -m tests.mutation [--jobs N] [--only REGEX]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from pathlib import Path
+from queue import SimpleQueue
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tests.mutation import primitives, rules
+from tests.mutation.equivalent import EQUIVALENT
+from tests.mutation.mutant import Mutant
+from tests.mutation.suite import Scratch
+
+RECORD = Path(__file__).with_name("record.json")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the survivors, keep the record; 1 if there is one that should not have survived."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="at the same time, each in its own tree")
+    parser.add_argument("--only", default="", metavar="REGEX", help="mutants whose names match; the record stays")
+    parser.add_argument("--near", action="store_true", help="run only the tests near the change; the record stays")
+    parser.add_argument("--list", action="store_true", help="only name them")
+    options = parser.parse_args(arguments)
+    wanted = re.compile(options.only)
+    mutants = [mutant for mutant in every() if wanted.search(mutant.name)]
+    if options.list:
+        print(*(mutant.name for mutant in mutants), sep="\n")
+        return 0
+    outcomes = dict(sorted(tried(mutants, options.jobs, options.near)))
+    record = as_record(outcomes)
+    if not (options.only or options.near):
+        RECORD.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    print(f"{record['noticed']} of {record['mutants']} noticed; survivors:", *record["survivors"], sep="\n  ")
+    return bool(record["survivors"])
+
+
+def every() -> Iterator[Mutant]:
+    """All mutants there are."""
+    return chain(rules.mutants(), primitives.mutants())
+
+
+def tried(mutants: Iterable[Mutant], jobs: int, near: bool = False) -> list[tuple[str, str | None]]:
+    """Each mutant's name, and what noticed it."""
+    with TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
+        trees: SimpleQueue[Scratch] = SimpleQueue()
+        for number in range(jobs):
+            trees.put(Scratch(Path(folder, str(number))))
+
+        def one(mutant: Mutant) -> tuple[str, str | None]:
+            tree = trees.get()
+            try:
+                noticed = tree.noticed_by(mutant, near)
+            finally:
+                trees.put(tree)
+            print(f"{mutant.name}: {noticed or 'SURVIVED'}", file=sys.stderr, flush=True)
+            return mutant.name, noticed
+
+        return list(pool.map(one, mutants))
+
+
+def as_record(outcomes: dict[str, str | None]) -> dict[str, Any]:
+    """What is kept: how many there were, who noticed them, and who survived, with the reason if that is right."""
+    survivors = [name for name, noticed in outcomes.items() if noticed is None]
+    return {
+        "mutants": len(outcomes),
+        "noticed": len(outcomes) - len(survivors),
+        "equivalent": {name: EQUIVALENT[name] for name in survivors if name in EQUIVALENT},
+        "survivors": [name for name in survivors if name not in EQUIVALENT],
+        "noticed by": {name: noticed for name, noticed in outcomes.items() if noticed is not None},
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
