@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from benchmarks import processes, runtime
+from benchmarks import prediction, processes, runtime
 from benchmarks.figure import Figure
 
 
@@ -17,7 +17,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--sites", type=int, default=100_000, help="sites in the table (default: 100000)")
     parser.add_argument("--reps", type=int, default=15, help="runs, of which the median counts (default: 15)")
-    parser.add_argument("--only", choices=("runtime", "processes"), help="one part of the figures")
+    parser.add_argument("--only", choices=("runtime", "processes", "prediction"), help="one part of the figures")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     found = []
@@ -31,10 +31,12 @@ def main() -> int:
 
 
 def _figures(arguments: argparse.Namespace) -> Iterator[Figure]:
-    if arguments.only != "processes":
+    if arguments.only in (None, "runtime"):
         yield from runtime.figures(arguments.sites, arguments.reps)
-    if arguments.only != "runtime":
+    if arguments.only in (None, "processes"):
         yield from processes.figures()
+    if arguments.only in (None, "prediction"):
+        yield from prediction.figures()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from pvspec.resources import resource
 
+QEMU_MODEL = "qemu model"
+"""A line of profiles only: it is a CPU model of QEMU's, with which KVM offers its guests less than with the host's."""
+
 
 class CpuError(Exception):
     """There is no such profile, or the file is no /proc/cpuinfo; the message says why."""
@@ -80,7 +83,8 @@ def parse_cpuinfo(text: str, name: str) -> Processor:
     try:
         family, model, stepping = (int(entries[key], 0) for key in ("cpu family", "model", "stepping"))
         bugs = (f"bug {name}" for name in entries.get("bugs", "").split())
-        flags = frozenset((*entries["flags"].split(), *bugs))
+        named = [QEMU_MODEL] if QEMU_MODEL in entries else []
+        flags = frozenset((*entries["flags"].split(), *bugs, *named))
         return Processor(entries["vendor_id"], family, model, stepping, flags, max(count, 1))
     except KeyError as error:
         raise CpuError(f"{name}: no /proc/cpuinfo: it has no line `{error.args[0]}`") from None

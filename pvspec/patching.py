@@ -14,6 +14,7 @@ from pvspec.cpu import Processor
 from pvspec.kernel import ImageError, KernelImage
 from pvspec.kernel.dump import Dump
 from pvspec.resources import resource
+from pvspec.workload import MAX_WORK, work
 
 NATIVE = "native"
 
@@ -125,9 +126,20 @@ def bind(module: ModuleType, image: KernelImage, choices: Choices, dump: Dump | 
             protect=_protected(spec, image),
         )
         tables = _tables(module, image)
+        _check_work(module, image, tables)
     except (module.PatchError, ImageError) as error:
         raise PatchingError(str(error)) from None
     return Bound(module, kernel, image, tables, _state(module, image, dump), dump)
+
+
+def _check_work(module: ModuleType, image: KernelImage, tables: Mapping[str, tuple[bytes, int]]) -> None:
+    if work(module, tables) > MAX_WORK:
+        records = {name: len(table) // _layouts(module)[name].size for name, (table, _) in tables.items()}
+        most = max(records, key=lambda name: records[name])
+        raise PatchingError(
+            f"{image.path}: its tables have {sum(records.values())} records, {records[most]} of them in {most}: "
+            "more work than any kernel's"
+        )
 
 
 def _backend(spec: Any, choices: Choices) -> str | None:
@@ -163,12 +175,16 @@ def _state(module: ModuleType, image: KernelImage, dump: Dump | None) -> Callabl
     return read
 
 
-def _tables(module: ModuleType, image: KernelImage) -> dict[str, tuple[bytes, int]]:
+def _layouts(module: ModuleType) -> dict[str, Any]:
     spec = module.SPEC
     layouts = {name: family.layout for name, family in spec.families.items()}
     if spec.interface is not None and spec.interface.layout is not None:
         layouts[spec.interface.name] = spec.interface.layout
-    found = {name: _table(module, layout, image) for name, layout in layouts.items()}
+    return layouts
+
+
+def _tables(module: ModuleType, image: KernelImage) -> dict[str, tuple[bytes, int]]:
+    found = {name: _table(module, layout, image) for name, layout in _layouts(module).items()}
     return {name: table for name, table in found.items() if table is not None}
 
 

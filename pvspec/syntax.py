@@ -364,12 +364,13 @@ class Machine(Node):
 
 
 class Decision(Node):
-    """`set A, B when …`, `clear …`, or `clear listed "WORD="`."""
+    """`set A, B when …`, `clear …`, or `clear listed [numbers] "WORD="`."""
 
     sets: bool
     features: tuple[Name, ...]
     guard: Guard | None
     listed: Text | None
+    numbers: bool
 
 
 class Policy(Node):

@@ -28,8 +28,9 @@ ROWS = [
     "assemble",
     "verify render",
     "compiler spectest proof simulate",
+    "compiled",
     # kernels
-    "kernel cpu",
+    "kernel cpu workload",
     "patching",
     "prediction",
     "explain",

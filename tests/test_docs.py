@@ -2,7 +2,7 @@
 
 A block whose fence says `pvs FILE` is written to that file. In one that says `console` what follows `$ ` (`> `) is run
 and must print the lines behind it; `--bless` writes those anew. `console kernel` runs on the Debian package that the
-page names, where apt still has that one. The examples in `python` blocks are doctests of a compiled module.
+page names, where apt still has that one. The examples in `python` blocks are doctests of compiled modules.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from pvspec.format import format_text
 from pvspec.resources import resource
 from pvspec.source import Source
 
-from .oracle import fetch
+from .oracle import fetch, matrix, table
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.joinpath("docs").glob("*.md"))]
 PACKAGE = re.compile(r"linux-image-[\w.+-]+-cloud-amd64_[\w.+-]+_amd64\.deb")
+MODULES = {"paravirt": ("linux-2.6.23", "i386"), "linux61": ("linux-6.1", "x86_64")}
 FENCE = re.compile(r"^```(?P<info>[^\n]*)\n(?P<body>.*?)^```$", re.M | re.S)
 COMMAND = re.compile(r"^\$ (?P<text>.*(?:\n> .*)*)\n", re.M)
 Golden = Callable[[Path, str], None]
@@ -126,8 +127,9 @@ def test_commands_on_a_kernel(page: Path, desk: Path, golden: Golden) -> None:
 
 @pytest.mark.parametrize("page", pages("python"), ids=named)
 def test_examples(page: Path, desk: Path) -> None:
-    """The examples see nothing but the standard library and the compiled module."""
-    desk.joinpath("paravirt.py").write_text(compile_spec(resource("specs", "linux-2.6.23", "i386")), encoding="utf-8")
+    """The examples see nothing but the standard library and the compiled modules."""
+    for name, spec in MODULES.items():
+        desk.joinpath(f"{name}.py").write_text(compile_spec(resource("specs", *spec)), encoding="utf-8")
     examples = "\n".join(block.body for block in blocks(page.read_text(encoding="utf-8")) if block.info == "python")
     desk.joinpath("examples").write_text(examples, encoding="utf-8")
     run = "import doctest, sys; sys.path.append('.'); print(doctest.testfile('examples', module_relative=False))"
@@ -141,6 +143,10 @@ def test_examples(page: Path, desk: Path) -> None:
 def test_the_picture(golden: Golden) -> None:
     printed("pvspec simulate --strategy all --svg simulation.svg")
     golden(ROOT / "docs" / "simulation.svg", Path("simulation.svg").read_text(encoding="utf-8"))
+
+
+def test_the_tables_are_the_matrix_results(golden: Golden) -> None:
+    golden(table.PAGE, table.with_tables(table.PAGE.read_text(encoding="utf-8"), table.read_results(matrix.RESULTS)))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)

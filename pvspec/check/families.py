@@ -10,7 +10,7 @@ from pvspec import syntax as ast
 from pvspec.check.names import Declared, option_names, protected_names, symbol_names, unknown
 from pvspec.check.numbers import in_range
 from pvspec.check.records import the_table
-from pvspec.check.rules import Place, chain
+from pvspec.check.rules import ELSEWHERE, Place, chain
 from pvspec.diagnostics import Findings
 from pvspec.runtime.rules import Field, Layout, Machine, Read
 
@@ -103,7 +103,7 @@ def _reads(
     for read in item.reads:
         if read.name.text in fields:
             findings.add("PV102", f"`{read.name.text}` is a field already", (read.name.span, "again here"))
-        known = [*fields, *reads, *symbols]
+        known = [*fields, *reads, *symbols, ELSEWHERE]
         if read.base.text not in known:
             unknown(read.base, "field, read or symbol", known, findings)
         size = 0 if read.type.text == "branch" else int(read.type.text[1:]) // 8
@@ -113,7 +113,7 @@ def _reads(
 
 def _place(item: ast.Family, place: Place, findings: Findings) -> tuple[str, int]:
     """The value that says where the site lies, and the bytes behind it."""
-    if len(item.site_at) + ("site" in place.fields) != 1:
+    if len(item.site_at) + ("site" in place.fields and not (item.sites_of and item.site_at)) != 1:
         findings.add(
             "PV104",
             f"family `{item.name.text}` must say once where the site lies",

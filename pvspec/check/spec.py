@@ -141,7 +141,7 @@ class _Parts:
                 chosen = tuple(number for number in numbers if number is not None)
                 condition = guard(decision.guard, scope, self.findings)
                 listed = decision.listed.value if decision.listed else ""
-                decisions.append(model.Decision(decision.sets, chosen, condition, listed))
+                decisions.append(model.Decision(decision.sets, chosen, condition, listed, decision.numbers))
         return tuple(decisions)
 
     def _policy_scope(self) -> Scope:

@@ -141,7 +141,9 @@ def _choices(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--option", metavar="NAME=BOOL", type=_option, action="append", default=[], help="an option of the spec"
     )
-    parser.add_argument("--symbols", metavar="System.map", help="the kernel's symbols; default: its own kallsyms")
+    parser.add_argument(
+        "--symbols", metavar="FILE", help="a System.map, or a package or vmlinux with debug symbols (its own kallsyms)"
+    )
 
 
 def _apply(parser: argparse.ArgumentParser) -> None:

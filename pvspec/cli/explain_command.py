@@ -7,6 +7,7 @@ from typing import Any
 
 from pvspec.cli.kernels import bound_kernel
 from pvspec.cli.report import Failure, Report
+from pvspec.compiler import check_spec
 from pvspec.explain import Step, explain, shown
 from pvspec.kernel import ImageError, KernelImage
 from pvspec.patching import PatchingError
@@ -17,7 +18,7 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     found = bound_kernel(arguments, report)
     if found is None:
         return
-    bound, program = found
+    bound, spec = found
     try:
         address = _address(bound.image, arguments.address)
         steps = explain(bound, address)
@@ -27,6 +28,7 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     report.result = {"address": address, "symbol": name, "steps": [_json(step) for step in steps]}
     if not steps:
         raise Failure(f"{address:#x}{_in(name)}: no table has a site there")
+    program = check_spec(spec).sound()
     rules = {arm.span.where: " ".join(arm.span.source.line(arm.span.line).split()) for arm in program.spec.arms()}
     report.say(f"{address:#x}{_in(name)}")
     for step in steps:

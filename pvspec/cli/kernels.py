@@ -5,27 +5,24 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pvspec.assemble import Program
 from pvspec.cli.report import Failure, Report
-from pvspec.compiler import check_spec, import_text
+from pvspec.compiled import load_spec
 from pvspec.cpu import CpuError, read_cpu
 from pvspec.diagnostics import SpecError
 from pvspec.kernel import ImageError, KernelImage, open_image
 from pvspec.kernel.dump import open_dump
 from pvspec.patching import Bound, Choices, PatchingError, bind, shipped_spec
-from pvspec.render import render
 
 
-def bound_kernel(arguments: argparse.Namespace, report: Report) -> tuple[Bound, Program] | None:
+def bound_kernel(arguments: argparse.Namespace, report: Report) -> tuple[Bound, Path] | None:
     """The kernel that the arguments describe, and its spec; None if the spec is wrong, which the report then says."""
     try:
         image = _image(arguments)
         choices = _choices(arguments)
         spec = Path(arguments.spec) if arguments.spec else shipped_spec(image)
-        program = check_spec(spec).sound()
-        module = import_text(render(program), "pvspec.generated.applied")
+        module = load_spec(spec)
         dump = open_dump(arguments.state, image.kernel or image) if arguments.state else None
-        return bind(module, image, choices, dump), program
+        return bind(module, image, choices, dump), spec
     except SpecError as error:
         report.found(error.diagnostics)
         return None
@@ -35,8 +32,10 @@ def bound_kernel(arguments: argparse.Namespace, report: Report) -> tuple[Bound, 
 
 def _image(arguments: argparse.Namespace) -> KernelImage:
     symbols = Path(arguments.symbols) if arguments.symbols else None
-    kernel = open_image(arguments.vmlinux) if arguments.vmlinux else None
-    return open_image(Path(arguments.kernel), load_address=arguments.load_address, kernel=kernel, symbols=symbols)
+    if not arguments.vmlinux:
+        return open_image(Path(arguments.kernel), load_address=arguments.load_address, symbols=symbols)
+    kernel = open_image(arguments.vmlinux, symbols=symbols)
+    return open_image(Path(arguments.kernel), load_address=arguments.load_address, kernel=kernel)
 
 
 def _choices(arguments: argparse.Namespace) -> Choices:

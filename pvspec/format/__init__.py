@@ -25,7 +25,8 @@ Long rows:
 
 - The author's line ends before `else` are kept, all others inside a construct are joined.
 - A row that exceeds 110 columns, its comment not counted, is broken before every `else`, a case before `=>`; what
-  is still too long before `with`; then after commas, then before `when`, `and` and `or`, each as late as possible.
+  is still too long before `with`; then after commas, before `when`, `and` and `or`, before the fields of a case, each
+  as late as possible.
 - `else` stands so that its action is under the first one, where that is deeper than the row; everything else goes
   on four columns deeper.
 - A comment inside a construct stays between its two tokens, and so keeps the line end behind it.

@@ -138,7 +138,7 @@ def _split(tokens: Sequence[Token], chance: _Chance) -> list[Piece]:
 
 def _fit(parts: list[Piece], margins: Margins) -> list[Piece]:
     """The pieces, broken further where they are still too long."""
-    for chance in (_behind_comma, _before_clause):
+    for chance in (_behind_comma, _before_clause, _before_part):
         if any(_is_long(piece, margins) for piece in parts):
             parts = [part for piece in parts for part in _fill(piece, margins, chance)]
     return parts
@@ -150,6 +150,10 @@ def _behind_comma(before: Token, _: Token) -> bool:
 
 def _before_clause(_: Token, token: Token) -> bool:
     return token.text in {"when", "and", "or"}
+
+
+def _before_part(_: Token, token: Token) -> bool:
+    return token.is_part
 
 
 def _is_long(piece: Piece, margins: Margins) -> bool:

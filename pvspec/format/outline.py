@@ -252,6 +252,8 @@ class _Marker:
             self.column(self.before(length), 2, gap=1)
         for clobbers in case.clobbers:
             self.column(self.before(clobbers[0]), 3, gap=1)
+        for part in (*case.memory, *case.fields):
+            self.first(part).is_part = True
         self.column(self.before(case.wants[0]), 4, gap=1)
         self.before(case.wants[0]).resort = 2
         if case.settings:

@@ -41,6 +41,7 @@ class Token:
     is_else: bool = False  # between two arms
     resort: int = 0  # rows that are too long are broken before it, those of lower number first; 0: only later
     is_arm: bool = False  # the first of a chain
+    is_part: bool = False  # a part of a case begins here
     column: int = 0  # the column that begins here, counted from 1
     gap: int = 1  # spaces before it where nothing is tight
     spaces: int = 0  # spaces before it on one line

@@ -11,7 +11,7 @@ from pvspec.kernel.errors import ImageError
 
 Buffer = bytes | mmap.mmap
 
-MAX_SPAN = 512 << 20
+MAX_SPAN = 192 << 20
 """Bytes from the lowest to the highest address of an image; more is no kernel."""
 
 

@@ -23,8 +23,21 @@ def extract_vmlinuz(file: BinaryIO) -> bytes:
 
     Raises ImageError where the package is damaged, or holds no kernel.
     """
+    return _extract(file, "boot/vmlinuz-", "not a kernel image package")
+
+
+def extract_system_map(file: BinaryIO) -> bytes:
+    """The System.map of a package of debug symbols; that of a kernel's own package is a placeholder.
+
+    Raises ImageError where the package is damaged, or holds none.
+    """
+    return _extract(file, "usr/lib/debug/boot/System.map-", "not a kernel's package of debug symbols")
+
+
+def _extract(file: BinaryIO, start: str, otherwise: str) -> bytes:
+    """The first regular file whose path starts so."""
     try:
-        return _vmlinuz(_data_tar(file))
+        return _first(_data_tar(file), start, otherwise)
     except ImageError:
         raise
     except Exception as error:  # tarfile and debian.arfile raise all kinds on damaged archives
@@ -56,16 +69,12 @@ def _data_member(file: BinaryIO) -> ArMember:
     raise ImageError("ar archive without a data.tar member: not a Debian package")
 
 
-def _vmlinuz(data: BinaryIO) -> bytes:
+def _first(data: BinaryIO, start: str, otherwise: str) -> bytes:
     with tarfile.open(fileobj=data, mode="r|") as archive:
         for member in islice(archive, _MAX_TAR_MEMBERS):
-            if _is_vmlinuz(member):
+            if member.isreg() and posixpath.normpath(member.name).lstrip("/").startswith(start):
                 return _contents(archive, member)
-    raise ImageError("Debian package holds no boot/vmlinuz-*: not a kernel image package")
-
-
-def _is_vmlinuz(member: tarfile.TarInfo) -> bool:
-    return member.isreg() and posixpath.normpath(member.name).lstrip("/").startswith("boot/vmlinuz-")
+    raise ImageError(f"Debian package holds no {start}*: {otherwise}")
 
 
 def _contents(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

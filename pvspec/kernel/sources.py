@@ -2,35 +2,49 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pvspec.kernel.elf import ElfFile
 from pvspec.kernel.errors import ImageError
 from pvspec.kernel.finder import find_data_symbols
+from pvspec.kernel.given import read_given
 from pvspec.kernel.kallsyms import decode_kallsyms
 from pvspec.kernel.layout import Layout
-from pvspec.kernel.symbols import Symbol, SymbolTable, place_symbols, read_symtab, read_system_map
+from pvspec.kernel.symbols import Symbol, SymbolTable, place_symbols, read_symtab
+
+_BANNER = b"Linux version "
 
 
 def read_symbols(path: Path, elf: ElfFile, layout: Layout, system_map: Path | None) -> SymbolTable:
     """A System.map if one is given, else the ELF symbol table, else the kernel's kallsyms, else no symbols.
 
     To a 32-bit kernel's kallsyms without data symbols those are added that can be found in the memory.
-    Raises ImageError where the source is damaged.
+    Raises ImageError where the source is damaged, or the System.map is of another build.
     """
     end = layout.base + len(layout.memory)
     if system_map is not None:
-        return SymbolTable("System.map", read_system_map(system_map), end)
+        given = list(read_given(system_map))
+        _check_same_build(system_map, given, path, elf, layout)
+        return SymbolTable("System.map", given, end)
     try:
-        if raw := read_symtab(elf):
-            return SymbolTable(".symtab", place_symbols(raw, layout.sections, elf.relocatable), end)
-        if told := decode_kallsyms(layout.memory, layout.base, elf.bits):
-            found = _find_data(layout, told) if elf.bits == 32 else []
-            return SymbolTable("kallsyms, found" if found else "kallsyms", [*told, *found], end)
+        own = _own(elf, layout)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
-    return SymbolTable("none", (), end)
+    if own.source == "kallsyms" and elf.bits == 32 and (found := _find_data(layout, list(own))):
+        return SymbolTable("kallsyms, found", [*own, *found], end)
+    return own
+
+
+def _own(elf: ElfFile, layout: Layout) -> SymbolTable:
+    """What the image itself says; ImageError where that is damaged."""
+    end = layout.base + len(layout.memory)
+    if raw := read_symtab(elf):
+        return SymbolTable(".symtab", place_symbols(raw, layout.sections, elf.relocatable), end)
+    told = decode_kallsyms(layout.memory, layout.base, elf.bits)
+    return SymbolTable("kallsyms" if told else "none", told, end)
 
 
 def _find_data(layout: Layout, symbols: Sequence[Symbol]) -> list[Symbol]:
@@ -38,3 +52,33 @@ def _find_data(layout: Layout, symbols: Sequence[Symbol]) -> list[Symbol]:
     if any(symbol.kind in "bdr" for symbol in symbols):
         return []
     return find_data_symbols(layout.memory, layout.base, layout.executable, symbols)
+
+
+def _check_same_build(system_map: Path, given: Sequence[Symbol], path: Path, elf: ElfFile, layout: Layout) -> None:
+    """The functions that both know must lie at the same addresses; without any, the banner where the map has it."""
+    own: Sequence[Symbol] = ()
+    with suppress(ImageError):  # damaged, which may be why a System.map was given
+        own = [symbol for symbol in _own(elf, layout) if symbol.kind in "tT"]
+    if not own:
+        _check_banner(system_map, given, path, layout)
+        return
+    places = defaultdict(set)
+    for symbol in given:
+        places[symbol.name].add(symbol.address)
+    common = [symbol for symbol in own if symbol.name in places]
+    if not common:
+        raise ImageError(f"{system_map}: has none of the functions of {path}: it is of another kernel")
+    for symbol in common:
+        if symbol.address not in places[symbol.name]:
+            raise _another_build(system_map, min(places[symbol.name]), symbol.name, path, f"{symbol.address:#x}")
+
+
+def _check_banner(system_map: Path, given: Sequence[Symbol], path: Path, layout: Layout) -> None:
+    for symbol in given:
+        at = symbol.address - layout.base
+        if symbol.name == "linux_banner" and (at < 0 or not layout.memory.startswith(_BANNER, at)):
+            raise _another_build(system_map, symbol.address, symbol.name, path, "something else there")
+
+
+def _another_build(system_map: Path, address: int, name: str, path: Path, instead: str) -> ImageError:
+    return ImageError(f"{system_map}: has {name} at {address:#x}, and {path} has {instead}: it is of another build")

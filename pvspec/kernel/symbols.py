@@ -89,11 +89,11 @@ def _by_address(symbol: Symbol) -> int:
     return symbol.address
 
 
-def read_system_map(path: Path) -> Iterator[Symbol]:
+def read_system_map(path: Path, contents: bytes) -> Iterator[Symbol]:
     """The lines `address kind name` of a System.map; raises ImageError, also for Debian's placeholder file."""
     try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeError) as error:
+        lines = contents.decode("utf-8").splitlines()
+    except UnicodeError as error:
         raise ImageError(f"{path}: cannot be read as a System.map: {error}") from error
     for number, line in zip(count(1), lines, strict=False):
         yield _parse_line(path, number, line)

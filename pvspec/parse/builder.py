@@ -108,10 +108,11 @@ class Builder:
 
     def decision(self, tree: _Tree) -> ast.Decision:
         word, *names, guard = self.parts(tree)
-        return ast.Decision(self.span(tree), word == "set", tuple(names), guard, None)
+        return ast.Decision(self.span(tree), word == "set", tuple(names), guard, None, False)
 
     def clear_listed(self, tree: _Tree) -> ast.Decision:
-        return ast.Decision(self.span(tree), False, (), None, self.node(tree.children[0]))
+        numbers, listed = self.parts(tree)
+        return ast.Decision(self.span(tree), False, (), None, listed, numbers is not None)
 
     # the interface
 
@@ -511,7 +512,7 @@ class Builder:
 
 _WORDS = """
     SIGN ALWAYS JUMPS SET CLEAR CALL JMP SHORT CS PADDED STACKED LONGEST NORETURN RELOCATED THROUGHOUT INSTRUCTION
-    COMPARE CPU_NUMBER BEGINS HAS
+    COMPARE CPU_NUMBER BEGINS HAS NUMBERS
 """
 _TOKENS: dict[str, Callable[[Builder, Token], Any]] = {
     "NAME": Builder.name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from pvspec.prediction.predict import Prediction
@@ -11,7 +11,7 @@ PAGE = 4096
 
 
 class Difference(NamedTuple):
-    """A site at which two texts differ, by the last pass that has one there; family None: no table knows the place."""
+    """A site at which two texts differ, by the last pass that has one there; family None: no table knows the bytes."""
 
     family: str | None
     address: int
@@ -28,17 +28,35 @@ def differing(first: bytes | memoryview, second: bytes | memoryview) -> Iterator
 
 
 def difference(prediction: Prediction, first: bytes | memoryview, second: bytes | memoryview) -> list[Difference]:
-    """Where two texts from `prediction.start` on differ, each site once, by address."""
-    owner: dict[int, tuple[str, int, int]] = {}
-    for site in prediction.inside():
-        place = site.family, site.address, site.length
-        owner.update(dict.fromkeys(range(site.address, site.address + site.length), place))
-    found: dict[tuple[str | None, int, int], None] = {}
-    for offset in differing(first, second):
-        address = prediction.start + offset
-        found.setdefault(owner.get(address, (None, address, 1)))
-    differences = []
-    for family, address, length in sorted(found, key=lambda place: place[1]):
-        part = slice(address - prediction.start, address - prediction.start + length)
-        differences.append(Difference(family, address, bytes(first[part]), bytes(second[part])))
-    return differences
+    """Where two texts from `prediction.start` on differ, by address: sites, and runs of bytes that are in none."""
+    claimed = bytearray(len(first))
+    differences = [*_of_sites(prediction, bytes(first), bytes(second), claimed)]
+    rest = (offset for offset in differing(first, second) if not claimed[offset])
+    for start, end in _runs(rest):
+        differences.append(
+            Difference(None, prediction.start + start, bytes(first[start:end]), bytes(second[start:end]))
+        )
+    return sorted(differences, key=lambda item: item.address)
+
+
+def _of_sites(prediction: Prediction, first: bytes, second: bytes, claimed: bytearray) -> Iterator[Difference]:
+    """The sites that differ in a byte that no later pass has a site over; their bytes are marked as claimed."""
+    for site in reversed([*prediction.inside()]):
+        part = slice(site.address - prediction.start, site.address - prediction.start + site.length)
+        one, other = first[part], second[part]
+        if one != other and any(a != b and not c for a, b, c in zip(one, other, claimed[part], strict=True)):
+            claimed[part] = b"\1" * len(one)
+            yield Difference(site.family, site.address, one, other)
+
+
+def _runs(offsets: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Ascending offsets as ranges [start, end)."""
+    start = end = -1
+    for offset in offsets:
+        if offset != end:
+            if start != end:
+                yield start, end
+            start = offset
+        end = offset + 1
+    if start != end:
+        yield start, end

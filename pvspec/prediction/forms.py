@@ -36,10 +36,29 @@ def forms(sites: Any, site: Any, unknown: frozenset[str]) -> list[Form]:
         if verdict is False or arm.guard in asked or not sites.fits(arm, site):
             continue
         asked.add(arm.guard)
-        found.append(Form(" ".join(_cells(sites, arm, site, unknown)), arm.where))
+        found.append(Form(_code(sites, arm, site, unknown), arm.where))
         if verdict is True:
             return found
-    return [*found, Form(sites.text.read(site["site"], site.length).hex(" "), "")]
+    return [*found, Form(_as_it_was(site), "")]
+
+
+class OtherForms:
+    """A site's legal forms but for the predicted one, found when they are asked for.
+
+    True, since a site that reads what nobody knows may have another one.
+    """
+
+    def __init__(self, sites: Any, site: Any, unknown: frozenset[str], predicted: bytes) -> None:
+        self._asked = sites, site, unknown
+        self._predicted = predicted.hex(" ")
+
+    def __iter__(self) -> Iterator[Form]:
+        return (form for form in forms(*self._asked) if form.code != self._predicted)
+
+
+def _as_it_was(site: Any) -> str:
+    code: bytes = site["site's code"]
+    return code.hex(" ")
 
 
 def _verdict(kernel: Any, guard: tuple[Any, ...], site: Any, unknown: frozenset[str]) -> bool | None:
@@ -57,16 +76,16 @@ def _verdict(kernel: Any, guard: tuple[Any, ...], site: Any, unknown: frozenset[
     return bool(kernel.holds(guard, site))
 
 
-def _cells(sites: Any, arm: Any, site: Any, unknown: frozenset[str]) -> Iterator[str]:
+def _code(sites: Any, arm: Any, site: Any, unknown: frozenset[str]) -> str:
     """The bytes of an arm's code at the site."""
-    open_holes = [hole for hole in getattr(arm, "holes", ()) if hole.symbol in unknown or hole.symbol == "elsewhere"]
     if getattr(arm, "name", None) in unknown:  # the value itself is stored
-        code, wild = bytes(site.length), set(range(site.length))
-    elif open_holes:
-        code = sites.kernel.padded(arm.data, site.length)
-        wild = {hole.offset + index for hole in open_holes for index in range(hole.size)}
-    else:
-        given = sites.code(arm, site)
-        code, wild = sites.text.read(site["site"], site.length) if given is None else given, set()
-    for index, byte in enumerate(code):
-        yield "??" if index in wild else f"{byte:02x}"
+        return " ".join(["??"] * site.length)
+    holes = [hole for hole in getattr(arm, "holes", ()) if hole.symbol in unknown or hole.symbol == "elsewhere"]
+    if not holes:
+        given: bytes | None = sites.code(arm, site)
+        return _as_it_was(site) if given is None else given.hex(" ")
+    whole: bytes = sites.kernel.padded(arm.data, site.length)
+    cells = whole.hex(" ").split(" ")
+    for hole in holes:
+        cells[hole.offset : hole.offset + hole.size] = ["??"] * hole.size
+    return " ".join(cells)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from pvspec.kernel import ImageError
 from pvspec.patching import Bound, PatchingError
-from pvspec.prediction.forms import Form, forms, open_reads
+from pvspec.prediction.forms import OtherForms, open_reads
 
 
 class Site(NamedTuple):
@@ -26,7 +26,7 @@ class Site(NamedTuple):
     before: bytes
     after: bytes
     where: str
-    others: tuple[Form, ...] = ()
+    others: OtherForms | tuple[()] = ()
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Prediction:
 
 
 def predict(bound: Bound) -> Prediction:
-    """Apply all passes to a copy of the image's memory; PatchingError."""
+    """Apply all passes to a copy of the image's memory; PatchingError, also if two tables' sites overlap."""
     memory = bytearray(bound.image.memory)
     sites: list[Site] = []
     try:
@@ -72,7 +72,28 @@ def predict(bound: Bound) -> Prediction:
                 sites += run(bound, name, memory)
     except bound.module.PatchError as error:
         raise PatchingError(f"{bound.image.path}: {error}") from None
+    _check_nested(bound, sites)
     return Prediction(bound, memory, *text_of(bound), sites)
+
+
+def _check_nested(bound: Bound, sites: list[Site]) -> None:
+    """PatchingError if two passes changed sites of which neither lies in the other.
+
+    A lock prefix, a return or a thunk's call may lie in an alternative, and one site may be in many tables: whichever
+    comes last knows what it finds. Half a site is no table's to write.
+    """
+    changed = {(site.address, -site.length): site for site in sites if site.after != site.before}
+    around: list[Site] = []
+    for _, site in sorted(changed.items(), key=lambda item: item[0]):
+        while around and around[-1].address + around[-1].length <= site.address:
+            around.pop()
+        if around and site.address + site.length > around[-1].address + around[-1].length:
+            outer = around[-1]
+            raise PatchingError(
+                f"{bound.image.path}: site {outer.address:#x} of {outer.family} ({outer.length} bytes) overlaps site "
+                f"{site.address:#x} of {site.family} ({site.length} bytes)"
+            )
+        around.append(site)
 
 
 def text_of(bound: Bound) -> tuple[int, int]:
@@ -90,13 +111,13 @@ def text_of(bound: Bound) -> tuple[int, int]:
 def _interface_pass(bound: Bound, name: str, memory: bytearray) -> Iterator[Site]:
     kernel, image, module = bound.kernel, bound.image, bound.module
     table, address = bound.tables[name]
-    before = bytes(memory)
+    records = list(module.parse_sites(table, address))
+    text = module.Text(memory, image.base, image.executable)
+    before = [text.up_to(site, length) for site, _, length, _ in records]
     kernel.apply(table, memory, image.base, table_address=address, executable=image.executable)
     where = _RuleOf(kernel)
-    for number, (site, type_, length, clobber) in enumerate(module.parse_sites(table, address)):
-        start = site - image.base
-        old, new = before[start : start + length], bytes(memory[start : start + length])
-        yield Site(name, number, site, length, old, new, where[type_, length, clobber])
+    for number, (old, (site, type_, length, clobber)) in enumerate(zip(before, records, strict=True)):
+        yield Site(name, number, site, length, old, text.read(site, length), where[type_, length, clobber])
 
 
 class _RuleOf(dict[tuple[int, int, int], str]):
@@ -121,11 +142,14 @@ def _family_pass(bound: Bound, name: str, memory: bytearray) -> Iterator[Site]:
         for number, address, length, arm, code, before, _ in kernel.outcomes_of(sites, *bound.tables[name]):
             yield Site(name, number, address, length, before, code or before, "" if arm is None else arm.where)
         return
-    sites, unknown = _lenient(module)(kernel, family, text, bound.state), _unknown(bound, family)
+    sites, unknown = (
+        _lenient(module)(kernel, family, text, bound.state),
+        _unknown(bound, family),
+    )
     for number, address, length, arm, code, before, site in kernel.outcomes_of(sites, *bound.tables[name]):
         after, lost = code or before, unknown or site.lost
-        others = [form for form in forms(sites, site, lost) if form.code != after.hex(" ")] if lost else ()
-        yield Site(name, number, address, length, before, after, "" if arm is None else arm.where, tuple(others))
+        others = OtherForms(sites, site, lost, after) if lost else ()
+        yield Site(name, number, address, length, before, after, "" if arm is None else arm.where, others)
 
 
 def _unknown(bound: Bound, family: Any) -> frozenset[str]:

@@ -227,7 +227,7 @@ def _spec(spec: model.Spec) -> Call:
 
 
 def _decision(decision: model.Decision) -> Call:
-    return Call("Decision", [decision.sets, decision.features, *_given(decision, "guard listed")])
+    return Call("Decision", [decision.sets, decision.features, *_given(decision, "guard listed numbers")])
 
 
 def _machine(machine: model.Machine) -> Call:

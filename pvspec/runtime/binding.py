@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import takewhile
 from typing import Any, TypeAlias, TypeVar
 
 from pvspec.runtime.records import fits
@@ -223,18 +224,19 @@ class Binding:
         """The kernel's decisions about itself, one after the other."""
         for decision in self.spec.policy:
             if decision.guard is None or self.holds(decision.guard, {}):
-                chosen = frozenset((*decision.features, *self._listed(decision.listed)))
+                chosen = frozenset((*decision.features, *self._listed(decision.listed, decision.numbers)))
                 self.features = self.features | chosen if decision.sets else self.features - chosen
                 self._conditions.clear()
 
-    def _listed(self, word: str) -> Iterator[int]:
+    def _listed(self, word: str, numbers: bool) -> Iterator[int]:
         """The features that the command line lists behind a word."""
         shown = self.spec.machine.shown
         for found in self.words if word else ():
-            if found.startswith(word):
-                names = found[len(word) :].split(",")
-                yield from (shown[name] for name in names if name in shown)
-                yield from (int(name) for name in names if name.isdecimal())
+            names = found[len(word) :].split(",") if found.startswith(word) else []
+            if numbers:
+                names = list(takewhile(str.isdecimal, names))
+            yield from (shown[name] for name in names if name in shown)
+            yield from (int(name) for name in names if name.isdecimal())
 
     def _cpu(self) -> Cpu:
         if self.cpu is None:

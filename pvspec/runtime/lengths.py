@@ -104,10 +104,10 @@ def distances(code: bytes, bits: int) -> list[Distance]:
     As Linux 6.12, arch/x86/kernel/alternative.c, __apply_relocation(): jcc, jmp and call; loops and jcxz do not leave
     what they are in.
     """
-    at, _, address = _prefixes(code, bits == 64)
+    at, _, _ = _prefixes(code, bits == 64)
     form, end = _opcode(code, at, bits == 64)
     if form in _MODRM:
-        relative = bits == 64 and address == 8 and code[end] & 0xC7 == 5
+        relative = bits == 64 and code[end] & 0xC7 == 5  # eip-relative, too: the kernel asks for no prefix
         return [Distance(end + 1, 4)] if relative else []
     if code[at] in _SHORT_BRANCHES:
         return [Distance(end, 1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,6 +25,32 @@ class PatchSite(NamedTuple):
 def parse_records(layout: Layout, table: bytes | memoryview, address: int = 0) -> Iterator[dict[str, int]]:
     """The fields of each record of a table that lies at `address`; PatchError if the table is cut short."""
     data = _whole(layout, table)
+    formats = [_FORMATS.get((field.bits, field.relative)) for field in layout.fields]
+    if layout.padded or layout.slack or None in formats or not _is_packed(layout):
+        yield from _parsed(layout, data, address)
+        return
+    names = [field.name for field in layout.fields]
+    relative = [(field.name, field.at // 8) for field in layout.fields if field.relative]
+    for values in struct.iter_unpack("<" + "".join(map(str, formats)), data):
+        record = dict(zip(names, values, strict=True))
+        for name, at in relative:
+            record[name] += address + at
+        yield record
+        address += layout.size
+
+
+def _is_packed(layout: Layout) -> bool:
+    """Whether the fields lie one behind the other, whole, and fill the record."""
+    ends = [field.at + field.bits for field in layout.fields]
+    starts = [*(field.at for field in layout.fields), 8 * layout.size]
+    return starts == [0, *ends] and not any(field.shift for field in layout.fields)
+
+
+_FORMATS = {(32, True): "i", (8, False): "B", (16, False): "H", (32, False): "I", (64, False): "Q"}
+
+
+def _parsed(layout: Layout, data: bytes, address: int) -> Iterator[dict[str, int]]:
+    """The fields of each record, wherever they lie in it."""
     for start in range(0, len(data), layout.size):
         record = data[start : start + layout.size]
         if not layout.padded or any(record):

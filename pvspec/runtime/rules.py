@@ -305,13 +305,15 @@ class Cpu(NamedTuple):
 class Decision(Value):
     """A kernel's decision about itself: these features are set, or cleared, if the guard holds.
 
-    `listed`: cleared is what the command line lists behind such a word, by the names of /proc/cpuinfo or by number.
+    `listed`: cleared is what the command line lists behind such a word, by the names of /proc/cpuinfo or by number;
+    `numbers`: by number, up to the first that is none.
     """
 
     sets: bool
     features: tuple[int, ...]
     guard: Guard | None = None
     listed: str = ""
+    numbers: bool = False
 
 
 class Spec(Value):

@@ -68,7 +68,7 @@ def text(vmlinux: Path) -> bytes:
 
 
 def test_apply(run: Run, vmlinux: Path) -> None:
-    done = run("apply", vmlinux, *OPTIONS, "--cpus", "1", "--cpu", "XMM2,K8", "-o", "patched")
+    done = run("apply", vmlinux, *OPTIONS, "--cpus", "1", "--features", "XMM2,K8", "-o", "patched")
     assert (done.code, done.err) == (0, "")
     assert (
         text(Path("patched"))
@@ -110,7 +110,7 @@ def test_explain_as_json(run: Run, vmlinux: Path) -> None:
     value = run("explain", vmlinux, *OPTIONS, hex(ADDRESS + 10), "--json").json
     assert_shape(value, address=int, symbol=str, steps=list)
     (step,) = value["steps"]
-    assert step.keys() == {"table", "section", "record", "fields", "op", "rule", "site", "before", "after"}
+    assert step.keys() == {"table", "section", "record", "fields", "op", "rule", "site", "before", "after", "others"}
     assert step["fields"] == {"addr": ADDRESS + 10, "type": 20, "len": 6, "clobber": 7}
     assert (step["op"], step["record"], step["after"]) == ("write_cr0", 1, "e80b00000090")
 
@@ -125,7 +125,7 @@ def assert_shape(value: dict[str, Any], **own: type) -> None:
     [
         (("--backend", "kvm"), "there is no backend 'kvm'; there are: lguest, native"),
         (("--nops", "p7"), "there is no nop table 'p7'"),
-        (("--cpu", "XMM2,SSE9"), "there is no feature 'SSE9'"),
+        (("--features", "XMM2,SSE9"), "there is no feature 'SSE9'"),
         (("--option", "pea=true"), "there is no option 'pea'"),
         (("--symbols", "nowhere"), "nowhere"),
         (("--vmlinux", "nowhere"), "nowhere"),

@@ -109,5 +109,5 @@ def test_shipped_specs(path: Path) -> None:
 @pytest.mark.parametrize("between", [" ", "\n"])
 def test_authors_spaces_hardly_matter(path: Path, between: str) -> None:
     text = path.read_text(encoding="utf-8")
-    pieces = re.findall(r'"""[\s\S]*?"""|"[^"\n]*"|#[^\n]*\n|==|=>|->|\.\.|\w+|[^\s\w]', text)
+    pieces = re.findall(r'"""[\s\S]*?"""|"[^"\n]*"|#[^\n]*\n|==|=>|->|<<|<=|>=|\.\.|[\w$]+|[^\s\w]', text)
     check_rows(check(between.join(pieces)))

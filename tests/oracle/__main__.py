@@ -1,23 +1,31 @@
 """`python -m tests.oracle`: how many sites of Debian's kernels, table by table, equal those kernels booted.
 
-`python -m tests.oracle matrix` does the whole boot matrix.
+`python -m tests.oracle matrix` does the whole boot matrix, `python -m tests.oracle table` writes its results down.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from pvspec.compiler import load
 from pvspec.kernel import open_image
 from pvspec.patching import Choices, bind, shipped_spec
 
-from . import boot, fetch, matrix
+from . import boot, fetch, matrix, table
 from .conftest import KERNELS
 from .features import features
 from .sites import compare
 
+COMMANDS = {"matrix": matrix.main, "table": table.main}
 
-def main() -> int:
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command; without one, compare."""
+    return COMMANDS[arguments[0]](arguments[1:]) if arguments else compare_kernels()
+
+
+def compare_kernels() -> int:
     """Print a line a table; 1 if a site differs."""
     wrong = 0
     for arch, flavour in KERNELS:
@@ -37,6 +45,6 @@ def main() -> int:
 
 if __name__ == "__main__":
     try:
-        sys.exit(matrix.main(sys.argv[2:]) if sys.argv[1:2] == ["matrix"] else main())
+        sys.exit(main(sys.argv[1:]))
     except fetch.Unavailable as reason:
         sys.exit(str(reason))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TypedDict
 
 from pvspec.compiler import load
-from pvspec.cpu import Processor, parse_cpuinfo, profiles, read_cpu
+from pvspec.cpu import QEMU_MODEL, Processor, parse_cpuinfo, profiles, read_cpu
 from pvspec.kernel import open_image
 from pvspec.kernel.dump import open_dump
 from pvspec.patching import Choices, bind, shipped_spec
@@ -39,7 +40,9 @@ def compare(kernel: Path, machine: Machine, dump: Dump) -> Counts:
     """
     image = open_image(kernel)
     module = _spec(str(shipped_spec(image)))
-    choices = Choices(machine.hypervisor, cpu=_cpu(machine, dump), cpus=machine.smp, cmdline=machine.append)
+    hints = ("KVM_HINTS_REALTIME",) if "kvm-hint-dedicated=on" in machine.cpu else ()
+    cpu = _cpu(machine, dump)
+    choices = Choices(machine.hypervisor, features=hints, cpu=cpu, cpus=machine.smp, cmdline=machine.append)
     informed = predict(bind(module, image, choices, open_dump(dump.memory_path, image)))
     blind = predict(bind(module, image, choices))
     after = dump.text(blind.start, blind.end)
@@ -72,9 +75,13 @@ def _count(first: bytes | memoryview, second: bytes) -> int:
 
 
 def _cpu(machine: Machine, dump: Dump) -> Processor:
-    if machine.hypervisor in ("native", "xen") and machine.cpu in profiles():
-        return read_cpu(machine.cpu)
-    return parse_cpuinfo(dump.files["cpuinfo"].decode(), f"{dump.directory}: cpuinfo")
+    model, *changes = machine.cpu.split(",")
+    lacking = {change[1:] for change in changes if change.startswith("-")}
+    if machine.hypervisor in ("native", "xen") and model in profiles():
+        cpu = read_cpu(model)
+        return replace(cpu, flags=cpu.flags - lacking)
+    own = parse_cpuinfo(dump.files["cpuinfo"].decode(), f"{dump.directory}: cpuinfo")
+    return own if model in ("host", "max") else replace(own, flags=own.flags | {QEMU_MODEL})
 
 
 @cache

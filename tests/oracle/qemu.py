@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,12 +105,16 @@ def running(work: Path, arguments: Sequence[str], timeout: float) -> Iterator[Ru
 
 @asynccontextmanager
 async def monitor(work: Path) -> AsyncIterator[QMPClient]:
-    """The monitor of the machine that runs in `work`."""
-    from qemu.qmp import QMPClient
+    """The monitor of the machine that runs in `work`; raises GuestError if that refuses a command, or is gone."""
+    from qemu.qmp import QMPClient, QMPError
 
     client = QMPClient()
-    await client.connect(str(work / "qmp"))
     try:
-        yield client
-    finally:
-        await client.disconnect()
+        await client.connect(str(work / "qmp"))
+        try:
+            yield client
+        finally:
+            with suppress(EOFError):  # the machine has stopped
+                await client.disconnect()
+    except QMPError as problem:
+        raise GuestError(f"the guest cannot be read: {problem}") from problem

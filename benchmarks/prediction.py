@@ -1,0 +1,60 @@
+"""A whole prediction as a process, beside the boot of the same kernel in an emulator."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.figure import Figure
+from pvspec.kernel import open_image
+from tests.oracle import bare, fetch, guest, qemu
+
+REPS = 5
+TIME_BOUND = 3  # s, with symbols cached: pvspec reads them anew, which is quick enough
+MEMORY_BOUND = 400  # MiB
+
+
+def figures() -> Iterator[Figure]:
+    """CPU time and peak memory of `pvspec predict` for Debian's 6.1 amd64 kernel, and how long its boot takes."""
+    try:
+        package = fetch.kernel_package("amd64", "amd64")
+    except fetch.Unavailable as reason:
+        yield Figure("pvspec predict, Linux 6.1 amd64", None, TIME_BOUND, "s", str(reason))
+        return
+    with tempfile.TemporaryDirectory(prefix="pvspec-benchmark-") as folder:
+        command = ["predict", str(package), "--cpu", "EPYC", "-o", f"{folder}/text"]
+        runs = sorted(_measured(command) for _ in range(REPS))
+    yield Figure("pvspec predict, Linux 6.1 amd64", runs[REPS // 2][0], TIME_BOUND, "s", "CPU time")
+    yield Figure("  its peak memory", max(memory for _, memory in runs), MEMORY_BOUND, "MiB")
+    yield Figure("  the kernel's boot in QEMU (TCG)", _boot(package), None, "s")
+
+
+def _measured(command: list[str]) -> tuple[float, float]:
+    """CPU time in s, and peak memory in MiB."""
+    process = subprocess.Popen([sys.executable, "-m", "pvspec", *command], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def _boot(package: Path) -> float | None:
+    """Seconds until the guest's init has said what there is to say."""
+    try:
+        busybox = fetch.busybox("amd64")
+        with tempfile.TemporaryDirectory(prefix="pvspec-benchmark-") as folder:
+            work = Path(folder)
+            (work / "vmlinuz").write_bytes(fetch.bzimage(package))
+            (work / "initrd").write_bytes(guest.initramfs(busybox, bare.INIT))
+            image = open_image(package)
+            started = time.monotonic()
+            bare.run(work, image, qemu.Machine("EPYC"), timeout=300)
+            return time.monotonic() - started
+    except (fetch.Unavailable, qemu.GuestError):
+        return None

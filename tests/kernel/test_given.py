@@ -1,0 +1,67 @@
+"""Symbols that a user gives, by what the file is."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from pvspec.kernel import ImageError
+from pvspec.kernel.given import read_given
+from pvspec.kernel.symbols import Symbol
+
+MAP = b"c1000000 T _text\nc1000010 t f\n"
+SYMBOLS = [Symbol(0xC1000000, "T", "_text"), Symbol(0xC1000010, "t", "f")]
+
+
+def package(member: str, contents: bytes) -> bytes:
+    """A deb(5) whose data.tar has one file."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        info = tarfile.TarInfo(member)
+        info.size = len(contents)
+        tar.addfile(info, io.BytesIO(contents))
+    parts = {b"debian-binary": b"2.0\n", b"control.tar": b"", b"data.tar": archive.getvalue()}
+    out = b"!<arch>\n"
+    for name, data in parts.items():
+        out += b"%-16s%-12d%-6d%-6d%-8o%-10d`\n" % (name, 0, 0, 0, 0o100644, len(data)) + data + b"\n" * (len(data) % 2)
+    return out
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "symbols"
+
+
+def test_a_map(file: Path) -> None:
+    file.write_bytes(MAP)
+    assert list(read_given(file)) == SYMBOLS
+
+
+def test_a_package_of_debug_symbols(file: Path) -> None:
+    file.write_bytes(package("./usr/lib/debug/boot/System.map-6.1.0-50-686-pae", MAP))
+    assert list(read_given(file)) == SYMBOLS
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        (package("./boot/System.map-6.1.0-50-686-pae", MAP), "not a kernel's package of debug symbols"),
+        (package("./usr/lib/debug/boot/System.map-6.1", MAP)[:300], "damaged Debian package|holds no"),
+        (b"\x7fELF", "ELF"),
+        (b"\xff\xfe", "cannot be read as a System.map"),
+        (b"no map", "not a System.map line"),
+    ],
+)
+def test_what_is_none(file: Path, contents: bytes, message: str) -> None:
+    file.write_bytes(contents)
+    with pytest.raises(ImageError, match=message) as error:
+        list(read_given(file))
+    assert str(error.value).startswith(str(file))
+
+
+def test_no_file(file: Path) -> None:
+    with pytest.raises(ImageError, match="cannot be read"):
+        list(read_given(file))
