@@ -163,7 +163,7 @@ def _system_map(data: bytes) -> str:
 
 
 def _symbols(path: Path) -> None:
-    for symbol in read_system_map(path):
+    for symbol in read_system_map(path, path.read_bytes()):
         assert 0 <= symbol.address < 1 << 64
         assert symbol.name
         assert len(symbol.kind) == 1

@@ -53,7 +53,9 @@ def tried(mutants: Iterable[Mutant], jobs: int, near: bool = False) -> list[tupl
     with TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
         trees: SimpleQueue[Scratch] = SimpleQueue()
         for number in range(jobs):
-            trees.put(Scratch(Path(folder, str(number))))
+            trees.put(tree := Scratch(Path(folder, str(number))))
+        if failing := tree.failing(near):
+            sys.exit(f"without a mutant these fail: {'; '.join(failing)}")
 
         def one(mutant: Mutant) -> tuple[str, str | None]:
             tree = trees.get()

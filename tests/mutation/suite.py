@@ -49,6 +49,11 @@ class Scratch:
         finally:
             self._write(path, before)
 
+    def failing(self, near: bool) -> list[str]:
+        """The tests that fail with no mutant at all: then nothing can be said."""
+        rounds = {tests for start in NEAR for tests in _rounds(start, near)}
+        return [" ".join(tests) for tests in sorted(rounds) if self._fails(tests)]
+
     def _write(self, path: Path, text: str) -> None:
         """Python knows its compiled files by the second."""
         path.write_text(text, encoding="utf-8")

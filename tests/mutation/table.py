@@ -168,7 +168,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "policy keeps what it knew": ("                self._conditions.clear()\n", ""),
         "policy lists no names": ("(shown[name] for name in names if name in shown)", "()"),
         "policy lists no numbers": ("(int(name) for name in names if name.isdecimal())", "()"),
-        "policy lists from any word": ("if found.startswith(word):", "if True:"),
+        "policy lists from any word": ('.split(",") if found.startswith(word) else []', '.split(",")'),
         "the first target counts": (
             "reversed(self.backend.targets if self.backend and not self.settled else ())",
             "(self.backend.targets if self.backend and not self.settled else ())",
