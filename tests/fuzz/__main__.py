@@ -73,8 +73,9 @@ def _portions(name: str, inputs: int, seed: str, folder: Path) -> Iterator[dict[
 def _portion(name: str, inputs: int, seed: str, folder: Path) -> dict[str, Any]:
     """What the process says; if it dies, that is a crash, too."""
     command = [sys.executable, "-m", "tests.fuzz.child", name, str(inputs), seed, str(folder)]
-    temporary = folder / "tmp"
+    temporary, tried = folder / "tmp", folder / "input"
     temporary.mkdir(exist_ok=True)
+    tried.write_bytes(b"")
     environment = {
         **os.environ,
         **{"PYTHONHASHSEED": "0", "PVSPEC_CACHE": str(folder / "cache"), "TMPDIR": str(temporary)},
@@ -83,9 +84,9 @@ def _portion(name: str, inputs: int, seed: str, folder: Path) -> dict[str, Any]:
     if done.returncode == 0:
         result: dict[str, Any] = json.loads(done.stdout)
         return result
-    tried = (folder / "input").read_bytes()
+    data = tried.read_bytes()
     death = signal.Signals(-done.returncode).name if done.returncode < 0 else done.stderr[-2000:]
-    crashes = {f"the process died: {death}": tried[4 : 4 + int.from_bytes(tried[:4], "little")].hex()}
+    crashes = {f"the process died: {death}": data[4 : 4 + int.from_bytes(data[:4], "little")].hex()}
     return {"inputs": inputs, "seconds": 0.0, "blocks": 0, "corpus": 0, "of": 0, "crashes": crashes}
 
 

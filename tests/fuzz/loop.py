@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.fuzz.mutate import mutated
 HANG = 5.0  # seconds of processor time that one input may take
 DEAD = 120  # seconds until a process that does not even listen is ended
 
+_PACKAGE = str(Path(__file__).parents[2] / "pvspec")
 _HEARD = 2000  # different sayings
 _OWN = re.compile(r"`[^`]*`|'[^']*'|\b(0x)?[0-9a-f]*\d[0-9a-f]*\b|\S*/\S*")  # an input's own words in a saying
 
@@ -102,7 +104,7 @@ def _stop(*_: object) -> None:
 
 def _crash(error: BaseException) -> str:
     """The kind of a crash, and the innermost place of ours."""
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if "pvspec" in frame.filename] or frames
-    name = ours[-1].filename.rpartition("pvspec/")[2]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
+    ours = [frame for frame in frames if _PACKAGE in frame.filename or frame.filename.startswith("<pvspec.")] or frames
+    name = ours[-1].filename.removeprefix(f"{Path(__file__).parents[2]}/")
     return f"{type(error).__name__} at {name}:{ours[-1].name}"
