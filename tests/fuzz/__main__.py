@@ -15,7 +15,7 @@ from typing import Any
 
 PORTION = 20_000  # inputs a process: caches of what was assembled grow with each
 WEIGHTS = {
-    **{"parse": 10, "format": 8, "check": 10, "image": 14, "kallsyms": 14, "dump": 8, "system map": 6, "cpuinfo": 6},
+    **{"parse": 10, "format": 8, "check": 10, "image": 14, "kallsyms": 14, "dump": 8, "symbols": 6, "cpuinfo": 6},
     **{"vulnerabilities": 4, "predict": 10, "apply": 10},
 }
 """Of 100 inputs, how many go to each target."""
@@ -27,9 +27,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--inputs", type=int, default=10_000, metavar="N", help="in total, 10000 if not said")
     parser.add_argument("--target", action="append", choices=WEIGHTS, help="one target alone, or several")
     parser.add_argument("--seed", default="0")
-    parser.add_argument("--record", type=Path, metavar="FILE", help="keep the record there")
+    parser.add_argument(
+        "--record", type=Path, metavar="FILE", help="keep the record there; targets not run now keep their part"
+    )
     options = parser.parse_args(arguments)
     record = recorded(options.inputs, options.target or list(WEIGHTS), options.seed)
+    if options.record and options.record.exists():
+        record = updated(json.loads(options.record.read_text(encoding="utf-8")), record)
     text = json.dumps(record, indent=2) + "\n"
     if options.record:
         options.record.write_text(text, encoding="utf-8")
@@ -43,6 +47,13 @@ def recorded(inputs: int, names: list[str], seed: str) -> dict[str, Any]:
     targets = {name: run(name, -(-inputs * WEIGHTS[name] // weight), seed) for name in names}
     total = sum(target["inputs"] for target in targets.values())
     return {"seed": seed, "inputs": total, "python": sys.version.split()[0], "targets": targets}
+
+
+def updated(record: dict[str, Any], anew: dict[str, Any]) -> dict[str, Any]:
+    """A record with the targets of a later run in place of its own."""
+    targets = {name: {**record["targets"], **anew["targets"]}.get(name) for name in WEIGHTS}
+    told = {name: target for name, target in targets.items() if target is not None}
+    return {**anew, "inputs": sum(target["inputs"] for target in told.values()), "targets": told}
 
 
 def run(name: str, inputs: int, seed: str) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from tempfile import mkdtemp
 
 from pvspec.kernel import ImageError, KernelImage, open_image
 from pvspec.kernel.dump import open_dump
+from pvspec.kernel.given import read_given
 from pvspec.kernel.kallsyms import decode_kallsyms
-from pvspec.kernel.symbols import read_system_map
 from tests.fuzz.elf import ALLOC, CORE, EXEC, NOBITS, REL, RELA, RELOCATABLE, WRITE, Part, elf_file, symbol_table
 from tests.fuzz.loop import Target
 from tests.kernel.test_containers import PACKERS, bzimage, package, tar
@@ -156,14 +156,16 @@ def _read_all(image: KernelImage, path: Path) -> None:
 def _maps() -> Iterator[bytes]:
     yield b"c1000000 T _text\nc1000010 t f\t[module]\n00000000 A zero\n         U none\n"
     yield b"".join(b"%016x T f%d\n" % (BASE[64] + at, at) for at in range(20))
+    yield kernel(32)
+    yield package(tar(b"c1000000 T _text\n", name="./usr/lib/debug/boot/System.map-6.1"))
 
 
-def _system_map(data: bytes) -> str:
-    return _fails_well(written(data, "System.map"), _symbols)
+def _given(data: bytes) -> str:
+    return _fails_well(written(data, "symbols"), _symbols)
 
 
 def _symbols(path: Path) -> None:
-    for symbol in read_system_map(path, path.read_bytes()):
+    for symbol in read_given(path):
         assert 0 <= symbol.address < 1 << 64
         assert symbol.name
         assert len(symbol.kind) == 1
@@ -173,4 +175,4 @@ def targets() -> Iterator[Target]:
     yield Target("image", False, _images, (*_NAMES, *_MARKS), _image)
     yield Target("kallsyms", False, _tables, (b"0\x001\x002\0", b"t", b"\0", b"\x7f", b"\x80"), _kallsyms)
     yield Target("dump", False, _dumps, _MARKS, _dump)
-    yield Target("system map", True, _maps, (b" T ", b"\n", b"ffffffff", b"_text", b"\t[", b"\xff"), _system_map)
+    yield Target("symbols", True, _maps, (b" T ", b"\n", b"ffffffff", b"_text", b"\t[", b"\xff", *_MARKS), _given)
