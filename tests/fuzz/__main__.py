@@ -15,8 +15,8 @@ from typing import Any
 
 PORTION = 20_000  # inputs a process: caches of what was assembled grow with each
 WEIGHTS = {
-    **{"parse": 10, "format": 8, "check": 10, "image": 14, "kallsyms": 14, "dump": 8, "symbols": 6, "cpuinfo": 6},
-    **{"vulnerabilities": 4, "predict": 10, "apply": 10},
+    **{"parse": 10, "format": 6, "check": 6, "image": 16, "kallsyms": 16, "dump": 4, "symbols": 4, "cpuinfo": 8},
+    **{"vulnerabilities": 4, "predict": 8, "apply": 18},
 }
 """Of 100 inputs, how many go to each target."""
 

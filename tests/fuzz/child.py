@@ -6,6 +6,7 @@ result as JSON.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import mmap
@@ -24,6 +25,8 @@ def main(name: str, inputs: int, seed: str, folder: Path) -> None:
     coverage.install()
     from tests.fuzz.targets import TARGETS
 
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     found = [path.read_bytes() for path in sorted(folder.glob("*.kept"))]
     tried = folder / "input"

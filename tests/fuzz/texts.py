@@ -51,10 +51,10 @@ def small() -> Iterator[bytes]:
 
 
 def shipped() -> Iterator[bytes]:
-    """Those and the first 60 lines of each shipped file."""
+    """Those and the first 25 lines of each shipped file."""
     yield from small()
     for path in sorted(resource("specs").rglob("*.pvs")):
-        yield b"".join(path.read_bytes().splitlines(keepends=True)[:60])
+        yield b"".join(path.read_bytes().splitlines(keepends=True)[:25])
 
 
 @cache
