@@ -6,7 +6,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -26,19 +26,21 @@ def main(arguments: list[str] | None = None) -> int:
     """Print the survivors, keep the record; 1 if there is one that should not have survived."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="at the same time, each in its own tree")
-    parser.add_argument("--only", default="", metavar="REGEX", help="mutants whose names match; the record stays")
-    parser.add_argument("--near", action="store_true", help="run only the tests near the change; the record stays")
+    parser.add_argument("--only", default="", metavar="REGEX", help="mutants whose names match")
+    parser.add_argument("--rest", action="store_true", help="mutants of which the record does not say who noticed them")
+    parser.add_argument("--near", action="store_true", help="run only the tests near the change")
     parser.add_argument("--list", action="store_true", help="only name them")
     options = parser.parse_args(arguments)
     wanted = re.compile(options.only)
-    mutants = [mutant for mutant in every() if wanted.search(mutant.name)]
+    known = {mutant.name: mutant for mutant in every()}
+    told = noticed_before(known)
+    mutants = [m for m in known.values() if wanted.search(m.name) and not (options.rest and m.name in told)]
     if options.list:
         print(*(mutant.name for mutant in mutants), sep="\n")
         return 0
-    outcomes = dict(sorted(tried(mutants, options.jobs, options.near)))
-    record = as_record(outcomes)
-    if not (options.only or options.near):
-        RECORD.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    outcomes = dict(tried(mutants, options.jobs, options.near))
+    record = as_record(list(known), {**told, **{name: tests for name, tests in outcomes.items() if tests}}, outcomes)
+    RECORD.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     print(f"{record['noticed']} of {record['mutants']} noticed; survivors:", *record["survivors"], sep="\n  ")
     return bool(record["survivors"])
 
@@ -48,13 +50,13 @@ def every() -> Iterator[Mutant]:
     return chain(rules.mutants(), primitives.mutants())
 
 
-def tried(mutants: Iterable[Mutant], jobs: int, near: bool = False) -> list[tuple[str, str | None]]:
+def tried(mutants: Sequence[Mutant], jobs: int, near: bool = False) -> list[tuple[str, str | None]]:
     """Each mutant's name, and what noticed it."""
     with TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
         trees: SimpleQueue[Scratch] = SimpleQueue()
         for number in range(jobs):
             trees.put(tree := Scratch(Path(folder, str(number))))
-        if failing := tree.failing(near):
+        if failing := tree.failing(mutants, near):
             sys.exit(f"without a mutant these fail: {'; '.join(failing)}")
 
         def one(mutant: Mutant) -> tuple[str, str | None]:
@@ -69,15 +71,24 @@ def tried(mutants: Iterable[Mutant], jobs: int, near: bool = False) -> list[tupl
         return list(pool.map(one, mutants))
 
 
-def as_record(outcomes: dict[str, str | None]) -> dict[str, Any]:
-    """What is kept: how many there were, who noticed them, and who survived, with the reason if that is right."""
-    survivors = [name for name, noticed in outcomes.items() if noticed is None]
+def noticed_before(known: Container[str]) -> dict[str, str]:
+    """What noticed the mutants that there still are, as the record has it."""
+    if not RECORD.exists():
+        return {}
+    noticed: dict[str, str] = json.loads(RECORD.read_text(encoding="utf-8"))["noticed by"]
+    return {name: tests for name, tests in noticed.items() if name in known}
+
+
+def as_record(names: list[str], noticed: dict[str, str], outcomes: dict[str, str | None]) -> dict[str, Any]:
+    """What is kept: how many there are, who noticed them, and who survived, with the reason if that is right."""
+    noticed = {name: tests for name, tests in noticed.items() if outcomes.get(name, tests)}
+    left = [name for name in names if name not in noticed]
     return {
-        "mutants": len(outcomes),
-        "noticed": len(outcomes) - len(survivors),
-        "equivalent": {name: EQUIVALENT[name] for name in survivors if name in EQUIVALENT},
-        "survivors": [name for name in survivors if name not in EQUIVALENT],
-        "noticed by": {name: noticed for name, noticed in outcomes.items() if noticed is not None},
+        "mutants": len(names),
+        "noticed": len(noticed),
+        "equivalent": {name: EQUIVALENT[name] for name in left if name in EQUIVALENT},
+        "survivors": [name for name in left if name not in EQUIVALENT],
+        "noticed by": dict(sorted(noticed.items())),
     }
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.mutation.mutant import ROOT, Mutant
@@ -49,9 +50,9 @@ class Scratch:
         finally:
             self._write(path, before)
 
-    def failing(self, near: bool) -> list[str]:
+    def failing(self, mutants: Iterable[Mutant], near: bool) -> list[str]:
         """The tests that fail with no mutant at all: then nothing can be said."""
-        rounds = {tests for start in NEAR for tests in _rounds(start, near)}
+        rounds = {tests for mutant in mutants for tests in _rounds(mutant.file, near)}
         return [" ".join(tests) for tests in sorted(rounds) if self._fails(tests)]
 
     def _write(self, path: Path, text: str) -> None:
