@@ -26,7 +26,9 @@ class Step:
 
 def explain(bound: Bound, address: int) -> list[Step]:
     """What each pass makes of the sites that cover an address, in the order of the passes; PatchingError."""
-    covering = [site for site in predict(bound).sites if site.address <= address < site.address + site.length]
+    covering = [
+        site for site in predict(bound, whole=True).sites if site.address <= address < site.address + site.length
+    ]
     return [_step(bound, site) for site in covering]
 
 

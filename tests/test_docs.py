@@ -25,7 +25,12 @@ from pvspec.source import Source
 from .oracle import fetch, matrix, table
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.joinpath("docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "specs" / "README.md",
+    *sorted(ROOT.joinpath("docs").glob("*.md")),
+]
 PACKAGE = re.compile(r"linux-image-[\w.+-]+-cloud-amd64_[\w.+-]+_amd64\.deb")
 MODULES = {"paravirt": ("linux-2.6.23", "i386"), "linux61": ("linux-6.1", "x86_64")}
 FENCE = re.compile(r"^```(?P<info>[^\n]*)\n(?P<body>.*?)^```$", re.M | re.S)
@@ -54,7 +59,7 @@ def pages(info: str) -> list[Path]:
 
 
 def named(page: Path) -> str:
-    return page.stem
+    return page.relative_to(ROOT).with_suffix("").as_posix()
 
 
 @pytest.fixture

@@ -38,14 +38,23 @@ class Dump:
         self._memory = memory
 
     def read(self, address: int, size: int) -> bytes:
-        """`size` bytes at a virtual address; ImageError if the dump does not have them in one piece."""
+        """`size` bytes at a virtual address; ImageError if the dump does not have them all."""
+        found = b""
+        while len(found) < size:
+            part = self._part(address + len(found), size - len(found))
+            if not part:
+                raise ImageError(f"{self.path}: has no {size} bytes at {address:#x}")
+            found += part
+        return found
+
+    def _part(self, address: int, size: int) -> bytes:
+        """As many of these bytes as one piece has."""
         index = bisect_right(self._starts, address) - 1
-        if index >= 0:
-            start, length, offset = self._pieces[index]
-            at = offset + address - start
-            if address + size <= start + length and at + size <= len(self._memory):  # a dump may be cut short
-                return bytes(self._memory[at : at + size])
-        raise ImageError(f"{self.path}: has no {size} bytes at {address:#x}")
+        if index < 0:
+            return b""
+        start, length, offset = self._pieces[index]
+        end = min(address + size, start + length)
+        return bytes(self._memory[offset + address - start : offset + max(end, address) - start])
 
 
 def open_dump(path: str | os.PathLike[str], image: KernelImage) -> Dump:
@@ -92,7 +101,10 @@ def _of_core(file: BinaryIO, path: Path, image: KernelImage) -> Iterator[_Piece]
         loads = [segment.header for segment in core.iter_segments() if segment["p_type"] == "PT_LOAD"]
     except (ELFError, ValueError, KeyError) as error:
         raise ImageError(f"{path}: cannot be read as a core dump: {error}") from None
+    size = os.fstat(file.fileno()).st_size
     for header in loads:
+        if header.p_offset + header.p_filesz > size:
+            raise ImageError(f"{path}: {size} bytes of a core dump of {header.p_offset + header.p_filesz}: cut short")
         # a dump without paging has physical addresses only
         start = header.p_vaddr or header.p_paddr + _KERNEL_MAP[image.machine]
         yield _Piece(start, header.p_filesz, header.p_offset)

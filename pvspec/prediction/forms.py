@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+ELSEWHERE = "elsewhere"  # a branch's target that only the running kernel knows
 _VALUE_GUARDS = frozenset({"field", "compares", "bits", "is", "within"})
 
 
@@ -87,7 +88,7 @@ def _code(sites: Any, arm: Any, site: Any, unknown: frozenset[str]) -> str:
     """The bytes of an arm's code at the site."""
     if getattr(arm, "name", None) in unknown:  # the value itself is stored
         return " ".join(["??"] * site.length)
-    holes = [hole for hole in getattr(arm, "holes", ()) if hole.symbol in unknown or hole.symbol == "elsewhere"]
+    holes = [hole for hole in getattr(arm, "holes", ()) if hole.symbol in unknown or hole.symbol == ELSEWHERE]
     if not holes:
         given: bytes | None = sites.code(arm, site)
         return _as_it_was(site) if given is None else given.hex(" ")

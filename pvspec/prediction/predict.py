@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 from pvspec.kernel import ImageError
 from pvspec.patching import Bound, PatchingError
-from pvspec.prediction.forms import OtherForms, open_reads
+from pvspec.prediction.forms import ELSEWHERE, OtherForms, open_reads
+
+COUNTED = ("records", "sites", "changed", "open")
 
 
 class Site(NamedTuple):
@@ -51,7 +53,7 @@ class Prediction:
 
     def counts(self) -> dict[str, Counter[str]]:
         """By pass: records, sites in the text, changed ones, and those with other legal forms."""
-        counts: dict[str, Counter[str]] = {name: Counter() for name in self.bound.module.SPEC.passes}
+        counts = {name: Counter(dict.fromkeys(COUNTED, 0)) for name in self.bound.module.SPEC.passes}
         for name in self.bound.tables:
             counts[name]["records"] = self.bound.records(name)
         for site in self.inside():
@@ -61,15 +63,18 @@ class Prediction:
         return counts
 
 
-def predict(bound: Bound) -> Prediction:
-    """Apply all passes to a copy of the image's memory; PatchingError, also if two tables' sites overlap."""
+def predict(bound: Bound, *, whole: bool = False) -> Prediction:
+    """Apply all passes to a copy of the image's memory; PatchingError, also if two tables' sites overlap.
+
+    A table none of whose sites can change has no sites here, unless the `whole` story is wanted.
+    """
     memory = bytearray(bound.image.memory)
     sites: list[Site] = []
     try:
         for name in bound.module.SPEC.passes:
             if name in bound.tables:
-                run = _family_pass if name in bound.module.SPEC.families else _interface_pass
-                sites += run(bound, name, memory)
+                is_family = name in bound.module.SPEC.families
+                sites += _family_pass(bound, name, memory, whole) if is_family else _interface_pass(bound, name, memory)
     except bound.module.PatchError as error:
         raise PatchingError(f"{bound.image.path}: {error}") from None
     _check_nested(bound, sites)
@@ -97,8 +102,10 @@ def _check_nested(bound: Bound, sites: list[Site]) -> None:
 
 
 def text_of(bound: Bound) -> tuple[int, int]:
-    """The addresses [start, end) of the text that stays; PatchingError."""
+    """The addresses [start, end) of the text that stays, for a module of all of it; PatchingError."""
     image = bound.image
+    if image.kind == "module":
+        return image.base, image.end
     try:
         start, end = (image.symbols.address(name) for name in ("_text", "_etext"))
     except ImageError as error:
@@ -133,23 +140,36 @@ class _RuleOf(dict[tuple[int, int, int], str]):
         return where
 
 
-def _family_pass(bound: Bound, name: str, memory: bytearray) -> Iterator[Site]:
-    kernel, module, image = bound.kernel, bound.module, bound.image
+def _family_pass(bound: Bound, name: str, memory: bytearray, whole: bool) -> Iterator[Site]:
+    module, image = bound.module, bound.image
     family = module.SPEC.families[name]
     text = module.Text(memory, image.base, image.executable)
-    if not family.reads:
-        sites = module.FamilySites(kernel, family, text, bound.state)
-        for number, address, length, arm, code, before, _ in kernel.outcomes_of(sites, *bound.tables[name]):
-            yield Site(name, number, address, length, before, code or before, "" if arm is None else arm.where)
-        return
-    sites, unknown = (
-        _lenient(module)(kernel, family, text, bound.state),
-        _unknown(bound, family),
-    )
-    for number, address, length, arm, code, before, site in kernel.outcomes_of(sites, *bound.tables[name]):
+    kind = _lenient(module) if family.reads or _leads_elsewhere(family) else module.FamilySites
+    sites = kind(bound.kernel, family, text, bound.state)
+    sites.idle = sites.idle and not whole
+    if sites.idle and sites.named:
+        _check_inside(bound, sites, text)
+    unknown = _unknown(bound, family)
+    for number, address, length, arm, code, before, site in bound.kernel.outcomes_of(sites, *bound.tables[name]):
         after, lost = code or before, unknown or site.lost
         others = OtherForms(sites, site, lost, module.PatchError, after) if lost else ()
         yield Site(name, number, address, length, before, after, "" if arm is None else arm.where, others)
+
+
+def _leads_elsewhere(family: Any) -> bool:
+    """Whether an arm branches to where nobody but the running kernel knows."""
+    return any(hole.symbol == ELSEWHERE for arm in family.rule for hole in getattr(arm, "holes", ()))
+
+
+def _check_inside(bound: Bound, sites: Any, text: Any) -> None:
+    """A table that names what is no text is damaged, even if nothing can change there."""
+    family = sites.family
+    field, offset = family.place
+    for record in sites.records(*bound.tables[family.name]):
+        try:
+            text.check(record[field] + offset & sites.mask, family.length or record.get("len", 1), {})
+        except bound.module.PatchError as error:
+            raise error.__class__(f"{family.name}: site {record[field] + offset & sites.mask:#x}: {error}") from None
 
 
 def _unknown(bound: Bound, family: Any) -> frozenset[str]:
@@ -165,7 +185,7 @@ def _lenient(module: Any) -> Any:
             try:
                 return super().outcome(site, record)
             except module.StateError:
-                site.lost = open_reads(self.family)
+                site.lost = open_reads(self.family) | {ELSEWHERE}
                 before = self.text.up_to(site["site"], site.length)
                 return module.Outcome(record, site["site"], site.length, None, None, before, site)
 

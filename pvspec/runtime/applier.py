@@ -226,10 +226,11 @@ class Kernel(Patcher):
                     continue
                 address_of = site["site"]
                 outcome = sites.outcome(site, number)
-                if outcome.code is not None:
-                    text.check(outcome.address, outcome.length, protected)
-                    text.poke(outcome.address, outcome.code)
+                if sites.named or outcome.code is not None:
+                    text.check(outcome.address, outcome.length, {} if outcome.code is None else protected)
                     own.add(outcome.address, outcome.length)
+                if outcome.code is not None:
+                    text.poke(outcome.address, outcome.code)
                 yield outcome
             address_of = None
             _check_disjoint(own, family.stacked)

@@ -46,7 +46,11 @@ class FamilySites:
         self.state = state or text.read
         self.bits = kernel.spec.machine.bits
         self.mask = (1 << self.bits) - 1
-        self._chain = [choice for choice in map(self._choice, family.rule) if choice[1] is not False]
+        self._chain = list(self._open_arms())
+        #: Whether a table says where sites lie. Where memory or a symbol leads to may be anywhere.
+        self.named = not family.layout.patterns and family.place[0] not in family.reads and not self._branches
+        #: Whether no site can change, whatever it is: its records are not looked at.
+        self.idle = not family.relaid and all(isinstance(arm, Keep) for arm, _, _ in self._chain)
         self._emitters: dict[tuple[int, int], Emitter] = {}  # by the arm's identity and the site's length
         self._own = frozenset((*(field.name for field in family.layout.fields), *family.reads, "target", ELSEWHERE))
 
@@ -58,19 +62,16 @@ class FamilySites:
         records = parse_records(family.layout, table, address)
         return _with_longest(records) if family.longest else records
 
-    @property
-    def idle(self) -> bool:
-        """Whether no site can change, whatever it is."""
-        return not self.family.relaid and all(isinstance(arm, Keep) for arm, _, _ in self._chain)
-
     def site(self, record: Mapping[str, int]) -> FamilySite | None:
-        """The site of a record, None if it has none: it is where a branch or a pointer leads, and there is none."""
+        """The site of a record, None if it has none: there is no branch to read, or the site's pointer is null."""
         site = FamilySite(record, self)
         place, offset = self.family.place
         address = site[place]
         if place in self.family.reads and not address:
             return None
         site["site"] = address + offset & self.mask
+        if self._branches and None in (site[name] for name in self._branches):
+            return None
         site.length = self.family.length or self._length(site)
         return site
 
@@ -103,6 +104,15 @@ class FamilySites:
     def fits(self, arm: Arm, site: FamilySite) -> bool:
         """Whether what an arm writes is no longer than the site."""
         return self._choice(arm)[2] <= site.length
+
+    def _open_arms(self) -> Iterator[tuple[Arm, Any, int]]:
+        """The arms that may decide a site, up to one that decides every site that comes to it."""
+        for arm in self.family.rule:
+            choice = _, condition, size = self._choice(arm)
+            if condition is not False:
+                yield choice
+            if condition is True and size <= (self.family.length or 0):
+                return
 
     def _choice(self, arm: Arm) -> tuple[Arm, Any, int]:
         """An arm, when it is taken, and the bytes that it needs."""
@@ -184,6 +194,9 @@ class FamilySite(dict[str, Any]):
         super().__init__(record)
         self._owner = owner
 
+    def __contains__(self, key: object) -> bool:
+        return super().__contains__(key) or key in self._owner.family.reads
+
     def __missing__(self, key: str) -> Any:
         value = self[key] = self._find(key)
         return value
@@ -203,7 +216,7 @@ class FamilySite(dict[str, Any]):
         base, offset, size, signed = owner.family.reads[key]
         if base == ELSEWHERE:
             return 0  # as long as nobody says otherwise
-        address = (self[base] if base in self else self._base(base)) + offset & owner.mask
+        address = (self[base] if base in self else owner.kernel.symbol(base)) + offset & owner.mask
         if size:
             return int.from_bytes(owner.state(address, size), "little", signed=signed)
         branch = self._branch_in(owner.text.up_to(address, 6), address)
@@ -216,9 +229,6 @@ class FamilySite(dict[str, Any]):
         if len(code) < size and owner.family.place[0] not in owner.family.reads:
             raise PatchError(f"its {size} bytes lie outside the text")
         return code
-
-    def _base(self, name: str) -> int:
-        return int(self[name]) if name in self._owner.family.reads else self._owner.kernel.symbol(name)
 
     def _branch_in(self, code: bytes, address: int) -> tuple[bool, int, int] | None:
         """The branch that `code` at an address begins with: behind a cs prefix or not, its opcode, where it leads."""

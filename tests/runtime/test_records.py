@@ -126,3 +126,41 @@ def test_merged(sites: list[tuple[int, int]]) -> None:
     assert {address for low, high in ranges for address in range(low, high)} == covered
     assert sum(high - low for low, high in ranges) == len(covered)
     assert ranges == sorted(ranges)
+
+
+@st.composite
+def bit_layouts(draw: st.DrawFn) -> tuple[Layout, list[Field]]:
+    """Records of 8 bytes like struct jump_entry's: low bits are fields of their own, a relative field is shifted."""
+    shift = draw(st.integers(0, 4))
+    low = [Field(f"low{n}", n, 1) for n in range(shift)]
+    relative = draw(st.booleans())
+    fields = [*low, Field("key", shift, 32 - shift, relative, shift), Field("site", 32, 32, not relative)]
+    return Layout(".jumps", 8, tuple(fields)), low
+
+
+@given(bit_layouts(), st.lists(st.integers(-(2**27), 2**27 - 1), min_size=1), st.integers(0, 2**20), st.data())
+def test_shifted_fields_there_and_back(
+    made: tuple[Layout, list[Field]], values: list[int], lines: int, data: st.DataObject
+) -> None:
+    layout, low = made
+    key = next(field for field in layout.fields if field.name == "key")
+    address, records = 16 * lines, []
+    for index, value in enumerate(values):
+        at = address + 8 * index
+        record = {field.name: data.draw(st.integers(0, 1)) for field in low}
+        record["key"] = at + (value << key.shift) if key.relative else abs(value) % 2**27 << key.shift
+        record["site"] = value % 2**32 if key.relative else at + 4 + value
+        records.append(record)
+    table = build_records(layout, records, address)
+    assert list(parse_records(layout, table, address)) == records
+    for index, record in enumerate(records):  # as C reads it: the flags are masked off, the rest counts from the field
+        word = int.from_bytes(table[8 * index : 8 * index + 4], "little", signed=key.relative)
+        start = address + 8 * index if key.relative else 0
+        assert start + (word & -1 << key.shift) == record["key"]
+        assert [word >> n & 1 for n in range(key.shift)] == [record[field.name] for field in low]
+
+
+def test_low_bits_that_a_shifted_field_has_not() -> None:
+    layout = Layout(".jumps", 4, (Field("flag", 0, 2), Field("key", 2, 30, True, 2)))
+    with pytest.raises(PatchError, match=r"^\.jumps: key = 0x1006 does not fit 30 bits$"):
+        build_records(layout, [{"key": 0x1006}], 0x1000)

@@ -1,0 +1,266 @@
+"""`predict` and `diff-text` on a small kernel with a table of each kind, and what they refuse."""
+
+from __future__ import annotations
+
+import re
+import struct
+from pathlib import Path
+
+import pytest
+
+from pvspec.kernel import KernelImage, open_image
+from tests.prediction.kernel import CPUINFO, SOURCE, build
+
+from .conftest import Outcome, Run
+
+SPEC = "--spec", "kernel.pvs"
+
+
+@pytest.fixture
+def vmlinux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("cpuinfo").write_text(CPUINFO, encoding="utf-8")
+    return build()
+
+
+def core(image: KernelImage, memory: bytes, *, paged: bool = True) -> bytes:
+    """An ELF core as QEMU writes it, of all the image's memory in two pieces; if not `paged` with physical addresses."""
+    half = len(memory) // 2
+    offset, headers = 64 + 3 * 56, [struct.pack("<IIQQQQQQ", 4, 0, 64 + 3 * 56, 0, 0, 0, 0, 0)]
+    for start, part in ((0, memory[:half]), (half, memory[half:])):
+        address = image.base + start
+        places = (address, 0) if paged else (0, address - 0xFFFFFFFF80000000)
+        headers.append(struct.pack("<IIQQQQQQ", 1, 0, offset + start, *places, len(part), len(part), 0))
+    ident = b"\x7fELF" + bytes((2, 1, 1)) + bytes(9)
+    return ident + struct.pack("<HHIQQQIHHHHHH", 4, 62, 1, 0, 64, 0, 0, 64, 56, 3, 0, 0, 0) + b"".join(headers) + memory
+
+
+def running(image: KernelImage) -> bytes:
+    """The image's memory with its jump label on."""
+    memory = bytearray(image.memory)
+    address = image.symbols.address("key")
+    assert address is not None
+    memory[address - image.base] = 1
+    return bytes(memory)
+
+
+def test_the_text_is_written(run: Run, vmlinux: Path) -> None:
+    done = run("predict", vmlinux, *SPEC, "--cpu", "cpuinfo", "-o", "text")
+    assert (done.code, done.err) == (0, "")
+    image = open_image(vmlinux)
+    start, end = (image.symbols.address(name) for name in ("_text", "_etext"))
+    assert start is not None
+    assert end is not None
+    assert f"text: {end - start} bytes of text from {start:#x} on" in done.out
+    assert re.search(r"^alternatives +1 +1 +1 +0$", done.out, re.M)
+    assert re.search(r"^trampolines +2 +2 +1 +2$", done.out, re.M)
+    assert len(Path("text").read_bytes()) == end - start
+    assert Path("text").read_bytes() != image.read(start, end - start)
+
+
+def test_predict_as_json(run: Run, vmlinux: Path) -> None:
+    value = run("predict", vmlinux, *SPEC, "--cpu", "cpuinfo", "--json").json
+    own = {"kernel", "text", "features", "families", "absent", "sites"}
+    assert value.keys() == {"command", "ok", "diagnostics", "errors"} | own
+    assert value["features"] == ["BUG_RETBLEED", "UNRET", "XMM2"]
+    (label,) = (site for site in value["sites"] if site["family"] == "jump_labels")
+    assert label | {"address": 0} == {
+        "family": "jump_labels",
+        "address": 0,
+        "length": 5,
+        "before": "0f1f440000",
+        "after": "e90c000000",
+        "rule": label["rule"],
+        "others": [{"code": "0f 1f 44 00 00", "rule": label["others"][0]["rule"]}],
+    }
+    line = int(label["rule"].removeprefix("kernel.pvs:"))
+    assert "jmp to" in Path("kernel.pvs").read_text().splitlines()[line - 1]
+
+
+def test_two_cpus_alike_are_the_same(run: Run, vmlinux: Path) -> None:
+    """By name, by file, and by features; and one that lacks a feature."""
+    texts = []
+    for options in (["--cpu", "cpuinfo"], ["--features", "XMM2,UNRET"], ["--cpu", "cpuinfo", "--features=-XMM2"]):
+        assert run("predict", vmlinux, *SPEC, *options, "-o", "text").code == 0
+        texts.append(Path("text").read_bytes())
+    assert texts[0] == texts[1] != texts[2]
+
+
+class TestState:
+    def predicted(self, run: Run, vmlinux: Path, contents: bytes) -> bytes:
+        Path("dump").write_bytes(contents)
+        done = run("predict", vmlinux, *SPEC, "--cpu", "cpuinfo", "--state", "dump", "-o", "text")
+        assert (done.code, done.err) == (0, "")
+        assert re.search(r"^jump_labels +1 +1 +0 +0$", done.out, re.M)
+        return Path("text").read_bytes()
+
+    def test_every_kind_of_dump(self, run: Run, vmlinux: Path) -> None:
+        image = open_image(vmlinux)
+        memory = running(image)
+        segments = b"".join(memory[a - image.base : a - image.base + size] for a, size in image.segments)
+        contents = memory, segments, core(image, memory), core(image, memory, paged=False)
+        assert len({self.predicted(run, vmlinux, dump) for dump in contents}) == 1
+
+    @pytest.mark.parametrize(
+        ("dump", "message"),
+        [
+            (lambda image: running(image)[:-1], "are neither an ELF core nor the image's memory"),
+            (lambda image: b"", "0 bytes are neither an ELF core nor"),
+            (lambda image: bytes(len(image.memory)), "is not the read-only data of vmlinux (9.9.0-test): another kernel"),
+            (lambda image: core(image, bytes(len(image.memory))), "is not the read-only data of vmlinux"),
+            (lambda image: core(image, running(image))[:-0x4000], "bytes of a core dump of"),
+            (lambda image: core(image, running(image))[:100], "cannot be read as a core dump"),
+            (lambda image: Path("vmlinux").read_bytes(), "an ELF file, but no core dump"),
+            (lambda image: core(image, running(image)).replace(bytes([1, 0, 0, 0]), bytes(4)), "has no 4096 bytes at"),
+        ],
+        ids=["short", "empty", "zeros", "zeros in a core", "core cut short", "headers cut short", "no core", "no pieces"],
+    )  # fmt: skip
+    def test_what_is_no_dump_of_it(self, run: Run, vmlinux: Path, dump: object, message: str) -> None:
+        assert callable(dump)
+        Path("dump").write_bytes(dump(open_image(vmlinux)))
+        done = run("predict", vmlinux, *SPEC, "--state", "dump", "-o", "text")
+        assert_refused(done, message, "dump: ")
+
+
+def assert_refused(done: Outcome, message: str, start: str = "") -> None:
+    assert done.code == 1
+    assert done.err.startswith(f"error: {start}")
+    assert message in done.err
+    assert "Traceback" not in done.err
+    assert done.out == ""
+    assert not Path("text").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--features", "XMM2,SSE9"), "there is no feature 'SSE9'; there are: BUG_RETBLEED, UNRET, XMM2"),
+        (("--cpu", "cpuinfo", "--features=-SSE9"), "there is no feature 'SSE9'"),
+        (("--cpu", "Nehalem2"), "Nehalem2: no profile, and no file to be read (No such file or directory); profiles: "),
+        (("--cpu", "."), ".: no profile, and no file to be read"),
+        (("--cpu", "kernel.o"), "kernel.o: no profile, and no file to be read"),
+        (("--cpu", "kernel.pvs"), "kernel.pvs: no /proc/cpuinfo: it has no line `cpu family`"),
+        (("--cpu", "cpuinfo", "--vulnerabilities", "nowhere"), "nowhere: cannot be read (No such file or directory)"),
+        (("--hypervisor", "bhyve"), "there is no backend 'bhyve'"),
+        (("--nops", "k8"), "there is no nop table 'k8'; there are: p6"),
+        (("--state", "nowhere"), "nowhere: cannot be read as a memory dump"),
+        (("--symbols", "nowhere"), "nowhere: cannot be read"),
+        (("--option", "smp=true"), "there is no option 'smp'"),
+        (("-o", "nowhere/text"), "nowhere/text cannot be written"),
+    ],
+)
+def test_options_that_are_wrong(run: Run, vmlinux: Path, options: tuple[str, ...], message: str) -> None:
+    assert_refused(run("predict", vmlinux, *SPEC, "-o", "text", *options), message)
+
+
+@pytest.mark.parametrize("kept", [0, 3, 64, 200, 0x1000, 0x2800])
+def test_a_kernel_cut_short(run: Run, vmlinux: Path, kept: int) -> None:
+    vmlinux.write_bytes(vmlinux.read_bytes()[:kept])
+    assert_refused(run("predict", vmlinux, *SPEC, "-o", "text"), "vmlinux: ")
+
+
+def test_an_unknown_version(run: Run, vmlinux: Path) -> None:
+    done = run("predict", vmlinux, "-o", "text")
+    assert_refused(done, "no shipped spec for 9.9.0-test on x86_64; name one with --spec")
+
+
+class TestSystemMap:
+    def given(self, run: Run, vmlinux: Path, lines: str) -> Outcome:
+        Path("System.map").write_text(lines)
+        return run("predict", vmlinux, *SPEC, "--symbols", "System.map", "-o", "text")
+
+    def own(self, vmlinux: Path) -> str:
+        return "".join(f"{s.address:016x} {s.kind} {s.name}\n" for s in open_image(vmlinux).symbols)
+
+    def test_its_own(self, run: Run, vmlinux: Path) -> None:
+        assert self.given(run, vmlinux, self.own(vmlinux)).code == 0
+
+    def test_of_another_build(self, run: Run, vmlinux: Path) -> None:
+        """The first function that lies elsewhere is named."""
+        line = next(line for line in self.own(vmlinux).splitlines() if line.endswith(" function"))
+        address = int(line.split()[0], 16)
+        moved = self.own(vmlinux).replace(line, line.replace(f"{address:x}", f"{address + 16:x}"))
+        message = f"System.map: has function at {address + 16:#x}, and vmlinux has {address:#x}: it is of another build"
+        assert_refused(self.given(run, vmlinux, moved), message)
+
+    def test_of_another_kernel(self, run: Run, vmlinux: Path) -> None:
+        message = "System.map: has none of the functions of vmlinux: it is of another kernel"
+        assert_refused(self.given(run, vmlinux, "ffffffff81000000 T somebody\n"), message)
+
+    def test_data_may_differ(self, run: Run, vmlinux: Path) -> None:
+        """Symbols of data say nothing: kallsyms of i386 lacks most, and those of all CPUs are offsets."""
+        line = next(line for line in self.own(vmlinux).splitlines() if line.endswith(" key"))
+        done = self.given(run, vmlinux, self.own(vmlinux) + line.replace("ffffffff", "0000000f", 1) + "\n")
+        assert done.code == 0
+
+    @pytest.mark.parametrize(("at", "code"), [(0, 0), (16, 1), (-(1 << 30), 1)])
+    def test_of_a_kernel_without_symbols(self, run: Run, vmlinux: Path, at: int, code: int) -> None:
+        """Its banner must lie where the map has it."""
+        import subprocess
+
+        image = open_image(vmlinux)
+        banner = image.base + image.memory.index(b"Linux version 9.9.0")
+        lines = self.own(vmlinux) + f"{banner + at:016x} D linux_banner\n"
+        subprocess.run(["strip", str(vmlinux)], check=True)
+        done = self.given(run, vmlinux, lines)
+        assert done.code == code
+        if code:
+            assert_refused(done, f"has linux_banner at {banner + at:#x}, and vmlinux has something else there")
+
+    @pytest.mark.parametrize("lines", ["\0\0\0", "one two\n", "zz T start\n", "ffffffffffffffff B The real one\n"])
+    def test_what_is_none(self, run: Run, vmlinux: Path, lines: str) -> None:
+        assert_refused(self.given(run, vmlinux, lines), "not a System.map line")
+
+
+class TestDiffText:
+    def test_two_predictions(self, run: Run, vmlinux: Path) -> None:
+        """What does mitigations=off change?"""
+        for name, words in (("one", ""), ("two", "mitigations=off")):
+            assert run("predict", vmlinux, *SPEC, "--cpu", "cpuinfo", "--cmdline", words, "-o", name).code == 0
+        done = run("diff-text", vmlinux, "one", "two", *SPEC)
+        assert done.code == 0
+        assert "5 bytes differ, at 1 sites" in done.out or "at 1 sites" in done.out
+        value = run("diff-text", vmlinux, "one", "two", *SPEC, "--json").json
+        (site,) = value["sites"]
+        assert site["family"] == "returns"
+        assert site["second"] == "c3cccccccc"
+        assert value["families"] == {"returns": {"sites": 1, "bytes": value["families"]["returns"]["bytes"]}}
+
+    def test_a_prediction_and_a_dump(self, run: Run, vmlinux: Path) -> None:
+        """A dump is known by its size; bytes that are no table's are told as runs."""
+        image = open_image(vmlinux)
+        assert run("predict", vmlinux, *SPEC, "--cpu", "cpuinfo", "-o", "text").code == 0
+        memory, start = bytearray(running(image)), image.symbols.address("start")
+        assert start is not None
+        memory[start - image.base : start - image.base + 3] = b"\xcc\xcc\xcc"
+        Path("dump").write_bytes(memory)
+        value = run("diff-text", vmlinux, "text", "dump", *SPEC, "--json").json
+        assert {site["family"] for site in value["sites"]} >= {None, "alternatives", "jump_labels", "static_calls"}
+        (alien,) = (site for site in value["sites"] if site["family"] is None)
+        assert (alien["address"], alien["second"]) == (start, "cccccc")
+        assert value["families"]["none"] == {"sites": 1, "bytes": 3}
+
+    def test_nothing_differs(self, run: Run, vmlinux: Path) -> None:
+        assert run("predict", vmlinux, *SPEC, "-o", "text").code == 0
+        assert run("diff-text", vmlinux, "text", "text", *SPEC).out.startswith("0 bytes differ, at 0 sites")
+
+    @pytest.mark.parametrize("contents", [None, b"", b"\xcc" * 7])
+    def test_what_is_no_text(self, run: Run, vmlinux: Path, contents: bytes | None) -> None:
+        if contents is not None:
+            Path("odd").write_bytes(contents)
+        done = run("diff-text", vmlinux, "odd", "odd", *SPEC)
+        assert_refused(done, "odd: ")
+
+
+def test_tables_that_lie(run: Run, vmlinux: Path) -> None:
+    """They point outside the text, or overlap: nothing is skipped, nothing written."""
+    for old, new, message in (
+        (".long return_site - .", ".long key - .", "returns: site 0x[0-9a-f]+: its 5 bytes lie outside the text"),
+        (".long locked - .,", ".long 0x7fffffff,", "smp_locks: site 0x[0-9a-f]+: its 1 bytes lie outside the text"),
+        ("__start_calls: .long called", "__start_calls: .long alternative + 3", "overlaps site 0x[0-9a-f]+ of static_"),
+    ):
+        assert old in SOURCE
+        build(SOURCE.replace(old, new))
+        done = run("predict", vmlinux, *SPEC, "--features", "XMM2", "-o", "text")
+        assert_refused(done, "vmlinux: ")
+        assert re.search(message, done.err)
