@@ -47,6 +47,7 @@ class FamilySites:
         self.bits = kernel.spec.machine.bits
         self.mask = (1 << self.bits) - 1
         self._chain = list(self._open_arms())
+        self._branches = [name for name, read in family.reads.items() if not read.size]
         #: Whether a table says where sites lie. Where memory or a symbol leads to may be anywhere.
         self.named = not family.layout.patterns and family.place[0] not in family.reads and not self._branches
         #: Whether no site can change, whatever it is: its records are not looked at.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def vmlinux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def core(image: KernelImage, memory: bytes, *, paged: bool = True) -> bytes:
-    """An ELF core as QEMU writes it, of all the image's memory in two pieces; if not `paged` with physical addresses."""
+    """An ELF core as QEMU writes it: all the image's memory in two pieces; if not `paged` with physical addresses."""
     half = len(memory) // 2
     offset, headers = 64 + 3 * 56, [struct.pack("<IIQQQQQQ", 4, 0, 64 + 3 * 56, 0, 0, 0, 0, 0)]
     for start, part in ((0, memory[:half]), (half, memory[half:])):
@@ -106,14 +107,14 @@ class TestState:
         [
             (lambda image: running(image)[:-1], "are neither an ELF core nor the image's memory"),
             (lambda image: b"", "0 bytes are neither an ELF core nor"),
-            (lambda image: bytes(len(image.memory)), "is not the read-only data of vmlinux (9.9.0-test): another kernel"),
+            (lambda image: bytes(len(image.memory)), "read-only data of vmlinux (9.9.0-test): another kernel"),
             (lambda image: core(image, bytes(len(image.memory))), "is not the read-only data of vmlinux"),
             (lambda image: core(image, running(image))[:-0x4000], "bytes of a core dump of"),
             (lambda image: core(image, running(image))[:100], "cannot be read as a core dump"),
             (lambda image: Path("vmlinux").read_bytes(), "an ELF file, but no core dump"),
             (lambda image: core(image, running(image)).replace(bytes([1, 0, 0, 0]), bytes(4)), "has no 4096 bytes at"),
         ],
-        ids=["short", "empty", "zeros", "zeros in a core", "core cut short", "headers cut short", "no core", "no pieces"],
+        ids=["short", "empty", "zeros", "zeros in a core", "core cut", "headers cut", "no core", "no pieces"],
     )  # fmt: skip
     def test_what_is_no_dump_of_it(self, run: Run, vmlinux: Path, dump: object, message: str) -> None:
         assert callable(dump)
@@ -196,8 +197,6 @@ class TestSystemMap:
     @pytest.mark.parametrize(("at", "code"), [(0, 0), (16, 1), (-(1 << 30), 1)])
     def test_of_a_kernel_without_symbols(self, run: Run, vmlinux: Path, at: int, code: int) -> None:
         """Its banner must lie where the map has it."""
-        import subprocess
-
         image = open_image(vmlinux)
         banner = image.base + image.memory.index(b"Linux version 9.9.0")
         lines = self.own(vmlinux) + f"{banner + at:016x} D linux_banner\n"

@@ -1,4 +1,4 @@
-"""Every paravirt site of a real kernel, patched offline, against the memory of that kernel booted."""
+"""What a prediction of a real kernel changes, and where."""
 
 from __future__ import annotations
 
@@ -6,39 +6,40 @@ import pytest
 
 from pvspec.compiler import load
 from pvspec.kernel import KernelImage
-from pvspec.patching import Bound, Choices, bind, shipped_spec
+from pvspec.patching import Choices, bind, shipped_spec
+from pvspec.prediction import Prediction, predict
 
 from . import boot
-from .sites import compare
 
 # What a machine without a hypervisor has of the features that decide paravirt sites: none. Others do not matter here.
 BARE = Choices("native", cpus=1)
 
 
 @pytest.fixture(scope="module")
-def bound(booted: tuple[KernelImage, boot.Dump]) -> Bound:
+def prediction(booted: tuple[KernelImage, boot.Dump]) -> Prediction:
     image, _ = booted
-    return bind(load(shipped_spec(image)), image, BARE)
+    return predict(bind(load(shipped_spec(image)), image, BARE))
 
 
-def test_every_live_site_equals_memory(booted: tuple[KernelImage, boot.Dump], bound: Bound) -> None:
-    memory, _ = bound.patched()
-    count, different = compare(bound, bound.module.INTERFACE.name, memory, booted[1])
-    assert different == {}
-    assert count >= 250  # 265 in 6.1.0-50-686-pae, 3514 in 6.1.0-56-cloud-amd64
+def test_every_live_paravirt_site_equals_memory(booted: tuple[KernelImage, boot.Dump], prediction: Prediction) -> None:
+    name, memory = prediction.bound.module.INTERFACE.name, prediction.memory
+    base, dump = prediction.bound.image.base, booted[1]
+    sites = [site for site in prediction.inside() if site.family == name]
+    places = [(site.address, slice(site.address - base, site.address - base + site.length)) for site in sites]
+    assert [
+        hex(address) for address, part in places if memory[part] != dump.read(address, part.stop - part.start)
+    ] == []
+    assert len(sites) >= 250  # 265 in 6.1.0-50-686-pae, 3514 in 6.1.0-56-cloud-amd64
 
 
-def test_no_byte_outside_the_sites_changes(bound: Bound) -> None:
-    memory, _ = bound.patched()
+def test_no_byte_outside_the_sites_changes(prediction: Prediction) -> None:
+    image = prediction.bound.image
     changed = {
-        bound.image.base + offset
-        for offset, (before, after) in enumerate(zip(bound.image.memory, memory, strict=True))
+        image.base + offset
+        for offset, (before, after) in enumerate(zip(image.memory, prediction.memory, strict=True))
         if before != after
     }
-    families = bound.module.SPEC.families
-    for name, (table, address) in bound.tables.items():
-        fixed = families[name].length if name in families else None
-        for record in bound.module.parse_records(bound.layout(name), table, address):
-            start = record.get("site", record.get("addr", 0))
-            changed -= set(range(start, start + (fixed or record["len"])))
+    for site in prediction.sites:
+        changed.difference_update(range(site.address, site.address + site.length))
     assert changed == set()
+    assert prediction.memory == prediction.bound.patched()[0]  # as `apply` writes it
