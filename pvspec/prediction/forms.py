@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
+from pvspec.runtime.rules import PatchError
+
 ELSEWHERE = "elsewhere"  # a branch's target that only the running kernel knows
 _VALUE_GUARDS = frozenset({"field", "compares", "bits", "is", "within"})
 
@@ -29,10 +31,11 @@ def open_reads(family: Any) -> frozenset[str]:
     return frozenset(name for name, read in family.reads.items() if read.size)
 
 
-def forms(sites: Any, site: Any, unknown: frozenset[str], refused: type[Exception]) -> list[Form]:
+def forms(sites: Any, site: Any, unknown: frozenset[str], refused: type[Exception] = PatchError) -> list[Form]:
     """What a site may be, whatever the unknown values are; the arms are asked in their order.
 
-    An arm that is `refused` here, for its target is out of reach or it stops all patching, gives no form.
+    An arm that cannot be written here, for its target is out of reach or it stops all patching, gives no form:
+    `refused` is what says so, a generated module has its own.
     """
     found: list[Form] = []
     asked = set()  # behind an arm that would win, another one with its guard never does
@@ -55,7 +58,12 @@ class OtherForms:
     """
 
     def __init__(
-        self, sites: Any, site: Any, unknown: frozenset[str], refused: type[Exception], predicted: bytes
+        self,
+        sites: Any,
+        site: Any,
+        unknown: frozenset[str],
+        predicted: bytes,
+        refused: type[Exception] = PatchError,
     ) -> None:
         self._asked = sites, site, unknown, refused
         self._predicted = predicted.hex(" ")
