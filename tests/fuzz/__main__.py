@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+RECORD = Path(__file__).with_name("record.json")
 PORTION = 20_000  # inputs a process: caches of what was assembled grow with each
 WEIGHTS = {
     **{"parse": 10, "format": 6, "check": 6, "image": 16, "kallsyms": 16, "dump": 4, "symbols": 4, "cpuinfo": 8},
@@ -30,7 +31,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--record", type=Path, metavar="FILE", help="keep the record there; targets not run now keep their part"
     )
+    parser.add_argument("--show", action="store_true", help="only show the record of the longest run so far")
     options = parser.parse_args(arguments)
+    if options.show:
+        print(shown(json.loads(RECORD.read_text(encoding="utf-8"))))
+        return 0
     record = recorded(options.inputs, options.target or list(WEIGHTS), options.seed)
     if options.record and options.record.exists():
         record = updated(json.loads(options.record.read_text(encoding="utf-8")), record)
@@ -47,6 +52,16 @@ def recorded(inputs: int, names: list[str], seed: str) -> dict[str, Any]:
     targets = {name: run(name, -(-inputs * WEIGHTS[name] // weight), seed) for name in names}
     total = sum(target["inputs"] for target in targets.values())
     return {"seed": seed, "inputs": total, "python": sys.version.split()[0], "targets": targets}
+
+
+def shown(record: dict[str, Any]) -> str:
+    """The record as a table."""
+    rows = [("target", "inputs", "blocks reached", "inputs kept", "crashes")]
+    for name, target in record["targets"].items():
+        numbers = target["inputs"], target["blocks"], target["kept"], len(target["crashes"])
+        rows.append((name, *(f"{number:,}" for number in numbers)))
+    rows.append(("", f"{record['inputs']:,}", "", "", ""))
+    return "\n".join(f"{name:<16}" + "".join(f"{cell:>16}" for cell in cells) for name, *cells in rows).rstrip()
 
 
 def updated(record: dict[str, Any], anew: dict[str, Any]) -> dict[str, Any]:

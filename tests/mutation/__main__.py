@@ -29,8 +29,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", default="", metavar="REGEX", help="mutants whose names match")
     parser.add_argument("--rest", action="store_true", help="mutants of which the record does not say who noticed them")
     parser.add_argument("--near", action="store_true", help="run only the tests near the change")
+    parser.add_argument("--show", action="store_true", help="only show the record")
     parser.add_argument("--list", action="store_true", help="only name them")
     options = parser.parse_args(arguments)
+    if options.show:
+        print(shown(json.loads(RECORD.read_text(encoding="utf-8"))))
+        return 0
     wanted = re.compile(options.only)
     known = {mutant.name: mutant for mutant in every()}
     told = noticed_before(known)
@@ -41,8 +45,15 @@ def main(arguments: list[str] | None = None) -> int:
     outcomes = dict(tried(mutants, options.jobs, options.near))
     record = as_record(list(known), {**told, **{name: tests for name, tests in outcomes.items() if tests}}, outcomes)
     RECORD.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    print(f"{record['noticed']} of {record['mutants']} noticed; survivors:", *record["survivors"], sep="\n  ")
+    print(shown(record))
     return bool(record["survivors"])
+
+
+def shown(record: dict[str, Any]) -> str:
+    """The record in words: how many, and by name those that nobody noticed."""
+    unseen = [f"nobody can notice {name}: {why}" for name, why in record["equivalent"].items()]
+    lines = [f"{record['noticed']} of {record['mutants']} mutants noticed", *unseen]
+    return "\n".join([*lines, *(f"survived: {name}" for name in record["survivors"])])
 
 
 def every() -> Iterator[Mutant]:
