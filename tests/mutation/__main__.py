@@ -42,11 +42,11 @@ def main(arguments: list[str] | None = None) -> int:
     if options.list:
         print(*(mutant.name for mutant in mutants), sep="\n")
         return 0
-    outcomes = dict(tried(mutants, options.jobs, options.near))
-    record = as_record(list(known), {**told, **{name: tests for name, tests in outcomes.items() if tests}}, outcomes)
-    RECORD.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    print(shown(record))
-    return bool(record["survivors"])
+    for name, noticed in tried(mutants, options.jobs, options.near):
+        told = {other: tests for other, tests in told.items() if other != name} | ({name: noticed} if noticed else {})
+        RECORD.write_text(json.dumps(as_record(list(known), told), indent=2) + "\n", encoding="utf-8")
+    print(shown(as_record(list(known), told)))
+    return bool(set(known) - set(told) - set(EQUIVALENT))
 
 
 def shown(record: dict[str, Any]) -> str:
@@ -61,7 +61,7 @@ def every() -> Iterator[Mutant]:
     return chain(rules.mutants(), primitives.mutants())
 
 
-def tried(mutants: Sequence[Mutant], jobs: int, near: bool = False) -> list[tuple[str, str | None]]:
+def tried(mutants: Sequence[Mutant], jobs: int, near: bool = False) -> Iterator[tuple[str, str | None]]:
     """Each mutant's name, and what noticed it."""
     with TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
         trees: SimpleQueue[Scratch] = SimpleQueue()
@@ -79,7 +79,7 @@ def tried(mutants: Sequence[Mutant], jobs: int, near: bool = False) -> list[tupl
             print(f"{mutant.name}: {noticed or 'SURVIVED'}", file=sys.stderr, flush=True)
             return mutant.name, noticed
 
-        return list(pool.map(one, mutants))
+        yield from pool.map(one, mutants)
 
 
 def noticed_before(known: Container[str]) -> dict[str, str]:
@@ -90,9 +90,8 @@ def noticed_before(known: Container[str]) -> dict[str, str]:
     return {name: tests for name, tests in noticed.items() if name in known}
 
 
-def as_record(names: list[str], noticed: dict[str, str], outcomes: dict[str, str | None]) -> dict[str, Any]:
+def as_record(names: list[str], noticed: dict[str, str]) -> dict[str, Any]:
     """What is kept: how many there are, who noticed them, and who survived, with the reason if that is right."""
-    noticed = {name: tests for name, tests in noticed.items() if outcomes.get(name, tests)}
     left = [name for name in names if name not in noticed]
     return {
         "mutants": len(names),
