@@ -287,6 +287,7 @@ class Spec(Value):
     tests: tuple[ast.Test, ...]
     sources: tuple[Source, ...]
     text: tuple[int, int] | None = None  # where sites and functions may lie
+    nops: Mapping[str, tuple[Span, ...]] = MappingProxyType({})  # where the entries of each nop table stand
 
     def references(self) -> Iterator[Arm]:
         """The code that meanings refer to, once each."""

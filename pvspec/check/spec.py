@@ -41,6 +41,7 @@ def check(items: Sequence[ast.Item], sources: Iterable[Source], findings: Findin
         spec.tests,
         tuple(sources),
         text_range(machine_item, findings),
+        {nops.name.text: tuple(entry.span for entry in nops.entries) for nops in reversed(machine_item.nops)},
     )
 
 

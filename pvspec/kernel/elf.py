@@ -234,5 +234,5 @@ def _check_section(section: Section, segments: Sequence[Segment]) -> None:
 def _executable(elf: ElfFile) -> Iterator[tuple[int, int]]:
     places: Sequence[Section | Segment] = [section for section in elf.sections if section.allocated] or elf.segments
     for place in places:
-        if place.executable and place.address < place.end:
+        if place.executable and 0 < place.address < place.end:
             yield place.address, place.end

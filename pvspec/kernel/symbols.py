@@ -101,10 +101,13 @@ def read_system_map(path: Path, contents: bytes) -> Iterator[Symbol]:
 
 def _parse_line(path: Path, number: int, line: str) -> Symbol:
     try:
-        address, kind, name = line.split()
-        return Symbol(int(address, 16), kind, name)
+        digits, kind, name = line.split()
+        address = int(digits, 16)
+        if 0 <= address < 1 << 64 and len(kind) == 1:
+            return Symbol(address, kind, name)
     except ValueError:
-        raise ImageError(f"{path}:{number}: not a System.map line (address, kind, name): {line[:80]!r}") from None
+        pass
+    raise ImageError(f"{path}:{number}: not a System.map line (address, kind, name): {line[:80]!r}")
 
 
 class RawSymbol(NamedTuple):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
+
+from pvspec.runtime.rules import PatchError
 
 ELSEWHERE = "elsewhere"  # a branch's target that only the running kernel knows
 _VALUE_GUARDS = frozenset({"field", "compares", "bits", "is", "within"})
@@ -28,18 +31,23 @@ def open_reads(family: Any) -> frozenset[str]:
     return frozenset(name for name, read in family.reads.items() if read.size)
 
 
-def forms(sites: Any, site: Any, unknown: frozenset[str]) -> list[Form]:
-    """What a site may be, whatever the unknown values are; the arms are asked in their order."""
+def forms(sites: Any, site: Any, unknown: frozenset[str], refused: type[Exception] = PatchError) -> list[Form]:
+    """What a site may be, whatever the unknown values are; the arms are asked in their order.
+
+    An arm that cannot be written here, for its target is out of reach or it stops all patching, gives no form:
+    `refused` is what says so, a generated module has its own.
+    """
     found: list[Form] = []
     asked = set()  # behind an arm that would win, another one with its guard never does
     for arm in sites.family.rule:
-        verdict = True if arm.guard is None else _verdict(sites.kernel, arm.guard, site, unknown)
-        if verdict is False or arm.guard in asked or not sites.fits(arm, site):
-            continue
-        asked.add(arm.guard)
-        found.append(Form(_code(sites, arm, site, unknown), arm.where))
-        if verdict is True:
-            return found
+        with suppress(refused):
+            verdict = True if arm.guard is None else _verdict(sites.kernel, arm.guard, site, unknown)
+            if verdict is False or arm.guard in asked or not sites.fits(arm, site):
+                continue
+            asked.add(arm.guard)
+            found.append(Form(_code(sites, arm, site, unknown), arm.where))
+            if verdict is True:
+                return found
     return [*found, Form(_as_it_was(site), "")]
 
 
@@ -49,8 +57,15 @@ class OtherForms:
     True, since a site that reads what nobody knows may have another one.
     """
 
-    def __init__(self, sites: Any, site: Any, unknown: frozenset[str], predicted: bytes) -> None:
-        self._asked = sites, site, unknown
+    def __init__(
+        self,
+        sites: Any,
+        site: Any,
+        unknown: frozenset[str],
+        predicted: bytes,
+        refused: type[Exception] = PatchError,
+    ) -> None:
+        self._asked = sites, site, unknown, refused
         self._predicted = predicted.hex(" ")
 
     def __iter__(self) -> Iterator[Form]:

@@ -152,7 +152,7 @@ def _family_pass(bound: Bound, name: str, memory: bytearray, whole: bool) -> Ite
     unknown = _unknown(bound, family)
     for number, address, length, arm, code, before, site in bound.kernel.outcomes_of(sites, *bound.tables[name]):
         after, lost = code or before, unknown or site.lost
-        others = OtherForms(sites, site, lost, after) if lost else ()
+        others = OtherForms(sites, site, lost, after, module.PatchError) if lost else ()
         yield Site(name, number, address, length, before, after, "" if arm is None else arm.where, others)
 
 

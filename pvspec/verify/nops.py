@@ -10,6 +10,6 @@ from pvspec.diagnostics import Findings
 def check_nops(spec: model.Spec, findings: Findings) -> None:
     """A finding for each nop that does not decode."""
     for name, table in spec.machine.nops.items():
-        for code in table:
+        for code, span in zip(table, spec.nops[name], strict=True):
             if any(instruction.text == "(bad)" for instruction in disassemble(code, spec.machine.bits)):
-                findings.add("PV402", f"nop table `{name}`: `{code.hex(' ')}` is no instruction")
+                findings.add("PV402", "a nop that is no instruction", (span, f"in the nop table `{name}`"))

@@ -53,6 +53,9 @@ def test_a_package_of_debug_symbols(file: Path) -> None:
         (b"\x7fELF", "ELF"),
         (b"\xff\xfe", "cannot be read as a System.map"),
         (b"no map", "not a System.map line"),
+        (b"-1 T below", "not a System.map line"),
+        (b"10000000000000000 T above", "not a System.map line"),
+        (b"c1000000 Tt of_two_kinds", "not a System.map line"),
     ],
 )
 def test_what_is_none(file: Path, contents: bytes, message: str) -> None:

@@ -104,6 +104,15 @@ def test_the_other_forms_are_those_that_were_not_predicted() -> None:
         assert [form.code for form in found] == [other.data.hex(" ") for other in others]  # as often as asked
 
 
+def test_an_arm_that_cannot_be_written_is_no_form() -> None:
+    """A target out of reach, a symbol that is not bound, a bug that may be reached: whoever asks gets the others."""
+    far = Code("a.pvs:1", ON, data=b"\xeb\0", holes=(Hole(1, 1, "key", 0x1000, True, 2, True),))
+    unbound = code("e8 00 00 00 00", OTHER, "nobody")
+    bug = Bug("a.pvs:3", ("compares", "other", "==", 7), message="stop")
+    assert codes(far, unbound, bug, NOP) == ["0f 1f 44 00 00"]
+    assert codes(JMP.changed(guard=("is", "site", "nobody")), NOP) == ["0f 1f 44 00 00"]
+
+
 @pytest.mark.parametrize("message", ["never"])
 def test_a_bug_is_no_form_unless_it_may_be_reached(message: str) -> None:
     bug = Bug("a.pvs:3", ("compares", "site", "==", 0), message=message)

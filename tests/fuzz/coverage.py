@@ -1,0 +1,101 @@
+"""Which blocks of pvspec ran: marks that an import hook writes into its code.
+
+A mark is one store into a bytearray, so that what runs with them is hardly slower, on every Python alike.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from types import CodeType, ModuleType
+
+SEEN = bytearray(1 << 14)
+_NAME = "__seen__"
+_count = 0
+
+
+def blocks() -> int:
+    """How many marks there are in what was imported."""
+    return _count
+
+
+def install() -> None:
+    """From here on, pvspec is imported with marks; it must not have been imported yet."""
+    assert "pvspec" not in sys.modules
+    sys.meta_path.insert(0, _Finder())
+
+
+def marked(text: str | bytes, name: str) -> CodeType:
+    """The code of a module's text, with marks; SEEN must be `__seen__` in the module."""
+    tree = _Marks().visit(ast.parse(text, name))
+    code: CodeType = compile(ast.fix_missing_locations(tree), name, "exec", dont_inherit=True)
+    return code
+
+
+def module_of(text: str, name: str) -> ModuleType:
+    """A module made from its text, with marks."""
+    module = sys.modules[name] = ModuleType(name)
+    vars(module)[_NAME] = SEEN
+    exec(marked(text, f"<{name}>"), vars(module))
+    return module
+
+
+class _Finder(MetaPathFinder):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname.partition(".")[0] != "pvspec":
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.origin is not None:
+            spec.loader = _Loader(fullname, spec.origin)
+        return spec
+
+
+class _Loader(SourceFileLoader):
+    def get_code(self, fullname: str) -> CodeType:
+        return marked(self.get_data(self.path), self.path)
+
+    def exec_module(self, module: ModuleType) -> None:
+        vars(module)[_NAME] = SEEN
+        super().exec_module(module)
+
+
+class _Marks(ast.NodeTransformer):
+    """A mark at the start of each block of statements, and of each expression that may be passed over."""
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        super().generic_visit(node)
+        if isinstance(node, ast.stmt | ast.excepthandler | ast.match_case) and not isinstance(node, ast.ClassDef):
+            for block in ("body", "orelse", "finalbody"):
+                statements = getattr(node, block, [])
+                if statements:
+                    text = isinstance(statements[0], ast.Expr) and isinstance(statements[0].value, ast.Constant)
+                    statements.insert(text, _statement())
+        elif isinstance(node, ast.IfExp):
+            node.body, node.orelse = _expression(node.body), _expression(node.orelse)
+        elif isinstance(node, ast.BoolOp):
+            node.values[1:] = map(_expression, node.values[1:])
+        elif isinstance(node, ast.ListComp | ast.SetComp | ast.GeneratorExp):
+            node.elt = _expression(node.elt)
+        elif isinstance(node, ast.Lambda):
+            node.body = _expression(node.body)
+        return node
+
+
+def _next() -> str:
+    global _count
+    _count += 1
+    return str(_count - 1)
+
+
+def _statement() -> ast.stmt:
+    return ast.parse(f"{_NAME}[{_next()}] = 1").body[0]
+
+
+def _expression(node: ast.expr) -> ast.expr:
+    mark = ast.parse(f"{_NAME}.__setitem__({_next()}, 1)", mode="eval").body
+    return ast.BoolOp(ast.Or(), [mark, node])

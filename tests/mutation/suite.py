@@ -1,0 +1,89 @@
+"""A mutant in a copy of the tree, and the tests that should notice it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.mutation.mutant import ROOT, Mutant
+
+_COPIED = ("pvspec", "tests", "specs", "grammar", "templates", "docs", "scripts", "benchmarks", "examples")
+_FILES = ("pyproject.toml", "README.md", "CONTRIBUTING.md", "LICENSE")
+_SLOW = ("oracle", "exhaustive", "fuzz", "mutation")
+_CASES = "tests/test_cases.py"
+_REFUSED = (_CASES, "-k", "refused or compiles")
+_PASSES = (_CASES, "-k", "own_tests")
+_RUNTIME = ("tests/runtime",)
+_SITES = tuple(f"tests/runtime/test_{name}.py" for name in ("families", "sites", "family_models"))
+_PATCHES = tuple(f"tests/runtime/test_{name}.py" for name in ("patch", "families", "slots", "breakpoint", "records"))
+NEAR: dict[str, tuple[tuple[str, ...], ...]] = {
+    "pvspec/check": (_REFUSED, _PASSES),
+    "pvspec/verify": (_REFUSED, ("tests/verify",), _PASSES),
+    "pvspec/proof": (_REFUSED, ("tests/proof",), ("tests/cli/test_prove.py",)),
+    "pvspec/files": (("tests/cli/test_hostile.py", "-k", "long_chain or each_other or no_spec"),),
+    "pvspec/runtime/binding": (
+        ("tests/runtime/test_binding.py", "tests/runtime/test_family_models.py"),
+        _RUNTIME,
+        _PASSES,
+    ),
+    "pvspec/runtime/relocation": (("tests/runtime/test_relocation.py", "tests/runtime/test_families.py"), _RUNTIME),
+    "pvspec/runtime/families": (_SITES, _RUNTIME, _PASSES),
+    "pvspec/runtime": (_PATCHES, _RUNTIME, _PASSES),
+}
+"""By the beginning of a file's name: what is asked first, the quickest before the others."""
+
+LONGEST = 1200  # seconds; a mutant for which tests take longer hangs, and that is noticed
+
+
+class Scratch:
+    """A copy of the tree, in which one file at a time is changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in _COPIED:
+            if ROOT.joinpath(name).exists():
+                shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in _FILES:
+            shutil.copy(ROOT / name, folder / name)
+        self._clock = 1_000_000_000
+
+    def noticed_by(self, mutant: Mutant, near: bool) -> str | None:
+        """The tests that fail with it, None if all pass; `near` asks only those near the file."""
+        path = self.folder / mutant.file
+        before = path.read_text(encoding="utf-8")
+        self._write(path, mutant.text)
+        try:
+            return next((" ".join(tests) for tests in _rounds(mutant.file, near) if self._fails(tests)), None)
+        finally:
+            self._write(path, before)
+
+    def failing(self, mutants: Iterable[Mutant], near: bool) -> list[str]:
+        """The tests that fail with no mutant at all: then nothing can be said."""
+        rounds = {tests for mutant in mutants for tests in _rounds(mutant.file, near)}
+        return [" ".join(tests) for tests in sorted(rounds) if self._fails(tests)]
+
+    def _write(self, path: Path, text: str) -> None:
+        """Python knows its compiled files by the second."""
+        path.write_text(text, encoding="utf-8")
+        self._clock += 10
+        os.utime(path, (self._clock, self._clock))
+
+    def _fails(self, tests: tuple[str, ...]) -> bool:
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", *tests]
+        environment = {**os.environ, "PVSPEC_CACHE": str(self.folder / "cache"), "PYTHONPATH": str(self.folder)}
+        try:
+            done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, timeout=LONGEST)
+        except subprocess.TimeoutExpired:
+            return True
+        return done.returncode != 0
+
+
+def _rounds(file: str, near: bool) -> list[tuple[str, ...]]:
+    """The tests near the file, then all but the slowest."""
+    first = next((tests for start, tests in NEAR.items() if file.startswith(start)), (_REFUSED, _PASSES))
+    rest = ("tests", *(f"--ignore=tests/{name}" for name in _SLOW))
+    return [*first] if near else [*first, rest]
