@@ -66,7 +66,7 @@ class Prediction:
 def predict(bound: Bound, *, whole: bool = False) -> Prediction:
     """Apply all passes to a copy of the image's memory; PatchingError, also if two tables' sites overlap.
 
-    A table none of whose sites can change has no sites here, unless the `whole` story is wanted.
+    Sites that memory leads to have no place here if none of them can change, unless the `whole` story is wanted.
     """
     memory = bytearray(bound.image.memory)
     sites: list[Site] = []
@@ -146,9 +146,7 @@ def _family_pass(bound: Bound, name: str, memory: bytearray, whole: bool) -> Ite
     text = module.Text(memory, image.base, image.executable)
     kind = _lenient(module) if family.reads or _leads_elsewhere(family) else module.FamilySites
     sites = kind(bound.kernel, family, text, bound.state)
-    sites.idle = sites.idle and not whole
-    if sites.idle and sites.named:
-        _check_inside(bound, sites, text)
+    sites.idle = sites.idle and not sites.named and not whole
     unknown = _unknown(bound, family)
     for number, address, length, arm, code, before, site in bound.kernel.outcomes_of(sites, *bound.tables[name]):
         after, lost = code or before, unknown or site.lost
@@ -159,17 +157,6 @@ def _family_pass(bound: Bound, name: str, memory: bytearray, whole: bool) -> Ite
 def _leads_elsewhere(family: Any) -> bool:
     """Whether an arm branches to where nobody but the running kernel knows."""
     return any(hole.symbol == ELSEWHERE for arm in family.rule for hole in getattr(arm, "holes", ()))
-
-
-def _check_inside(bound: Bound, sites: Any, text: Any) -> None:
-    """A table that names what is no text is damaged, even if nothing can change there."""
-    family = sites.family
-    field, offset = family.place
-    for record in sites.records(*bound.tables[family.name]):
-        try:
-            text.check(record[field] + offset & sites.mask, family.length or record.get("len", 1), {})
-        except bound.module.PatchError as error:
-            raise error.__class__(f"{family.name}: site {record[field] + offset & sites.mask:#x}: {error}") from None
 
 
 def _unknown(bound: Bound, family: Any) -> frozenset[str]:
