@@ -14,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from types import CodeType, ModuleType
 
-from pvspec.compiler import check_spec
 from pvspec.output import replacing
 from pvspec.resources import cache_directory, resource
 
@@ -24,9 +23,7 @@ _KEPT = 32  # modules; the oldest go
 def load_spec(path: Path) -> ModuleType:
     """The module of a spec, a file or a directory; SpecError if the spec is wrong."""
     kept = _place(path)
-    code = _read(kept)
-    if code is None:
-        code = _compile(path, kept)
+    code = _read(kept) or _compile(path, kept)
     module = ModuleType("pvspec.generated.applied")
     sys.modules[module.__name__] = module  # dataclasses look their module up there
     exec(code, module.__dict__)
@@ -34,6 +31,7 @@ def load_spec(path: Path) -> ModuleType:
 
 
 def _compile(path: Path, kept: Path | None) -> CodeType:
+    from pvspec.compiler import check_spec
     from pvspec.render import render
 
     program = check_spec(path).sound()

@@ -18,7 +18,8 @@ class CpuError(Exception):
 
 @dataclass(frozen=True)
 class Processor:
-    """A CPU as /proc/cpuinfo describes it: `flags`, and its bugs as "bug NAME"; `count`: how many the file has.
+    """A CPU as /proc/cpuinfo describes it: `flags`, and its bugs as "bug NAME"; `count`: how many the file has, 0 in a
+    profile.
 
     `vulnerabilities`: what the kernel that runs on it says of each, by file name.
     """
@@ -28,7 +29,7 @@ class Processor:
     model: int
     stepping: int
     flags: frozenset[str]
-    count: int = 1
+    count: int = 0
     vulnerabilities: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -85,7 +86,7 @@ def parse_cpuinfo(text: str, name: str) -> Processor:
         bugs = (f"bug {name}" for name in entries.get("bugs", "").split())
         named = [QEMU_MODEL] if QEMU_MODEL in entries else []
         flags = frozenset((*entries["flags"].split(), *bugs, *named))
-        return Processor(entries["vendor_id"], family, model, stepping, flags, max(count, 1))
+        return Processor(entries["vendor_id"], family, model, stepping, flags, count)
     except KeyError as error:
         raise CpuError(f"{name}: no /proc/cpuinfo: it has no line `{error.args[0]}`") from None
     except ValueError as error:

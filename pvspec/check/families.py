@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pvspec import model
 from pvspec import syntax as ast
+from pvspec.check.chains import chains, reached
 from pvspec.check.names import Declared, option_names, protected_names, symbol_names, unknown
 from pvspec.check.numbers import in_range
 from pvspec.check.records import the_table
-from pvspec.check.rules import ELSEWHERE, Place, chain
+from pvspec.check.rules import Place, chain
 from pvspec.diagnostics import Findings
-from pvspec.runtime.rules import Field, Layout, Machine, Read
+from pvspec.runtime.rules import ELSEWHERE, Field, Layout, Machine, Read
 
 MAX_SITE = 0xFFFF
 
@@ -39,7 +40,9 @@ def family(
         return None
     length = _length(item, record, findings)
     options = option_names(item.options, findings)
-    symbols = symbol_names(item.symbols, machine.bits, frozenset(), findings)
+    used = reached(item.arms, common.chains)
+    declared = [*item.symbols, *(symbol for chain in used.values() for symbol in chain.symbols)]
+    symbols = symbol_names(declared, machine.bits, frozenset(), findings)
     fields = frozenset(field.name for field in record.fields)
     reads = _reads(item, fields, symbols, findings)
     calls_ops = interface is not None and interface.functions is not None
@@ -56,8 +59,8 @@ def family(
         nops=machine.nops,
         bits=machine.bits,
         targets=frozenset({*fields, *reads, *(["target"] if calls_ops else [])}),
-        open_chains=common.chains,
     )
+    place = replace(place, chains=chains(used, place, findings))
     stacked, relaid = item.stacked[:1], item.relaid[:1]
     return model.Family(
         item.name.text,

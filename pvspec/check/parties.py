@@ -1,8 +1,8 @@
-"""Those who patch an interface's sites: named chains, and backends with their roms."""
+"""Those who patch an interface's sites: backends, with their roms."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from dataclasses import replace
 
 from pvspec import model
@@ -15,8 +15,6 @@ from pvspec.check.records import has_fields, layout
 from pvspec.check.rules import Place, chain
 from pvspec.diagnostics import Findings
 from pvspec.runtime.rules import Layout, Machine, Target
-
-MAX_CHAIN_DEPTH = 16
 
 
 def op_place(machine: Machine, interface: model.Interface, backends: Collection[str]) -> Place:
@@ -33,44 +31,6 @@ def op_place(machine: Machine, interface: model.Interface, backends: Collection[
         targets=frozenset({"target"}),
         clobbers=interface.clobbers,
     )
-
-
-def chains(items: Sequence[ast.Chain], place: Place, findings: Findings) -> dict[str, model.Chain]:
-    """The named chains; one may refer to those declared anywhere, but not to itself."""
-    declared = Declared[ast.Chain]("chain", findings)
-    for item in items:
-        declared.declare(item.name, item)
-    done: dict[str, model.Chain] = {}
-    for name in declared:
-        _resolve(name, declared, (), done, place, findings)
-    return {name: done[name] for name in declared}
-
-
-def _resolve(
-    name: str,
-    declared: Mapping[str, ast.Chain],
-    path: tuple[str, ...],
-    done: dict[str, model.Chain],
-    place: Place,
-    findings: Findings,
-) -> None:
-    if name in done:
-        return
-    for arm in declared[name].arms:
-        if not isinstance(arm.action, ast.ChainRef) or arm.action.name.text not in declared:
-            continue
-        used = arm.action.name.text
-        if used in (*path, name) or len(path) >= MAX_CHAIN_DEPTH:
-            message = "a chain that refers to itself" if used in (*path, name) else "chains refer to chains too deeply"
-            findings.add("PV304", message, (arm.action.span, " -> ".join([*path, name, used])))
-            done.setdefault(used, ())
-        _resolve(used, declared, (*path, name), done, place, findings)
-    done.setdefault(name, chain(declared[name].arms, replace(place, chains=_so_far(declared, done)), findings))
-
-
-def _so_far(declared: Mapping[str, ast.Chain], done: Mapping[str, model.Chain]) -> dict[str, model.Chain]:
-    """Every declared chain, those without arms yet as empty: a cycle is one finding, not many."""
-    return {name: done.get(name, ()) for name in declared}
 
 
 def backend(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import islice
 
 from pvspec import model
 from pvspec import syntax as ast
@@ -11,17 +12,16 @@ from pvspec.check.guards import Scope, both, guard
 from pvspec.check.names import clobber_registers, look_up, unknown
 from pvspec.check.numbers import hex_bytes
 from pvspec.diagnostics import Findings
-from pvspec.runtime.rules import Guard, Layout
+from pvspec.runtime.rules import ELSEWHERE, Guard, Layout
 
-ELSEWHERE = "elsewhere"
+MAX_ARMS = 4096
 
 
 @dataclass(frozen=True)
 class Place(Scope):
     """What an arm may speak of: besides a guard's words, branch targets, chains, roms and clobber registers.
 
-    `answered` are the backends that another one may leave its ops to. The arms of an open chain mean what they mean
-    where the chain is named; `path` are those that led here.
+    `answered` are the backends that another one may leave its ops to.
     """
 
     bits: int = 32
@@ -30,13 +30,16 @@ class Place(Scope):
     chains: Mapping[str, model.Chain] = field(default_factory=dict)
     roms: Mapping[str, Layout] = field(default_factory=dict)
     answered: Mapping[str, model.Backend] = field(default_factory=dict)
-    open_chains: Mapping[str, ast.Chain] = field(default_factory=dict)
-    path: tuple[str, ...] = ()
 
 
 def chain(items: Sequence[ast.Arm], place: Place, findings: Findings) -> model.Chain:
-    """The arms, those of named chains in place of their names."""
-    return tuple(arm for item in items for arm in _arms(item, place, findings))
+    """The arms, those of named chains in place of their names: MAX_ARMS at most, for chains of chains multiply."""
+    arms = (arm for item in items for arm in _arms(item, place, findings))
+    found = tuple(islice(arms, MAX_ARMS))
+    for arm in arms:
+        findings.add("PV304", f"chains of more than {MAX_ARMS} arms", (arm.span, "this one is too many"))
+        break
+    return found
 
 
 def _arms(item: ast.Arm, place: Place, findings: Findings) -> Iterator[model.Arm]:
@@ -62,15 +65,7 @@ def _check_bits(item: ast.Arm, clobbers: frozenset[str], place: Place, findings:
 
 
 def _referred(item: ast.ChainRef, condition: Guard | None, place: Place, findings: Findings) -> Iterator[model.Arm]:
-    name = item.name.text
-    opened = place.open_chains.get(name)
-    if name in place.path:
-        findings.add("PV304", "a chain that refers to itself", (item.span, " -> ".join([*place.path, name])))
-        return
-    if opened is None:
-        arms = look_up(place.chains, item.name, "chain", findings) or ()
-    else:
-        arms = chain(opened.arms, replace(place, path=(*place.path, name)), findings)
+    arms = look_up(place.chains, item.name, "chain", findings) or ()
     for arm in arms:
         yield arm if condition is None else arm.guarded(both(condition, arm.guard))
 

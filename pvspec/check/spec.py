@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 from pvspec import model
 from pvspec import syntax as ast
+from pvspec.check.chains import arms_of, chains, reached
 from pvspec.check.families import Common, family
 from pvspec.check.guards import Scope, guard, probes
 from pvspec.check.interface import interface
 from pvspec.check.machine import machine, text_range
 from pvspec.check.names import Declared, look_up, symbol_names
-from pvspec.check.parties import backend, chains, op_place
+from pvspec.check.parties import backend, op_place
 from pvspec.diagnostics import Findings
 from pvspec.runtime.rules import Machine
 from pvspec.source import Source
@@ -58,6 +59,7 @@ class _Parts:
         self.findings = findings
         self.backend_names = [item.name.text for item in items if isinstance(item, ast.Backend)]
         self.interface = self._interface()
+        self.declared = self._declared()
         self.chains = self._chains()
         self.backends = self._backends()
         self.families = self._families()
@@ -73,25 +75,21 @@ class _Parts:
         look_up({self.machine.name: self.machine}, item.machine, "machine", self.findings)
         return interface(item, self.machine, self.findings)
 
+    def _declared(self) -> Declared[ast.Chain]:
+        declared = Declared[ast.Chain]("chain", self.findings)
+        for item in self.items:
+            if isinstance(item, ast.Chain):
+                declared.declare(item.name, item)
+        return declared
+
     def _chains(self) -> dict[str, model.Chain]:
         """The chains that answer ops: those of families alone mean something only there."""
-        families = self._reached(arm for item in self.items if isinstance(item, ast.Family) for arm in item.arms)
-        backends = self._reached(arm for item in self.items if isinstance(item, ast.Backend) for arm in _arms_of(item))
-        theirs = families - backends
-        items = [item for item in self.items if isinstance(item, ast.Chain) and item.name.text not in theirs]
         if self.interface is None:
             return {}
-        return chains(items, op_place(self.machine, self.interface, self.backend_names), self.findings)
-
-    def _reached(self, arms: Iterable[ast.Arm]) -> set[str]:
-        """The names of the chains to which these arms lead."""
-        inner = {item.name.text: item.arms for item in self.items if isinstance(item, ast.Chain)}
-        found: set[str] = set()
-        new = _chains_of(arms)
-        while new:
-            found |= new
-            new = _chains_of(arm for name in new for arm in inner.get(name, ())) - found
-        return found
+        families = reached((arm for i in self.items if isinstance(i, ast.Family) for arm in i.arms), self.declared)
+        backends = reached((arm for i in self.items if isinstance(i, ast.Backend) for arm in arms_of(i)), self.declared)
+        mine = {name: item for name, item in self.declared.items() if name in backends or name not in families}
+        return chains(mine, op_place(self.machine, self.interface, self.backend_names), self.findings)
 
     def _backends(self) -> dict[str, model.Backend]:
         backends = Declared[model.Backend]("backend", self.findings)
@@ -125,8 +123,7 @@ class _Parts:
         symbols: dict[str, model.Symbol] = {}
         for item in declared:
             symbols.update(symbol_names([item], self.machine.bits, frozenset(), quiet))
-        chains = {item.name.text: item for item in self.items if isinstance(item, ast.Chain)}
-        return Common(self.backend_names, symbols, chains)
+        return Common(self.backend_names, symbols, self.declared)
 
     def _passes(self) -> tuple[str, ...]:
         tables = {item.name.text for item in self.items if isinstance(item, ast.Family)}
@@ -178,17 +175,3 @@ class _Parts:
 def _refers_to(item: ast.Backend, backends: Sequence[str]) -> bool:
     arms = [arm for otherwise in item.otherwise for arm in otherwise.arms]
     return any(isinstance(arm.action, ast.ChainRef) and arm.action.name.text in backends for arm in arms)
-
-
-def _chains_of(arms: Iterable[ast.Arm]) -> set[str]:
-    """The names of the chains that these arms refer to."""
-    return {arm.action.name.text for arm in arms if isinstance(arm.action, ast.ChainRef)}
-
-
-def _arms_of(item: ast.Backend) -> Iterator[ast.Arm]:
-    for rule in item.rules:
-        yield from rule.arms
-    for otherwise in (*item.otherwise, *(rom.otherwise for rom in item.roms)):
-        yield from otherwise.arms
-    for answer in (answer for rom in item.roms for answer in rom.answers):
-        yield from answer.arms

@@ -131,7 +131,7 @@ def _choices(parser: argparse.ArgumentParser) -> None:
         default="",
         help="features that the kernel decided by (none); with --cpu: that the CPU has besides, with - has not",
     )
-    parser.add_argument("--cpus", metavar="N", type=_count, default=2, help="processors in the machine (2)")
+    parser.add_argument("--cpus", metavar="N", type=_count, help="processors (as many as the cpuinfo has; else 2)")
     parser.add_argument(
         "--hypervisor", "--backend", metavar="NAME", default="native", help="who answers the ops (native)"
     )

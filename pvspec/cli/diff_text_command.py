@@ -6,12 +6,11 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from pvspec.cli.kernels import bound_kernel
+from pvspec.cli.kernels import predicted_kernel
 from pvspec.cli.report import Failure, Report
 from pvspec.kernel import ImageError
 from pvspec.kernel.dump import open_dump
-from pvspec.patching import PatchingError
-from pvspec.prediction import Prediction, predict
+from pvspec.prediction import Prediction
 from pvspec.prediction.difference import Difference, difference
 
 _SHOWN = 20  # sites, for people
@@ -19,13 +18,12 @@ _SHOWN = 20  # sites, for people
 
 def run(arguments: argparse.Namespace, report: Report) -> None:
     """Compare two texts of a kernel; a difference is no failure."""
-    found = bound_kernel(arguments, report)
-    if found is None:
+    prediction = predicted_kernel(arguments, report)
+    if prediction is None:
         return
     try:
-        prediction = predict(found[0])
         first, second = (_text(Path(path), prediction) for path in arguments.texts)
-    except (ImageError, PatchingError) as error:
+    except ImageError as error:
         raise Failure(str(error)) from None
     except OSError as error:
         raise Failure(f"{error.filename}: cannot be read: {error.strerror}") from None

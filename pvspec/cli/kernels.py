@@ -12,6 +12,7 @@ from pvspec.diagnostics import SpecError
 from pvspec.kernel import ImageError, KernelImage, open_image
 from pvspec.kernel.dump import open_dump
 from pvspec.patching import Bound, Choices, PatchingError, bind, shipped_spec
+from pvspec.prediction import Prediction, predict
 
 
 def bound_kernel(arguments: argparse.Namespace, report: Report) -> tuple[Bound, Path] | None:
@@ -30,6 +31,20 @@ def bound_kernel(arguments: argparse.Namespace, report: Report) -> tuple[Bound, 
         raise Failure(str(error)) from None
 
 
+def predicted_kernel(arguments: argparse.Namespace, report: Report) -> Prediction | None:
+    """The prediction for the kernel that the arguments describe; None if the spec is wrong."""
+    found = bound_kernel(arguments, report)
+    if found is None:
+        return None
+    bound, _ = found
+    if bound.module.SPEC.policy and not arguments.cpu and not arguments.features:
+        raise Failure("on which CPU? name a profile or a /proc/cpuinfo with --cpu, or its features with --features")
+    try:
+        return predict(bound)
+    except PatchingError as error:
+        raise Failure(str(error)) from None
+
+
 def _image(arguments: argparse.Namespace) -> KernelImage:
     symbols = Path(arguments.symbols) if arguments.symbols else None
     if not arguments.vmlinux:
@@ -39,14 +54,20 @@ def _image(arguments: argparse.Namespace) -> KernelImage:
 
 
 def _choices(arguments: argparse.Namespace) -> Choices:
+    if arguments.vulnerabilities and not arguments.cpu:
+        raise Failure("--vulnerabilities tell what a kernel makes of a CPU: name that with --cpu")
+    cpu = read_cpu(arguments.cpu, arguments.vulnerabilities) if arguments.cpu else None
     names = [name for name in arguments.features.split(",") if name]
     return Choices(
         arguments.hypervisor,
         arguments.nops,
         features=tuple(name for name in names if not name.startswith("-")),
         lacking=tuple(name[1:] for name in names if name.startswith("-")),
-        cpu=read_cpu(arguments.cpu, arguments.vulnerabilities) if arguments.cpu else None,
-        cpus=arguments.cpus,
+        cpu=cpu,
+        cpus=arguments.cpus or (cpu.count if cpu else 0) or _CPUS,
         cmdline=arguments.cmdline,
         options=dict(arguments.option),
     )
+
+
+_CPUS = 2  # where nobody says how many there are

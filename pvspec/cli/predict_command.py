@@ -7,22 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pvspec.cli.kernels import bound_kernel
+from pvspec.cli.kernels import predicted_kernel
 from pvspec.cli.report import Failure, Report
 from pvspec.output import replacing
-from pvspec.patching import PatchingError
-from pvspec.prediction import Prediction, Site, predict
+from pvspec.prediction import Prediction, Site
 
 
 def run(arguments: argparse.Namespace, report: Report) -> None:
     """Predict a kernel's text after boot."""
-    found = bound_kernel(arguments, report)
-    if found is None:
+    prediction = predicted_kernel(arguments, report)
+    if prediction is None:
         return
-    try:
-        prediction = predict(found[0])
-    except PatchingError as error:
-        raise Failure(str(error)) from None
     if arguments.output:
         _write(arguments.output, prediction)
     report.result = _result(prediction, arguments.json)
@@ -44,7 +39,7 @@ def _lines(prediction: Prediction) -> Iterator[str]:
     image = prediction.bound.image
     yield f"{image.release} on {image.machine}: text {prediction.start:#x} to {prediction.end:#x}"
     yield f"{'':<16} {'records':>8} {'in text':>8} {'changed':>8} {'two-formed':>11}"
-    for name, counts in prediction.counts().items():
+    for name, counts in prediction.counts.items():
         if name not in prediction.bound.tables:
             yield f"{name:<16} absent: {prediction.bound.absence(name)}"
             continue
@@ -59,7 +54,7 @@ def _result(prediction: Prediction, whole: bool) -> dict[str, Any]:
         "kernel": {"kind": bound.image.kind, "machine": bound.image.machine, "release": bound.image.release},
         "text": {"start": prediction.start, "end": prediction.end},
         "features": sorted(name for name, number in known if number in bound.kernel.features),
-        "families": {name: dict(counts) for name, counts in prediction.counts().items()},
+        "families": prediction.counts,
         "absent": [name for name in bound.module.SPEC.passes if name not in bound.tables],
         "sites": [_site(site) for site in prediction.sites] if whole else [],
     }

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from pvspec.runtime.rules import PatchError
+from pvspec.runtime.binding import CODE
+from pvspec.runtime.rules import ELSEWHERE, PatchError
 
-ELSEWHERE = "elsewhere"  # a branch's target that only the running kernel knows
-_VALUE_GUARDS = frozenset({"field", "compares", "bits", "is", "within"})
+_VALUE_GUARDS = frozenset({"field", "compares", "bits", "is", "within", "begins"})
 
 
 class Form(NamedTuple):
@@ -73,7 +73,7 @@ class OtherForms:
 
 
 def _as_it_was(site: Any) -> str:
-    code: bytes = site["site's code"]
+    code: bytes = site[CODE]
     return code.hex(" ")
 
 

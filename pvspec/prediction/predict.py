@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from pvspec.kernel import ImageError
 from pvspec.patching import Bound, PatchingError
-from pvspec.prediction.forms import ELSEWHERE, OtherForms, open_reads
-
-COUNTED = ("records", "sites", "changed", "open")
+from pvspec.prediction.forms import OtherForms, open_reads
+from pvspec.runtime.rules import ELSEWHERE
 
 
 class Site(NamedTuple):
@@ -51,16 +51,23 @@ class Prediction:
         """The sites in the text that stays; init text, which is freed, is left out."""
         return (site for site in self.sites if self.start <= site.address < self.end)
 
-    def counts(self) -> dict[str, Counter[str]]:
-        """By pass: records, sites in the text, changed ones, and those with other legal forms."""
-        counts = {name: Counter(dict.fromkeys(COUNTED, 0)) for name in self.bound.module.SPEC.passes}
-        for name in self.bound.tables:
-            counts[name]["records"] = self.bound.records(name)
-        for site in self.inside():
-            counts[site.family]["sites"] += 1
-            counts[site.family]["changed"] += site.after != site.before
-            counts[site.family]["open"] += bool(site.others)
-        return counts
+    @cached_property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """By pass: records, sites in the text, changed ones, and those with other legal forms (open)."""
+        inside = list(self.inside())
+        numbers = (
+            Counter(site.family for site in inside),
+            Counter(site.family for site in inside if site.after != site.before),
+            Counter(site.family for site in inside if site.others),
+        )
+        bound = self.bound
+        return {
+            name: {
+                "records": bound.records(name) if name in bound.tables else 0,
+                **{what: number[name] for what, number in zip(("sites", "changed", "open"), numbers, strict=True)},
+            }
+            for name in bound.module.SPEC.passes
+        }
 
 
 def predict(bound: Bound, *, whole: bool = False) -> Prediction:
@@ -87,18 +94,19 @@ def _check_nested(bound: Bound, sites: list[Site]) -> None:
     A lock prefix, a return or a thunk's call may lie in an alternative, and one site may be in many tables: whichever
     comes last knows what it finds. Half a site is no table's to write.
     """
-    changed = {(site.address, -site.length): site for site in sites if site.after != site.before}
-    around: list[Site] = []
-    for _, site in sorted(changed.items(), key=lambda item: item[0]):
-        while around and around[-1].address + around[-1].length <= site.address:
+    changed = sorted((site.address, -site.length, n) for n, site in enumerate(sites) if site.after != site.before)
+    around: list[tuple[int, Site]] = []  # what ends where, innermost last
+    for address, length, number in changed:
+        end = address - length
+        while around and around[-1][0] <= address:
             around.pop()
-        if around and site.address + site.length > around[-1].address + around[-1].length:
-            outer = around[-1]
+        if around and end > around[-1][0]:
+            outer, site = around[-1][1], sites[number]
             raise PatchingError(
                 f"{bound.image.path}: site {outer.address:#x} of {outer.family} ({outer.length} bytes) overlaps site "
                 f"{site.address:#x} of {site.family} ({site.length} bytes)"
             )
-        around.append(site)
+        around.append((end, sites[number]))
 
 
 def text_of(bound: Bound) -> tuple[int, int]:

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 from pvspec.runtime.binding import BRANCH, CODE, NUMBER, OP, PEEK
 from pvspec.runtime.lengths import instruction_length
-from pvspec.runtime.patcher import ELSEWHERE, REL32_REACH, Patcher
+from pvspec.runtime.patcher import REL32_REACH, Patcher
 from pvspec.runtime.records import parse_records, require_fields
 from pvspec.runtime.relocation import all_relaid, ones_relaid, relocated, relocated_throughout
-from pvspec.runtime.rules import Arm, BindError, Bug, Code, Copy, Family, Keep, PatchBug, PatchError, Store
+from pvspec.runtime.rules import ELSEWHERE, Arm, BindError, Bug, Code, Copy, Family, Keep, PatchBug, PatchError, Store
 from pvspec.runtime.slots import slot_of
 from pvspec.runtime.text import Text
 

@@ -12,6 +12,7 @@ from pvspec.runtime.binding import NUMBER, OP, Binding
 from pvspec.runtime.records import fits, parse_records
 from pvspec.runtime.relocation import wrapped
 from pvspec.runtime.rules import (
+    ELSEWHERE,
     BindError,
     Bug,
     Chain,
@@ -41,8 +42,6 @@ class Row(NamedTuple):
 
 
 REL32_REACH = 1 << 31  # bytes, without wrapping: where addresses wrap, `row` and `placed` say what is in reach
-
-ELSEWHERE = "elsewhere"  # a branch's target that only the running kernel knows
 
 KEPT = Row(b"", -1)  # the original instructions stay
 

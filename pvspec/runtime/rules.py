@@ -8,6 +8,9 @@ from typing import Any, ClassVar, NamedTuple, Self, TypeAlias, dataclass_transfo
 
 Guard: TypeAlias = tuple[Any, ...]
 
+ELSEWHERE = "elsewhere"
+"""The name of what only the running kernel knows: where a branch leads, or what memory it reads."""
+
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 

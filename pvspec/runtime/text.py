@@ -36,10 +36,13 @@ def text_poke(text: Any, offset: int, insnbuf: bytes | bytearray | memoryview) -
     One copy, as the kernel's memcpy: whoever runs the text meanwhile sees old bytes or new ones, never others (a
     pack of struct would zero the site first). PatchError: it lies outside the buffer, which is as it was.
     """
+    _write(_bytes_of(text), offset, insnbuf)
+
+
+def _write(view: memoryview, offset: int, insnbuf: bytes | bytearray | memoryview) -> None:
+    if not 0 <= offset <= len(view) - len(insnbuf):
+        raise PatchError(f"{len(insnbuf)} bytes at offset {offset} lie outside a text of {len(view)} bytes")
     try:
-        view = _bytes_of(text)
-        if not 0 <= offset <= len(view) - len(insnbuf):
-            raise PatchError(f"{len(insnbuf)} bytes at offset {offset} lie outside a text of {len(view)} bytes")
         view[offset : offset + len(insnbuf)] = insnbuf
     except (TypeError, ValueError, BufferError) as error:
         raise PatchError(f"the code at offset {offset} cannot be written: {error}") from None
@@ -70,13 +73,7 @@ class Text:
 
     def poke(self, address: int, insnbuf: bytes) -> None:
         """Write a whole site at once, as `text_poke`."""
-        start = address - self.base
-        if not 0 <= start <= len(self.view) - len(insnbuf):
-            raise PatchError(f"{len(insnbuf)} bytes at {address:#x} lie outside the text")
-        try:
-            self.view[start : start + len(insnbuf)] = insnbuf
-        except (TypeError, ValueError, BufferError) as error:
-            raise PatchError(f"the code at {address:#x} cannot be written: {error}") from None
+        _write(self.view, address - self.base, insnbuf)
 
     def read(self, address: int, size: int) -> bytes:
         """Bytes at an address; PatchError if they lie outside the buffer."""

@@ -14,7 +14,7 @@ from tests.prediction.kernel import CPUINFO, SOURCE, build
 
 from .conftest import Outcome, Run
 
-SPEC = "--spec", "kernel.pvs"
+SPEC = "--spec", "kernel.pvs", "--cpu", "cpuinfo"
 
 
 @pytest.fixture
@@ -87,6 +87,19 @@ def test_two_cpus_alike_are_the_same(run: Run, vmlinux: Path) -> None:
     assert texts[0] == texts[1] != texts[2]
 
 
+def test_as_many_processors_as_the_file_has(run: Run, vmlinux: Path) -> None:
+    one = CPUINFO.partition("\n\n")[0]
+    Path("one").write_text(one, encoding="utf-8")
+    Path("none").write_text(one.partition("\n")[2], encoding="utf-8")
+
+    def unlocked(*options: str) -> bool:
+        sites = run("predict", vmlinux, *SPEC, *options, "--json").json["sites"]
+        return any(site["family"] == "smp_locks" and site["after"] == "3e" for site in sites)
+
+    assert [unlocked(), unlocked("--cpu", "one"), unlocked("--cpu", "none")] == [False, True, False]
+    assert [unlocked("--cpus", "1"), unlocked("--cpu", "one", "--cpus", "2")] == [True, False]
+
+
 class TestState:
     def predicted(self, run: Run, vmlinux: Path, contents: bytes) -> bytes:
         Path("dump").write_bytes(contents)
@@ -137,6 +150,8 @@ def assert_refused(done: Outcome, message: str, start: str = "") -> None:
     [
         (("--features", "XMM2,SSE9"), "there is no feature 'SSE9'; there are: BUG_RETBLEED, UNRET, XMM2"),
         (("--cpu", "cpuinfo", "--features=-SSE9"), "there is no feature 'SSE9'"),
+        (("--cpu", ""), "on which CPU?"),
+        (("--cpu", "", "--vulnerabilities", "cpuinfo"), "name that with --cpu"),
         (("--cpu", "Nehalem2"), "Nehalem2: no profile, and no file to be read (No such file or directory); profiles: "),
         (("--cpu", "."), ".: no profile, and no file to be read"),
         (("--cpu", "kernel.o"), "kernel.o: no profile, and no file to be read"),

@@ -46,7 +46,7 @@ def compare(kernel: Path, machine: Machine, dump: Dump) -> Counts:
     informed = predict(bind(module, image, choices, open_dump(dump.memory_path, image)))
     blind = predict(bind(module, image, choices))
     after = dump.text(blind.start, blind.end)
-    counts = blind.counts()
+    counts = blind.counts
     return Counts(
         text=len(after),
         changed=_count(image.read(blind.start, len(after)), after),

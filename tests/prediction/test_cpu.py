@@ -39,7 +39,7 @@ def test_a_vendor_with_spaces() -> None:
 
 def test_no_bugs_and_no_number() -> None:
     text = "".join(line + "\n" for line in CPUINFO.splitlines()[1:7])
-    assert parse_cpuinfo(text, "cpuinfo") == Processor("GenuineIntel", 6, 85, 7, frozenset({"fpu", "vme", "sse2"}), 1)
+    assert parse_cpuinfo(text, "cpuinfo") == Processor("GenuineIntel", 6, 85, 7, frozenset({"fpu", "vme", "sse2"}), 0)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_every_profile_is_one(name: str) -> None:
     cpu = read_cpu(name)
     assert "fpu" in cpu.flags
     assert cpu.vendor in ("GenuineIntel", "AuthenticAMD", "HygonGenuine")
-    assert cpu.count == 1
+    assert cpu.count == 0  # it is nobody's machine
 
 
 def test_a_profile_comes_before_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,3 +117,10 @@ def test_an_arm_that_cannot_be_written_is_no_form() -> None:
 def test_a_bug_is_no_form_unless_it_may_be_reached(message: str) -> None:
     bug = Bug("a.pvs:3", ("compares", "site", "==", 0), message=message)
     assert codes(bug, JMP) == ["e9 01 00 00 00"]
+
+
+def test_what_lies_where_nobody_knows_may_begin_with_anything() -> None:
+    arm = JMP.changed(guard=("begins", "function", -9, b"\x65"))
+    assert codes(arm, NOP, memory=b"\x19\x10") == ["e9 01 00 00 00", "0f 1f 44 00 00"]
+    known = codes(arm, NOP, unknown=frozenset(), memory=b"\x19\x10")
+    assert known == ["0f 1f 44 00 00"]  # there is aa

@@ -73,7 +73,7 @@ def test_what_decides(bound: Binder) -> None:
 
 def test_init_text_is_left_out(bound: Binder) -> None:
     prediction = predict(bound(cpus=1))
-    assert prediction.counts()["smp_locks"] == {"records": 2, "sites": 1, "changed": 1, "open": 0}
+    assert prediction.counts["smp_locks"] == {"records": 2, "sites": 1, "changed": 1, "open": 0}
     assert len([s for s in prediction.sites if s.family == "smp_locks"]) == 2
     assert all(prediction.start <= s.address < prediction.end for s in prediction.inside())
 
@@ -94,7 +94,7 @@ class TestOtherForms:
         assert self.others(prediction, "called") == ["0f 1f 44 00 00", "e8 ?? ?? ?? ??"]
         assert self.others(prediction, "__SCT__none") == ["e9 ?? ?? ?? ??"]
         assert self.others(prediction, "constant") == ["??"]
-        assert prediction.counts()["trampolines"]["open"] == 2
+        assert prediction.counts["trampolines"]["open"] == 2
 
     def test_each_has_its_rule(self, bound: Binder) -> None:
         called = site(predict(bound()), "called")
