@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 
 from pvspec import model
 from pvspec import syntax as ast
@@ -64,7 +63,7 @@ def _resolve(
             findings.add("PV304", message, (arm.action.span, " -> ".join([*path, name, used])))
             done.setdefault(used, ())
         _resolve(used, declared, (*path, name), done, place, findings)
-    done.setdefault(name, chain(declared[name].arms, replace(place, chains=_so_far(declared, done)), findings))
+    done.setdefault(name, chain(declared[name].arms, place.changed(chains=_so_far(declared, done)), findings))
 
 
 def _so_far(declared: Mapping[str, ast.Chain], done: Mapping[str, model.Chain]) -> dict[str, model.Chain]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
 
 from pvspec import model
 from pvspec import syntax as ast
@@ -13,13 +12,12 @@ from pvspec.check.numbers import in_range
 from pvspec.check.records import the_table
 from pvspec.check.rules import Place, chain
 from pvspec.diagnostics import Findings
-from pvspec.runtime.rules import ELSEWHERE, Field, Layout, Machine, Read
+from pvspec.runtime.rules import ELSEWHERE, Field, Layout, Machine, Read, Value
 
 MAX_SITE = 0xFFFF
 
 
-@dataclass(frozen=True)
-class Common:
+class Common(Value):
     """What all families may name: the backends, the symbols that any of them declares, and the chains."""
 
     backends: Collection[str]
@@ -60,7 +58,7 @@ def family(
         bits=machine.bits,
         targets=frozenset({*fields, *reads, *(["target"] if calls_ops else [])}),
     )
-    place = replace(place, chains=chains(used, place, findings))
+    place = place.changed(chains=chains(used, place, findings))
     stacked, relaid = item.stacked[:1], item.relaid[:1]
     return model.Family(
         item.name.text,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
 
 from pvspec import model
 from pvspec import syntax as ast
 from pvspec.check.names import look_up, unknown
 from pvspec.check.numbers import hex_bytes
 from pvspec.diagnostics import Findings
-from pvspec.runtime.rules import Guard, Read
+from pvspec.runtime.rules import NOTHING, Guard, Read, Value
 from pvspec.source import Span
 
 VENDORS = {
@@ -27,19 +26,18 @@ VENDORS = {
 """What a CPU of each vendor calls itself; the names are those of Linux's X86_VENDOR_*, in small letters."""
 
 
-@dataclass(frozen=True)
-class Scope:
+class Scope(Value):
     """What a guard or an action may speak of where it stands.
 
     `fields` are a record's, `reads` what it leads to; `ops`: the site is an op's, `site`: it is a family's.
     `op_names` are the interface's, `backends` those of the spec, `nops` its nop tables.
     """
 
-    features: Mapping[str, int] = field(default_factory=dict)
-    options: Mapping[str, bool] = field(default_factory=dict)
-    symbols: Mapping[str, model.Symbol] = field(default_factory=dict)
+    features: Mapping[str, int] = NOTHING
+    options: Mapping[str, bool] = NOTHING
+    symbols: Mapping[str, model.Symbol] = NOTHING
     fields: Collection[str] = ()
-    reads: Mapping[str, Read] = field(default_factory=dict)
+    reads: Mapping[str, Read] = NOTHING
     ops: bool = False
     site: bool = False
     op_names: Collection[str] = ()

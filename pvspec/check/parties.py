@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 
 from pvspec import model
 from pvspec import syntax as ast
@@ -45,7 +44,7 @@ def backend(
             symbols.setdefault(target.symbol.text, model.Symbol(target.symbol.text, target.symbol.span, frozenset()))
     names = model.Names(dict(options), dict(symbols), ())
     _check_shadowing(item, place, findings)
-    place = replace(place, options={**place.options, **options}, symbols={**place.symbols, **symbols})
+    place = place.changed(options={**place.options, **options}, symbols={**place.symbols, **symbols})
     layouts = _rom_layouts(item, findings)
     roms = {
         rom.name.text: _rom(rom, layouts[rom.name.text], place, findings)
@@ -53,7 +52,7 @@ def backend(
         if rom.name.text in layouts
     }
     kept = kept_parts(item, place, findings)
-    place = replace(place, roms=layouts)
+    place = place.changed(roms=layouts)
     rules, answered = [], Declared[None](f"rule of backend `{item.name.text}` for", findings)
     for rule in item.rules:
         ops = [_op(name, interface, findings) for name in rule.ops]
@@ -81,7 +80,7 @@ def _like(item: ast.Backend, place: Place) -> model.Backend | None:
 def _target(item: ast.Target, interface: model.Interface, place: Place, findings: Findings) -> Target:
     ops = [name for first, last in item.ops for name in _op_range(first, last, interface, findings)]
     symbol = None if item.symbol.text == "null" else item.symbol.text
-    condition = guard(item.guard, replace(place, ops=False), findings)
+    condition = guard(item.guard, place.changed(ops=False), findings)
     return Target(tuple(ops), symbol, item.table, condition)
 
 
@@ -145,7 +144,7 @@ def _rom_layouts(item: ast.Backend, findings: Findings) -> dict[str, Layout]:
 
 def _rom(item: ast.Rom, record: Layout, place: Place, findings: Findings) -> model.Rom:
     fields = frozenset(field.name for field in record.fields) - {"type"}
-    place = replace(place, targets=place.targets | fields)
+    place = place.changed(targets=place.targets | fields)
     limit = max((1 << field.bits for field in record.fields if field.name == "type"), default=1) - 1
     names, answers = Declared[None]("answer", findings), dict[int, model.Answer]()
     for answer in item.answers:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 
 from pvspec import model
@@ -12,12 +11,11 @@ from pvspec.check.guards import Scope, both, guard
 from pvspec.check.names import clobber_registers, look_up, unknown
 from pvspec.check.numbers import hex_bytes
 from pvspec.diagnostics import Findings
-from pvspec.runtime.rules import ELSEWHERE, Guard, Layout
+from pvspec.runtime.rules import ELSEWHERE, NOTHING, Guard, Layout
 
 MAX_ARMS = 4096
 
 
-@dataclass(frozen=True)
 class Place(Scope):
     """What an arm may speak of: besides a guard's words, branch targets, chains, roms and clobber registers.
 
@@ -26,10 +24,10 @@ class Place(Scope):
 
     bits: int = 32
     targets: frozenset[str] = frozenset()
-    clobbers: Mapping[str, int] = field(default_factory=dict)
-    chains: Mapping[str, model.Chain] = field(default_factory=dict)
-    roms: Mapping[str, Layout] = field(default_factory=dict)
-    answered: Mapping[str, model.Backend] = field(default_factory=dict)
+    clobbers: Mapping[str, int] = NOTHING
+    chains: Mapping[str, model.Chain] = NOTHING
+    roms: Mapping[str, Layout] = NOTHING
+    answered: Mapping[str, model.Backend] = NOTHING
 
 
 def chain(items: Sequence[ast.Arm], place: Place, findings: Findings) -> model.Chain:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 from pvspec import model
@@ -100,7 +99,7 @@ class _Parts:
             look_up(known, item.interface, "interface", self.findings)
             if self.interface is not None and item.interface.text == self.interface.name:
                 place = op_place(self.machine, self.interface, self.backend_names)
-                place = replace(place, chains=self.chains, answered=dict(backends))
+                place = place.changed(chains=self.chains, answered=dict(backends))
                 backends.declare(item.name, backend(item, self.machine, self.interface, place, self.findings))
         return {name: backends[name] for name in self.backend_names if name in backends}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import zlib
 from collections.abc import Iterator
 
 from lark import Lark, Token
@@ -41,7 +42,8 @@ def parser() -> Lark:
     # Building the LALR tables costs more than everything else in a small compilation, so lark keeps them in a file.
     cache = cache_directory()
     grammar = resource("grammar", "pvspec.lark").read_text(encoding="utf-8")
-    name = str(cache / "grammar.lark") if cache else False
+    # Two checkouts must not take turns in overwriting one file.
+    name = str(cache / f"grammar-{zlib.crc32(grammar.encode()):08x}.lark") if cache else False
     return Lark(
         grammar,
         parser="lalr",
