@@ -13,14 +13,17 @@ from pathlib import Path
 from benchmarks.figure import Figure
 from pvspec.kernel import open_image
 from tests.oracle import bare, fetch, guest, qemu
+from tests.prediction.hostile import alternatives, locks, make_image
 
 REPS = 5
 TIME_BOUND = 3  # s, with symbols cached: pvspec reads them anew, which is quick enough
 MEMORY_BOUND = 400  # MiB
+HOSTILE_BOUND = 10  # s
 
 
 def figures() -> Iterator[Figure]:
     """CPU time and peak memory of `pvspec predict` for Debian's 6.1 amd64 kernel, and how long its boot takes."""
+    yield from _hostile()
     try:
         package = fetch.kernel_package("amd64", "amd64")
     except fetch.Unavailable as reason:
@@ -32,6 +35,20 @@ def figures() -> Iterator[Figure]:
     yield Figure("pvspec predict, Linux 6.1 amd64", runs[REPS // 2][0], TIME_BOUND, "s", "CPU time")
     yield Figure("  its peak memory", max(memory for _, memory in runs), MEMORY_BOUND, "MiB")
     yield Figure("  the kernel's boot in QEMU (TCG)", _boot(package), None, "s")
+
+
+def _hostile() -> Iterator[Figure]:
+    """Tables with as much work as is let in: how long the worst of them take."""
+    tables = ("1,400,000 locks", b"", locks(1_400_000)), ("long sites", alternatives(15_000, 255, 0), b"")
+    for name, long_sites, many in tables:
+        with tempfile.TemporaryDirectory(prefix="pvspec-benchmark-") as folder:
+            try:
+                make_image(Path(folder), alternatives=long_sites, locks=many)
+            except FileNotFoundError:
+                yield Figure(f"a hostile image: {name}", None, HOSTILE_BOUND, "s", "as is not installed")
+                continue
+            command = ["predict", f"{folder}/vmlinux", "--spec", f"{folder}/hostile.pvs", "--features", "FAST"]
+            yield Figure(f"a hostile image: {name}", _measured(command)[0], HOSTILE_BOUND, "s", "CPU time")
 
 
 def _measured(command: list[str]) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from pvspec.check.numbers import hex_bytes
 from pvspec.diagnostics import Findings
 from pvspec.runtime.rules import ELSEWHERE, NOTHING, Guard, Layout
 
-MAX_ARMS = 4096
+MAX_ARMS = 1024
 
 
 class Place(Scope):

@@ -281,6 +281,8 @@ def _offsets(columns: Columns, place: Text, protected: Mapping[str, tuple[int, i
 
 
 def _check_disjoint(sites: Iterable[tuple[int, int]], stacked: bool) -> None:
+    if isinstance(sites, Extents) and sites.ascend():
+        return
     for (start, size), (other, _) in pairwise(in_order(sites)):
         if start == other and not stacked:
             raise PatchError(f"two records for site {start:#x}")

@@ -70,6 +70,10 @@ _ESCAPES = {0x38: 2, 0x3A: 3}  # behind 0f
 
 _UNDEFINED_IN_64_BIT = b"\x06\x07\x0e\x16\x17\x1e\x1f\x27\x2f\x37\x3f\x60\x61\x82\x9a\xce\xd4\xd5\xd6\xea"
 
+_DOTS = frozenset(bytes((opcode,)) for opcode in range(256) if _ONE_BYTE[opcode] == ".")
+_NO_DOTS_IN_64_BIT = frozenset(bytes((byte,)) for byte in (*_UNDEFINED_IN_64_BIT, *range(0x40, 0x50)))  # and REX
+_SINGLES = {32: _DOTS, 64: _DOTS - _NO_DOTS_IN_64_BIT}  # that is all: these need no look at what follows
+
 _DISPLACEMENTS = {2: (0, 1, 2), 4: (0, 1, 4), 8: (0, 1, 4)}  # bytes, by size of address and ModRM.mod
 
 
@@ -84,6 +88,8 @@ def instruction_length(code: bytes | bytearray | memoryview, at: int, bits: int)
     Branches have rel32 in 64-bit mode whatever their prefixes, as on Intel's CPUs.
     """
     window = bytes(code[at : at + _LONGEST])
+    if window[:1] in _SINGLES[bits]:
+        return 1
     try:
         end = _end(window, bits == 64)
     except (IndexError, _UndefinedError):

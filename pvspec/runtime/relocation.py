@@ -9,6 +9,7 @@ from pvspec.runtime.records import fits
 from pvspec.runtime.rules import PatchError
 
 _CALL, _JMP, _JMP_SHORT, _INT3 = 0xE8, 0xE9, 0xEB, b"\xcc"
+_NOP, _ONE_NOP = 0x90, b"\x90"
 
 
 def relocated(code: bytes, source: int, site: int, bits: int) -> bytes:
@@ -81,10 +82,21 @@ def all_relaid(code: bytes, nops: Callable[[int], bytes], bits: int) -> bytes:
     while size := instruction_length(laid, at, bits):
         start, at = at, at + size
         if _is_nop(laid, start, size) and at < len(laid):
-            while (size := instruction_length(laid, at, bits)) and _is_nop(laid, at, size):
-                at += size
+            at = _behind_nops(laid, at, bits)
             laid[start:at] = nops(at - start)
     return bytes(laid)
+
+
+def _behind_nops(code: bytearray, at: int, bits: int) -> int:
+    while at < len(code):
+        if code[at] != _NOP:
+            size = instruction_length(code, at, bits)
+            if not size or not _is_nop(code, at, size):
+                break
+            at += size
+        else:
+            at = len(code) - len(code[at:].lstrip(_ONE_NOP))
+    return at
 
 
 def _is_nop(code: bytearray, at: int, size: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import struct
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -138,6 +139,12 @@ class Extents:
         """Add a site."""
         self.starts.append(start)
         self.sizes.append(size)
+
+    def ascend(self) -> bool:
+        """Whether each one begins behind the start, and not before the end, of the one before."""
+        ends = map(operator.add, self.starts, self.sizes)
+        nexts = islice(self.starts, 1, None)
+        return all(self.sizes) and all(map(operator.le, ends, nexts))
 
     def extend(self, others: Extents) -> None:
         """Add all of the others."""

@@ -9,62 +9,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.prediction.kernel import BASE, SCRIPT
+from tests.prediction.hostile import SPEC, alternatives, locks, make_image
+from tests.prediction.kernel import BASE
 
 SECONDS, MEMORY = 60, 1 << 20  # KiB; a run that hangs is cut off. The benchmarks say how long one takes
-PLACES = 3 << 20  # bytes of text
-
-SOURCE = """
-    .text
-    .globl _text, _etext, __start_jumps, __stop_jumps
-    _text: .fill {places}, 1, 0x90
-    _etext:
-    .section .rodata, "a"
-        .ascii "Linux version 9.9.0-test (builder)\\0"
-    .section .altinstructions, "a"
-        .incbin "alternatives"
-    .section .smp_locks, "a"
-        .incbin "locks"
-    .data
-    __start_jumps: .incbin "jumps"
-    __stop_jumps:
-    .bss
-    .fill {bss}, 1
-"""
-
-SPEC = """\
-machine x86_64 {
-    bits 64
-    feature FAST  1
-    nops p6 { "90"  "66 90"  "0f 1f 00"  "0f 1f 40 00" }
-    choose nops p6
-}
-
-family alternatives on x86_64 {
-    table ".altinstructions" { site u64  repl u64  cpuid u16  len u8  repl_len u8 }
-    stacked
-    longest
-    nops relaid throughout
-    copy repl repl_len relocated throughout  when cpu has cpuid
-}
-
-family smp_locks on x86_64 {
-    table ".smp_locks" { site u64 }
-    len 1
-    bytes "3e"  when site begins "90"
-}
-
-family jump_labels on x86_64 {
-    table __start_jumps .. __stop_jumps { site u64  dest u64  key u64 }
-    reads enabled s32 at key
-    len 2
-    jmp short dest  when enabled
-    nop
-}
-"""
 
 
 @dataclass(frozen=True)
@@ -93,19 +45,12 @@ Build = Callable[..., None]
 def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
     """Makes `vmlinux`, with these tables and as much of .bss, in the current directory."""
     monkeypatch.chdir(tmp_path)
-    Path("hostile.pvs").write_text(SPEC)
-    script = SCRIPT.replace(".return_sites", ".bss").replace("*(.return_sites)", "*(.bss)")
-    Path("kernel.lds").write_text(script)
 
-    def make(alternatives: bytes = b"", locks: bytes = b"", jumps: bytes = b"", bss: int = 0) -> None:
-        for name, table in (("alternatives", alternatives), ("locks", locks), ("jumps", jumps)):
-            Path(name).write_bytes(table)
-        Path("kernel.s").write_text(SOURCE.format(places=PLACES, bss=bss))
+    def make(**tables: Any) -> None:
         try:
-            subprocess.run(["as", "--64", "-o", "kernel.o", "kernel.s"], check=True)
+            make_image(Path(), **tables)
         except FileNotFoundError:
             pytest.skip("as is not installed (Debian package binutils)")
-        subprocess.run(["ld", "-e", str(BASE), "-T", "kernel.lds", "-o", "vmlinux", "kernel.o"], check=True)
 
     return make
 
@@ -123,14 +68,6 @@ def assert_done(cost: Cost) -> None:
     assert cost.memory < MEMORY
 
 
-def alternatives(count: int, length: int, step: int) -> bytes:
-    """Records that copy one byte less than their site, each from elsewhere."""
-    return b"".join(
-        struct.pack("<QQHBB", BASE + index * step, BASE + PLACES - 512 - index % 4096, 1, length, length - 1)
-        for index in range(count)
-    )
-
-
 def test_millions_of_alternatives(build: Build) -> None:
     build(alternatives=bytes(20) * 5_000_000)
     assert_refused(predict(), "its tables have 5000000 records, 5000000 of them in alternatives: more work than any")
@@ -142,7 +79,7 @@ def test_millions_of_locks(build: Build) -> None:
 
 
 def test_as_many_locks_as_are_let_in(build: Build) -> None:
-    build(locks=b"".join(struct.pack("<Q", BASE + place) for place in range(1_400_000)))
+    build(locks=locks(1_400_000))
     assert_done(predict())
 
 
