@@ -53,12 +53,18 @@ def read_cpu(name: str, vulnerabilities: str | None = None) -> Processor:
 def _read_vulnerabilities(path: Path) -> dict[str, str]:
     try:
         if path.is_dir():
-            return {file.name: file.read_text("utf-8").strip() for file in sorted(path.iterdir())}
-        lines = path.read_text("utf-8").splitlines()
+            said = {file.name: file.read_text("utf-8").strip() for file in sorted(path.iterdir())}
+        else:
+            lines = (line.partition(":") for line in path.read_text("utf-8").splitlines() if line.strip())
+            said = {name.rpartition("/")[2].strip(): text.strip() for name, _, text in lines}
     except (OSError, UnicodeError) as error:
         raise CpuError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    said = (line.partition(":") for line in lines if line.strip())
-    return {name.rpartition("/")[2].strip(): text.strip() for name, _, text in said}
+    if _EVERYWHERE not in said:
+        raise CpuError(f"{path}: not what a kernel says of vulnerabilities: nothing about {_EVERYWHERE}")
+    return said
+
+
+_EVERYWHERE = "spectre_v2"  # every kernel that has such files has this one (Linux 4.15 and later)
 
 
 def _read_cpuinfo(name: str) -> Processor:

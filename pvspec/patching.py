@@ -11,12 +11,14 @@ from types import ModuleType
 from typing import Any
 
 from pvspec.cpu import Processor
+from pvspec.diagnostics import suggestion
 from pvspec.kernel import ImageError, KernelImage
 from pvspec.kernel.dump import Dump
 from pvspec.resources import resource
 from pvspec.workload import MAX_WORK, work
 
 NATIVE = "native"
+_FEW = 12  # names, that a message may list
 
 
 class PatchingError(Exception):
@@ -151,9 +153,10 @@ def _backend(spec: Any, choices: Choices) -> str | None:
 def _features(spec: Any, choices: Choices) -> list[str | int]:
     """The features that a CPU shows, and those that it is said to have or to lack."""
     shown, known = spec.machine.shown, spec.machine.features
-    for name in choices.lacking:
-        if name not in known:
-            raise PatchingError(f"there is no feature {name!r}; there are: {', '.join(sorted(known))}")
+    for name in (*choices.features, *choices.lacking):
+        if isinstance(name, str) and name not in known:
+            few = f"there are: {', '.join(sorted(known))}" if len(known) <= _FEW else suggestion(name, known)
+            raise PatchingError(f"there is no feature {name!r}; {few or f'the spec has {len(known)}, see its machine'}")
     lacking = {known[name] for name in choices.lacking}
     flags = choices.cpu.flags if choices.cpu else ()
     return [*choices.features, *({shown[flag] for flag in flags if flag in shown} - lacking)]

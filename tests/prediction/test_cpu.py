@@ -90,6 +90,12 @@ class TestVulnerabilities:
         file.write_text("\n".join(f"{where}{name}:{text}" for name, text in SAID.items()) + "\n\n")
         assert read_cpu("qemu64", str(file)).vulnerabilities == SAID
 
+    def test_a_file_of_something_else(self, tmp_path: Path) -> None:
+        file = tmp_path / "said"
+        file.write_text("HOME=/root:PATH=/bin\n")
+        with pytest.raises(CpuError, match="nothing about spectre_v2"):
+            read_cpu("qemu64", str(file))
+
     def test_none(self) -> None:
         assert read_cpu("qemu64").vulnerabilities == {}
 
