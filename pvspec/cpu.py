@@ -84,8 +84,8 @@ def parse_cpuinfo(text: str, name: str) -> Processor:
     count = 0
     for line in text.splitlines():
         key, colon, value = line.partition(":")
-        count += key.strip() == "processor"
         if colon:
+            count += key.strip() == "processor"
             entries.setdefault(key.strip(), value.removeprefix(" "))
     try:
         family, model, stepping = (int(entries[key], 0) for key in ("cpu family", "model", "stepping"))

@@ -40,7 +40,8 @@ def _cpuinfo(data: bytes) -> str:
     except CpuError as error:
         assert str(error).startswith("cpuinfo: ")
         return str(error)
-    assert cpu.count >= 1
+    assert all(part.strip() for part in cpu.flags)
+    assert cpu.count <= data.count(b"processor")
     return ""
 
 
