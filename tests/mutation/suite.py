@@ -32,6 +32,7 @@ NEAR: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "pvspec/runtime/relocation": (("tests/runtime/test_relocation.py", "tests/runtime/test_families.py"), _RUNTIME),
     "pvspec/runtime/families": (_SITES, _RUNTIME, _PASSES),
+    "pvspec/runtime/sites": (_SITES, _RUNTIME, _PASSES),
     "pvspec/runtime": (_PATCHES, _RUNTIME, _PASSES),
 }
 """By the beginning of a file's name: what is asked first, the quickest before the others."""
