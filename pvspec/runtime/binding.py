@@ -191,10 +191,10 @@ class Binding:
         return lambda site: self.symbol(first) <= site[name] < self.symbol(last)
 
     def _branch(self, prefixed: bool, opcode: int, name: str) -> Condition:
-        if name in self.symbols:
-            wanted = prefixed, opcode, self.symbols[name]
-            return lambda site: bool(site[BRANCH] == wanted)
-        return lambda site: site[BRANCH][:2] == (prefixed, opcode) and site[BRANCH][2] == self.symbol(name)
+        if name not in self.symbols:
+            return lambda site: site[BRANCH][:2] == (prefixed, opcode) and bool(self.symbol(name))
+        branch = prefixed, opcode, self.symbols[name]
+        return lambda site: bool(site[BRANCH] == branch)
 
     def _begins(self, name: str, addend: int, code: bytes) -> Condition:
         if name == "site" and not addend:

@@ -195,8 +195,9 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "within: not the start": ("low <= site[name] < high", "low < site[name] < high"),
         "begins at the site always": ('if name == "site" and not addend:', 'if name == "site":'),
         "bits without addend": ("bool(site[name] + addend & mask)", "bool(site[name] & mask)"),
-        "branch with whatever prefix": ("site[BRANCH][:2] == (prefixed, opcode)", "site[BRANCH][1] == opcode"),
-        "branch with whatever opcode": ("site[BRANCH][:2] == (prefixed, opcode)", "site[BRANCH][0] == prefixed"),
+        "branch with whatever prefix": ("site[BRANCH] == branch", "site[BRANCH][1:] == branch[1:]"),
+        "branch anywhere": ("site[BRANCH] == branch", "site[BRANCH][:2] == branch[:2]"),
+        "branch with whatever opcode": ("site[BRANCH] == branch", "site[BRANCH][::2] == branch[::2]"),
         "vulnerability: begins is has": ('if how == "begins" else', "if False else"),
     },
     "pvspec/runtime/records.py": {
