@@ -114,10 +114,9 @@ def _open(path: Path, image: KernelImage) -> Dump:
             if slide is not None:
                 rise = slide - image.slide - place.above
                 return Dump(path, (piece._replace(start=piece.start + rise) for piece in pieces), memory, slide)
-    moved = "" if image.relocations else ", or of one that KASLR moved: what moves with it is known from its bzImage"
+    moved = "" if image.relocations else ", or one that KASLR moved: what that changes only its bzImage tells"
     raise ImageError(
-        f"{path}: the read-only data of {image.path} ({image.release or 'no version'}) are not in it: "
-        f"it is of another kernel{moved}"
+        f"{path}: has not the read-only data of {image.path} ({image.release or 'no version'}): another kernel{moved}"
     )
 
 

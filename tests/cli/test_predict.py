@@ -121,11 +121,11 @@ class TestState:
             (lambda image: running(image)[:-1], "are neither an ELF core nor the image's memory"),
             (lambda image: b"", "0 bytes are neither an ELF core nor"),
             (lambda image: bytes(len(image.memory)), "read-only data of vmlinux (9.9.0-test): another kernel"),
-            (lambda image: core(image, bytes(len(image.memory))), "is not the read-only data of vmlinux"),
+            (lambda image: core(image, bytes(len(image.memory))), "has not the read-only data of vmlinux"),
             (lambda image: core(image, running(image))[:-0x4000], "bytes of a core dump of"),
             (lambda image: core(image, running(image))[:100], "cannot be read as a core dump"),
             (lambda image: Path("vmlinux").read_bytes(), "an ELF file, but no core dump"),
-            (lambda image: core(image, running(image)).replace(bytes([1, 0, 0, 0]), bytes(4)), "has no 4096 bytes at"),
+            (lambda image: core(image, running(image)).replace(bytes([1, 0, 0, 0]), bytes(4)), "has not the read-only data of"),
         ],
         ids=["short", "empty", "zeros", "zeros in a core", "core cut", "headers cut", "no core", "no pieces"],
     )  # fmt: skip
