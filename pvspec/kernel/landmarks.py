@@ -17,23 +17,19 @@ Reader = Callable[[int, int], bytes]
 
 
 class Window(NamedTuple):
-    """Read-only data at `address`; around them `margin` bytes before and behind, for fields that lie across an end."""
+    """`size` bytes of read-only data at `address`; `before` them and behind are more, for fields across an end."""
 
     address: int
+    size: int
+    before: int
     around: bytes
-    margin: int
     fields: Relocations
-
-    @property
-    def size(self) -> int:
-        """In bytes, without the margins."""
-        return len(self.around) - 2 * self.margin
 
     def at(self, slide: int) -> bytes:
         """The data if the kernel lay that many bytes above where it does."""
         memory = bytearray(self.around)
         self.fields.move(memory, slide)
-        return bytes(memory[self.margin : self.margin + self.size])
+        return bytes(memory[self.before : self.before + self.size])
 
 
 class Landmarks:
@@ -51,10 +47,9 @@ class Landmarks:
 
     def _window(self, start: int, size: int) -> Window:
         image = self.image
-        margin = min(_MARGIN, start - image.base, image.end - start - size)
-        first, last = start - margin, start + size + margin
+        first, last = max(start - _MARGIN, image.base), min(start + size + _MARGIN, image.end)
         fields = self._table.within(first - image.base, last - image.base)
-        return Window(start, image.read(first, last - first), margin, fields)
+        return Window(start, size, start - first, image.read(first, last - first), fields)
 
     def slide(self, read: Reader, known: int | None) -> int | None:
         """The slide of the kernel that `read` reads at this image's addresses; None if it is not this kernel.
@@ -77,9 +72,9 @@ class Landmarks:
         for window in self.windows:
             offsets = window.fields.added64 if size == 8 else window.fields.added32
             for at in offsets:
-                if window.margin <= at <= window.margin + window.size - size:
+                if window.before <= at <= window.before + window.size - size:
                     old = int.from_bytes(window.around[at : at + size], "little")
-                    new = int.from_bytes(read(window.address + at - window.margin, size), "little")
+                    new = int.from_bytes(read(window.address + at - window.before, size), "little")
                     return new - old + self.image.slide
         return None
 
@@ -96,7 +91,7 @@ def _places(image: KernelImage) -> list[tuple[int, int]]:
 def _marks(window: Window) -> Iterator[tuple[int, bytes]]:
     """The addresses and bytes of the short pieces of a window in which nothing moves."""
     ends = (0, _MARGIN - 1)
-    moving = {(at - window.margin + end) // _MARK for part in window.fields for at in part for end in ends}
+    moving = {(at - window.before + end) // _MARK for part in window.fields for at in part for end in ends}
     data = window.at(0)
     for at in range(0, window.size, _MARK):
         if at // _MARK not in moving:
