@@ -6,6 +6,8 @@ It lies where it is linked to, unless the machine's command line has the word `k
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pvspec.kernel import KernelImage
@@ -24,10 +26,7 @@ PHYSICAL_OFFSET = {"i386": 0xC0000000, "x86_64": 0xFFFFFFFF80000000}
 
 def run(work: Path, image: KernelImage, machine: Machine, timeout: float) -> None:
     """Boot `work`/vmlinuz with `work`/initrd, and leave memory and files.tar.gz there."""
-    shape = ["-cpu", machine.cpu, "-smp", str(machine.smp), "-m", str(machine.memory)]
-    kernel = ["-kernel", f"{work}/vmlinuz", "-initrd", f"{work}/initrd", "-append", command_line(machine)]
-    with running(work, [*shape, *kernel], timeout) as process:
-        process.wait_for_marker()
+    with booted(work, machine, timeout):
         physical = image.base - PHYSICAL_OFFSET[image.machine]
         if is_moved(machine):
             physical = guest.physical_place(guest.sent(work / "sent"))
@@ -35,13 +34,22 @@ def run(work: Path, image: KernelImage, machine: Machine, timeout: float) -> Non
     (work / "sent").rename(work / "files.tar.gz")
 
 
+@contextmanager
+def booted(work: Path, machine: Machine, timeout: float) -> Iterator[None]:
+    """The machine that runs `work`/vmlinuz with `work`/initrd, when `work`/sent is there."""
+    shape = ["-cpu", machine.cpu, "-smp", str(machine.smp), "-m", str(machine.memory)]
+    kernel = ["-kernel", f"{work}/vmlinuz", "-initrd", f"{work}/initrd", "-append", _command_line(machine)]
+    with running(work, [*shape, *kernel], timeout) as process:
+        process.wait_for_marker()
+        yield
+
+
 def is_moved(machine: Machine) -> bool:
     """Whether KASLR is on."""
     return KASLR in machine.append.split()
 
 
-def command_line(machine: Machine) -> str:
-    """The kernel's command line."""
+def _command_line(machine: Machine) -> str:
     words = WORDS.removeprefix("nokaslr ") if is_moved(machine) else WORDS
     return f"{words} {machine.append}"
 
