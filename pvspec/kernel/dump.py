@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from pvspec.kernel.core import Core, read_core
 from pvspec.kernel.elf import MAGIC
@@ -36,7 +36,7 @@ class Dump:
     or the image's loaded segments one behind the other.
     """
 
-    def __init__(self, path: Path, pieces: Iterable[_Piece], memory: mmap.mmap, slide: int) -> None:
+    def __init__(self, path: Path, pieces: Iterable[_Piece], memory: mmap.mmap | _Unmapped, slide: int) -> None:
         """`slide` is by how many bytes its kernel lies above where that was linked."""
         self.path, self.slide = path, slide
         self._pieces = list(_disjoint(pieces))
@@ -104,7 +104,7 @@ def _open(path: Path, image: KernelImage) -> Dump:
             is_elf = file.read(len(MAGIC)) == MAGIC
             size = os.fstat(file.fileno()).st_size
             views = _of_core(read_core(file, path), landmarks) if is_elf else [_of_raw(path, size, image)]
-            memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            memory = _mapped(file) or _Unmapped(path)
     except (OSError, ValueError) as error:
         raise ImageError(f"{path}: cannot be read as a memory dump: {error}") from None
     for pieces, places in views:
@@ -118,6 +118,24 @@ def _open(path: Path, image: KernelImage) -> Dump:
     raise ImageError(
         f"{path}: has not the read-only data of {image.path} ({image.release or 'no version'}): another kernel{moved}"
     )
+
+
+class _Unmapped:
+    """The bytes of a file that cannot be mapped, as /proc/kcore cannot."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+
+    def __getitem__(self, part: slice) -> bytes:
+        self._file.seek(part.start)
+        return self._file.read(part.stop - part.start)
+
+
+def _mapped(file: BinaryIO) -> mmap.mmap | None:
+    try:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError:
+        return None
 
 
 class _Place(NamedTuple):

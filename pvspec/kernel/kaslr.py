@@ -127,9 +127,14 @@ def move(elf: ElfFile, layout: Layout, table: Relocations | None, alignment: int
 
     The per-CPU template of x86_64, at address 0, stays, and so do physical addresses in the headers.
     """
-    if table is None or layout.slide:
-        what = "is a module" if elf.relocatable else "is moved already" if layout.slide else "has no relocation table"
-        raise ImageError(f"{what}: to be moved, give the kernel's bzImage (/boot/vmlinuz-…) or the package of it")
+    if elf.relocatable:
+        raise ImageError("is a module: KASLR moves the kernel that loads it, which --vmlinux names")
+    if layout.slide:
+        raise ImageError("is moved already")
+    if table is None:
+        raise ImageError(
+            "has no relocation table behind it: give the kernel's bzImage (/boot/vmlinuz-…), or its package"
+        )
     end = layout.base + len(layout.memory)
     if not can_be(slide, elf.machine, alignment, end):
         raise ImageError(
