@@ -5,28 +5,16 @@ from __future__ import annotations
 import mmap
 import os
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, chain
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
-from pvspec.kernel.core import Core, read_core
+from pvspec.kernel.core import read_core
 from pvspec.kernel.elf import MAGIC
 from pvspec.kernel.errors import ImageError
 from pvspec.kernel.image import KernelImage
-from pvspec.kernel.kaslr import slides
 from pvspec.kernel.landmarks import Landmarks
-
-_KERNEL_MAP = {"i386": 0xC0000000, "x86_64": 0xFFFFFFFF80000000}
-"""Virtual minus physical address of a kernel image that was not moved: PAGE_OFFSET (VMSPLIT_3G), __START_KERNEL_map."""
-
-
-class _Piece(NamedTuple):
-    """`size` bytes of memory from the virtual address `start` on, which the file has at `offset`."""
-
-    start: int
-    size: int
-    offset: int
+from pvspec.kernel.places import Piece, Place, of_core, of_raw
 
 
 class Dump:
@@ -36,7 +24,7 @@ class Dump:
     or the image's loaded segments one behind the other.
     """
 
-    def __init__(self, path: Path, pieces: Iterable[_Piece], memory: mmap.mmap | _Unmapped, slide: int) -> None:
+    def __init__(self, path: Path, pieces: Iterable[Piece], memory: mmap.mmap | _Unmapped, slide: int) -> None:
         """`slide` is by how many bytes its kernel lies above where that was linked."""
         self.path, self.slide = path, slide
         self._pieces = list(_disjoint(pieces))
@@ -67,13 +55,13 @@ class Dump:
         return bytes(self._memory[offset + address - start : offset + max(end, address) - start])
 
 
-def _disjoint(pieces: Iterable[_Piece]) -> Iterator[_Piece]:
+def _disjoint(pieces: Iterable[Piece]) -> Iterator[Piece]:
     """The same memory with each address once, ascending: a core may have the same pages by several mappings."""
     end = 0
     for start, size, offset in sorted(pieces):
         skipped = max(end - start, 0)
         if skipped < size:
-            yield _Piece(start + skipped, size - skipped, offset + skipped)
+            yield Piece(start + skipped, size - skipped, offset + skipped)
             end = start + size
 
 
@@ -103,7 +91,7 @@ def _open(path: Path, image: KernelImage) -> Dump:
         with path.open("rb") as file:
             is_elf = file.read(len(MAGIC)) == MAGIC
             size = os.fstat(file.fileno()).st_size
-            views = _of_core(read_core(file, path), landmarks) if is_elf else [_of_raw(path, size, image)]
+            views = of_core(read_core(file, path), landmarks) if is_elf else [of_raw(path, size, image)]
             memory = _mapped(file) or _Unmapped(path)
     except (OSError, ValueError) as error:
         raise ImageError(f"{path}: cannot be read as a memory dump: {error}") from None
@@ -118,6 +106,17 @@ def _open(path: Path, image: KernelImage) -> Dump:
     raise ImageError(
         f"{path}: has not the read-only data of {image.path} ({image.release or 'no version'}): another kernel{moved}"
     )
+
+
+def _slide_at(dump: Dump, place: Place, landmarks: Landmarks) -> int | None:
+    """The slide of the kernel at a place; None if it does not lie there."""
+
+    def read(address: int, size: int) -> bytes:
+        return dump.up_to(address + place.above, size)
+
+    if landmarks.mark and read(landmarks.mark[0], len(landmarks.mark[1])) != landmarks.mark[1]:
+        return None
+    return landmarks.slide(read, place.slide)
 
 
 class _Unmapped:
@@ -136,73 +135,3 @@ def _mapped(file: BinaryIO) -> mmap.mmap | None:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError:
         return None
-
-
-class _Place(NamedTuple):
-    """Where a kernel may lie: `above` the addresses of its image, in bytes, and the slide if that follows."""
-
-    above: int
-    slide: int | None
-
-
-_View = tuple[Sequence[_Piece], Iterable[_Place]]
-"""The memory in a dump by addresses of one kind, and the places to look at."""
-
-
-def _slide_at(dump: Dump, place: _Place, landmarks: Landmarks) -> int | None:
-    """The slide of the kernel at a place; None if it does not lie there."""
-
-    def read(address: int, size: int) -> bytes:
-        return dump.up_to(address + place.above, size)
-
-    if landmarks.mark and read(landmarks.mark[0], len(landmarks.mark[1])) != landmarks.mark[1]:
-        return None
-    return landmarks.slide(read, place.slide)
-
-
-def _of_raw(path: Path, size: int, image: KernelImage) -> _View:
-    here = [_Place(0, None)]
-    segments = image.segments
-    if size == len(image.memory):
-        return [_Piece(image.base, size, 0)], here
-    if size == sum(length for _, length in segments):
-        offsets = accumulate((length for _, length in segments), initial=0)
-        pieces = [_Piece(start, length, offset) for (start, length), offset in zip(segments, offsets, strict=False)]
-        return [piece for piece in pieces if piece.start >= image.base], here
-    raise ImageError(
-        f"{path}: {size} bytes are neither an ELF core nor the image's memory: {len(image.memory)} bytes from "
-        f"{image.base:#x} on, or its {len(segments)} segments"
-    )
-
-
-def _of_core(core: Core, landmarks: Landmarks) -> Iterator[_View]:
-    """By virtual addresses where the core has them, and by physical ones: pages may be mapped that are no kernel's."""
-    image = landmarks.image
-    if mapped := [_Piece(load.virtual, load.size, load.offset) for load in core.loads if load.virtual]:
-        yield mapped, _by_slide(core, image)
-    # on i386 the slide is the same for both addresses
-    rise = _KERNEL_MAP["i386"] if image.bits == 32 else 0
-    pieces = [_Piece(load.physical + rise, load.size, load.offset) for load in core.loads]
-    yield pieces, _by_slide(core, image) if image.bits == 32 else _by_mark(pieces, landmarks)
-
-
-def _by_slide(core: Core, image: KernelImage) -> Iterator[_Place]:
-    """Where KASLR may have put a kernel by virtual address, the likeliest first."""
-    likely = [image.slide] if core.slide is None else [core.slide, image.slide]
-    every = slides(image.machine, image.alignment, image.end - image.slide) if image.relocations else ()
-    return (_Place(slide - image.slide, slide) for slide in chain(likely, every))
-
-
-def _by_mark(pieces: Iterable[_Piece], landmarks: Landmarks) -> Iterator[_Place]:
-    """Where it may have put a kernel of x86_64 by physical address: any, if the mark can be there."""
-    image = landmarks.image
-    linked = image.base - image.slide - _KERNEL_MAP["x86_64"]
-    yield _Place(linked - image.base, None)
-    if landmarks.mark is None:
-        return
-    before = landmarks.mark[0] - image.base
-    for start, size, _ in pieces:
-        first = max(start - before, 0)
-        first += (linked - first) % image.alignment
-        for place in range(first, start + size - before, image.alignment):
-            yield _Place(place - image.base, None)

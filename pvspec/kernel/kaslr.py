@@ -25,8 +25,8 @@ from pvspec.kernel.layout import Layout
 
 LEAST_ALIGNMENT = {"i386": 0x2000, "x86_64": 0x200000}
 """What CONFIG_PHYSICAL_ALIGN (arch/x86/Kconfig) can be at least, in bytes: a kernel moves by multiples of it."""
-_LIMIT = {"i386": 1 << 32, "x86_64": 0xFFFFFFFFC0000000}
-"""Where a kernel must end: on x86_64 modules begin there (KERNEL_IMAGE_SIZE is 1 GiB with CONFIG_RANDOMIZE_BASE)."""
+_LIMIT = {"i386": 0xFFFFF000, "x86_64": 0xFFFFFFFFC0000000}
+"""Where a kernel must end: FIXADDR_TOP, and where modules begin (KERNEL_IMAGE_SIZE with CONFIG_RANDOMIZE_BASE)."""
 
 _LISTS = {32: (1, 1), 64: (2, 3)}  # at least, and at most
 _MAX_WORDS = 2_000_000  # Debian's kernels have up to 280,000
@@ -114,7 +114,7 @@ def _offsets(words: array[int], layout: Layout, size: int) -> list[int]:
 
 def can_be(slide: int, machine: str, alignment: int, end: int) -> bool:
     """Whether a kernel that was linked to end at the address `end` can lie that many bytes higher."""
-    return slide >= 0 and slide % alignment == 0 and end + slide <= _LIMIT[machine]
+    return not slide or (slide > 0 and slide % alignment == 0 and end + slide <= _LIMIT[machine])
 
 
 def slides(machine: str, alignment: int, end: int) -> range:

@@ -17,7 +17,7 @@ from .moving import build, fields, table
 from .test_containers import bzimage
 
 SLIDE = 0x1E00000
-END = {"i386": 1 << 32, "x86_64": 0xFFFFFFFFC0000000}
+END = {"i386": 0xFFFFF000, "x86_64": 0xFFFFFFFFC0000000}
 
 
 @pytest.fixture
