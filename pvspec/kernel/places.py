@@ -45,8 +45,7 @@ def of_raw(path: Path, size: int, image: KernelImage) -> View:
         return [Piece(image.base, size, 0)], here
     if size == sum(length for _, length in segments):
         offsets = accumulate((length for _, length in segments), initial=0)
-        pieces = [Piece(start, length, offset) for (start, length), offset in zip(segments, offsets, strict=False)]
-        return [piece for piece in pieces if piece.start >= image.base], here
+        return [Piece(*segment, offset) for segment, offset in zip(segments, offsets, strict=False)], here
     raise ImageError(
         f"{path}: {size} bytes are neither an ELF core nor the image's memory: {len(image.memory)} bytes from "
         f"{image.base:#x} on, or its {len(segments)} segments"

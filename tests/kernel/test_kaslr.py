@@ -162,6 +162,15 @@ def test_a_long_field_that_begins_inside(tmp_path: Path) -> None:
                 open_image(file).moved(SLIDE)
 
 
+def test_a_field_between_segments(tmp_path: Path) -> None:
+    """There the per-CPU template is loaded, which the image does not have: it stays zeros."""
+    base, file = BASE["x86_64"], tmp_path / "kernel"
+    parts = [Part(".text", bytes(64), base), Part(".data", bytes(64), base + 4096, ALLOC)]
+    file.write_bytes(elf_file(64, parts) + table([[base + 4090], [], [base + 8, base + 1024]]))
+    memory = open_image(file).moved(SLIDE).memory
+    assert [at for at, byte in enumerate(memory) if byte] == [10, 11]
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

@@ -23,7 +23,8 @@ POINTERS = [8, 16, 1024, 4091, 5000]
 
 def kernel_file(bits: int, section: str = ".rodata", pointers: tuple[int, ...] = tuple(POINTERS)) -> bytes:
     base = BASE[bits]
-    contents = bytearray(range(256)) * 32
+    contents = bytearray(b"\x11\x22\x33\x44" * 2048)
+    contents[1024:1088] = range(64)  # the most varied piece has a field in it, and is no mark to look for
     for at in pointers:
         contents[at : at + bits // 8] = (base + at).to_bytes(bits // 8, "little")
     parts = [Part(section, bytes(contents), base), Part(".data", b"abcdefgh", base + 8192 + 64, ALLOC | WRITE)]
@@ -79,7 +80,7 @@ def unmapped(image: KernelImage) -> bytes:
 def mapped_elsewhere(image: KernelImage) -> bytes:
     """As when a process is stopped in user mode, whose page tables have none of the kernel."""
     memory, place = running(image), physical_place(image)
-    pages = [Load(0x400000, place, memory[:4096]), Load(0, place, memory), Load(0, place + 4096, memory[4096:])]
+    pages = [Load(0x400000, place, memory[:4096]), Load(0, place, memory), Load(0, place + 4096, memory[4096:4200])]
     return core_file(image.bits, pages)
 
 
