@@ -14,10 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 from types import CodeType, ModuleType
 
-from pvspec.output import replacing
+from pvspec.cache import keep
 from pvspec.resources import cache_directory, resource
 
-_KEPT = 32  # modules; the oldest go
+_MOST = 32  # modules
 
 
 def load_spec(path: Path) -> ModuleType:
@@ -38,11 +38,7 @@ def _compile(path: Path, kept: Path | None) -> CodeType:
     code = compile(render(program), "<pvspec.generated.applied>", "exec")
     own = all(Path(source.name).resolve().is_relative_to(path.resolve()) for source in program.spec.sources)
     if kept is not None and own:
-        with suppress(OSError):
-            with replacing(kept) as file:
-                file.write(marshal.dumps(code))
-            for old in sorted(kept.parent.glob("module-*"), key=lambda file: file.stat().st_mtime)[:-_KEPT]:
-                old.unlink()
+        keep(kept, marshal.dumps(code), _MOST)
     return code
 
 

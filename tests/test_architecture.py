@@ -17,6 +17,7 @@ PACKAGE = Path(pvspec.__file__).parent
 # From the ground up. A module imports from rows above its own and from its own package, nothing else.
 ROWS = [
     "runtime resources output",
+    "cache",
     "emulation",
     "source machinecode",
     "diagnostics",

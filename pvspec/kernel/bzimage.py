@@ -10,8 +10,9 @@ import io
 import struct
 from collections.abc import Iterator
 
-from pvspec.kernel.compression import CODECS, MAX_OUTPUT, codec_of, decompressed
+from pvspec.kernel.compression import CODECS, MAX_OUTPUT, Codec, codec_of, decompressed
 from pvspec.kernel.errors import ImageError
+from pvspec.kernel.kept import unpacked
 from pvspec.kernel.layout import Buffer
 
 _HEADER_MAGIC = 0x202
@@ -34,7 +35,7 @@ def kernel_alignment(data: Buffer) -> int:
     return int.from_bytes(data[_ALIGNMENT : _ALIGNMENT + 4], "little") if version >= 0x205 else 0
 
 
-def extract_vmlinux(data: Buffer) -> bytes:
+def extract_vmlinux(data: Buffer) -> Buffer:
     """The unpacked payload of a bzImage: an ELF file, the relocation table for KASLR behind it.
 
     Raises ImageError where the payload lies outside the file, is damaged, or is no ELF file.
@@ -56,12 +57,16 @@ def _declared_payload(data: Buffer) -> bytes:
     return data[start : start + length]
 
 
-def _unpack_payload(payload: bytes) -> bytes:
+def _unpack_payload(payload: bytes) -> Buffer:
     if payload.startswith(b"\x7fELF"):
         return payload  # CONFIG_KERNEL_UNCOMPRESSED
     codec = codec_of(payload)
     if codec is None:
         raise ImageError(f"bzImage payload is of no known compression (it begins {payload[:8].hex(' ')})")
+    return unpacked(payload, lambda: _unpack(payload, codec))
+
+
+def _unpack(payload: bytes, codec: Codec) -> bytes:
     # All but gzip, which has such a field of its own, have the unpacked size behind them (scripts/Makefile.lib).
     chunks = decompressed(codec, io.BytesIO(payload if codec.name == "gzip" else payload[:-4]))
     start = next(chunks, b"")
@@ -70,7 +75,7 @@ def _unpack_payload(payload: bytes) -> bytes:
     return start + b"".join(chunks)
 
 
-def _scan(data: Buffer) -> bytes:
+def _scan(data: Buffer) -> Buffer:
     for _, start in zip(range(_MAX_CANDIDATES), _candidates(data), strict=False):
         try:
             return _unpack_payload(data[start : start + MAX_OUTPUT])

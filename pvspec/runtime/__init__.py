@@ -2,8 +2,8 @@
 
 Standard library only. The rules are data (`rules`), tables of sites are
 `records`, a kernel's text is `text`; `binding` is one kernel's values for the
-spec's names and decides guards, `patcher` patches one site, `families` finds
-and decides the sites of all other tables, `applier` patches whole tables (`breakpoint`:
+spec's names and decides guards, `patcher` patches one site, `sites` finds out
+what the sites of all other tables tell, `families` decides them, `applier` patches whole tables (`breakpoint`:
 while others run them).
 """
 
@@ -16,6 +16,7 @@ PARTS = (
     "binding",
     "patcher",
     "slots",
+    "sites",
     "families",
     "breakpoint",
     "applier",

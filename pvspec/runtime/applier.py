@@ -12,10 +12,11 @@ from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 from pvspec.runtime.breakpoint import poke_by
-from pvspec.runtime.families import FamilySites, Outcome, State
+from pvspec.runtime.families import FamilySites, Outcome
 from pvspec.runtime.patcher import KEPT, REL32_REACH, Patcher, Way
 from pvspec.runtime.records import Columns, PatchSite
 from pvspec.runtime.rules import PatchError
+from pvspec.runtime.sites import FamilySite, State
 from pvspec.runtime.text import PACKS, Extents, Pack, Text, in_order, merged
 
 Poke: TypeAlias = Callable[[int, bytes], object]
@@ -216,27 +217,31 @@ class Kernel(Patcher):
         """Write a family's sites, one record after the other, and tell what became of each; PatchError."""
         family, text, own = sites.family, sites.text, Extents()
         protected = self.protected(family.names)
-        address_of: int | None = None  # the site that is being patched
+        add_start, add_size = own.starts.append, own.sizes.append
+        record: FamilySite | None = None  # the one whose site is being patched
         try:
             records = sites.records(table, address)
             for number, record in enumerate(() if sites.idle else records):
-                address_of = record.get("site", 0) & self._mask
                 site = sites.site(record)
                 if site is None:
                     continue
-                address_of = site["site"]
                 outcome = sites.outcome(site, number)
-                if sites.named or outcome.code is not None:
-                    text.check(outcome.address, outcome.length, {} if outcome.code is None else protected)
-                    own.add(outcome.address, outcome.length)
-                if outcome.code is not None:
-                    text.poke(outcome.address, outcome.code)
+                _, start, size, _, code, *_ = outcome
+                if sites.named or code is not None:
+                    text.check(start, size, _NONE if code is None else protected)
+                    add_start(start)
+                    add_size(size)
+                if code is not None:
+                    text.poke(start, code)
                 yield outcome
-            address_of = None
+            record = None
             _check_disjoint(own, family.stacked)
         except PatchError as error:
-            place = "" if address_of is None else f"site {address_of:#x}: "
+            place = "" if record is None else f"site {record.get('site', 0) & self._mask:#x}: "
             raise error.__class__(f"{family.name}: {place}{error}") from None
+
+
+_NONE: Mapping[str, tuple[int, int]] = {}
 
 
 def _from_base(way: Way, base: int) -> Way:

@@ -124,14 +124,14 @@ class Binding:
         open_ = [condition for condition in conditions if not isinstance(condition, bool)]
         if True in conditions or not open_:
             return True in conditions
-        return open_[0] if len(open_) == 1 else lambda site: any(holds(site) for holds in open_)
+        return open_[0] if len(open_) == 1 else _until(True, open_)
 
     def _all(self, *parts: Guard) -> Condition:
         conditions = [self.condition(part) for part in parts]
         open_ = [condition for condition in conditions if not isinstance(condition, bool)]
         if False in conditions or not open_:
             return False not in conditions
-        return open_[0] if len(open_) == 1 else lambda site: all(holds(site) for holds in open_)
+        return open_[0] if len(open_) == 1 else _until(False, open_)
 
     def _not(self, part: Guard) -> Condition:
         condition = self.condition(part)
@@ -191,7 +191,10 @@ class Binding:
         return lambda site: self.symbol(first) <= site[name] < self.symbol(last)
 
     def _branch(self, prefixed: bool, opcode: int, name: str) -> Condition:
-        return lambda site: site[BRANCH][:2] == (prefixed, opcode) and site[BRANCH][2] == self.symbol(name)
+        if name not in self.symbols:
+            return lambda site: site[BRANCH][:2] == (prefixed, opcode) and bool(self.symbol(name))
+        branch = prefixed, opcode, self.symbols[name]
+        return lambda site: bool(site[BRANCH] == branch)
 
     def _begins(self, name: str, addend: int, code: bytes) -> Condition:
         if name == "site" and not addend:
@@ -209,7 +212,10 @@ class Binding:
         return lambda site: bool(site[name] + addend & mask)
 
     def _is(self, name: str, symbol: str | None) -> Condition:
-        return lambda site: site[name] == (0 if symbol is None else self.symbol(symbol))
+        address = 0 if symbol is None else self.symbols.get(symbol)
+        if address is None:
+            return lambda site: bool(site[name] == self.symbol(str(symbol)))
+        return lambda site: bool(site[name] == address)
 
     # ---- what is bound
 
@@ -262,6 +268,18 @@ class Binding:
     def _nop_table(self, name: str | None) -> str:
         chosen = (n for n, guard in self.spec.machine.choices if guard is None or self.holds(guard, {}))
         return name if name is not None else next(chosen, "")
+
+
+def _until(decisive: bool, conditions: Iterable[Callable[[Site], bool]]) -> Callable[[Site], bool]:
+    """Whether one comes to what is decisive; a loop takes half the time of `any` and `all`, a million times."""
+
+    def holds(site: Site) -> bool:
+        for condition in conditions:
+            if condition(site) is decisive:
+                return decisive
+        return not decisive
+
+    return holds
 
 
 _CONDITIONS: dict[str, Callable[..., Condition]] = {

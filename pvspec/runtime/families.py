@@ -1,24 +1,22 @@
-"""The sites of a family: its records, what they read of memory, and the code that the rule gives each."""
+"""The sites of a family: what becomes of each record's, by the family's rule."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import Any, NamedTuple, TypeAlias
 
-from pvspec.runtime.binding import BRANCH, CODE, NUMBER, OP, PEEK
+from pvspec.runtime.binding import CODE
 from pvspec.runtime.lengths import instruction_length
 from pvspec.runtime.patcher import REL32_REACH, Patcher
-from pvspec.runtime.records import parse_records, require_fields
+from pvspec.runtime.records import records_as, require_fields
 from pvspec.runtime.relocation import all_relaid, ones_relaid, relocated, relocated_throughout
-from pvspec.runtime.rules import ELSEWHERE, Arm, BindError, Bug, Code, Copy, Family, Keep, PatchBug, PatchError, Store
-from pvspec.runtime.slots import slot_of
+from pvspec.runtime.rules import ELSEWHERE, Arm, Bug, Code, Copy, Family, Keep, PatchBug, PatchError, Store
+from pvspec.runtime.sites import FamilySite, Finder, State
 from pvspec.runtime.text import Text
 
-State = Callable[[int, int], bytes]
-"""Memory as it is while the kernel runs: (address, bytes) to contents; StateError where that is not known."""
-
-Emitter: TypeAlias = Callable[["FamilySite"], bytes]
+Giver: TypeAlias = Callable[[FamilySite], bytes | None]
+"""The code that an arm gives a site; None: it stays."""
 
 
 class Outcome(NamedTuple):
@@ -43,37 +41,38 @@ class FamilySites:
         self.kernel = kernel
         self.family = family
         self.text = text
-        self.state = state or text.read
-        self.bits = kernel.spec.machine.bits
-        self.mask = (1 << self.bits) - 1
+        self.find = Finder(kernel, family, text, state or text.read)
+        self.bits, self.mask = self.find.bits, self.find.mask
+        self._givers: dict[int, Giver] = {}  # by the arm's identity
+        self._own = frozenset((*(field.name for field in family.layout.fields), *family.reads, *_NO_FIELDS))
         self._chain = list(self._open_arms())
         self._branches = [name for name, read in family.reads.items() if not read.size]
         #: Whether a table says where sites lie. Where memory or a symbol leads to may be anywhere.
         self.named = not family.layout.patterns and family.place[0] not in family.reads and not self._branches
         #: Whether no site can change, whatever it is: its records are not looked at.
-        self.idle = not family.relaid and all(isinstance(arm, Keep) for arm, _, _ in self._chain)
-        self._emitters: dict[tuple[int, int], Emitter] = {}  # by the arm's identity and the site's length
-        self._own = frozenset((*(field.name for field in family.layout.fields), *family.reads, "target", ELSEWHERE))
+        self.idle = not family.relaid and all(isinstance(arm, Keep) for arm, *_ in self._chain)
 
-    def records(self, table: bytes | memoryview, address: int) -> Iterator[dict[str, int]]:
+    def records(self, table: bytes | memoryview, address: int) -> Iterator[FamilySite]:
         """The records of the family's table; PatchError if it is cut short, or lacks a field."""
         family = self.family
         place, needs_len = family.place[0], family.length is None and not family.decoded
         require_fields(family.layout, *([] if place in family.reads else [place]), *(["len"] if needs_len else []))
-        records = parse_records(family.layout, table, address)
+        records = records_as(FamilySite, family.layout, table, address)
         return _with_longest(records) if family.longest else records
 
-    def site(self, record: Mapping[str, int]) -> FamilySite | None:
+    def site(self, record: FamilySite) -> FamilySite | None:
         """The site of a record, None if it has none: there is no branch to read, or the site's pointer is null."""
-        site = FamilySite(record, self)
-        place, offset = self.family.place
+        site, family = record, self.family
+        site.find, site.lost = self.find, _NOTHING
+        place, offset = family.place
         address = site[place]
-        if place in self.family.reads and not address:
+        if not address and place in family.reads:
             return None
         site["site"] = address + offset & self.mask
-        if self._branches and None in (site[name] for name in self._branches):
-            return None
-        site.length = self.family.length or self._length(site)
+        for name in self._branches:
+            if site[name] is None:
+                return None
+        site.length = family.length or self._length(site)
         return site
 
     def _length(self, site: FamilySite) -> int:
@@ -87,77 +86,91 @@ class FamilySites:
 
     def outcome(self, site: FamilySite, record: int = 0) -> Outcome:
         """What becomes of a site, which is not written; PatchError if it cannot be patched."""
-        arm = self.deciding_arm(site)
-        code = None if arm is None else self.code(arm, site)
+        decided: Arm | None = None
+        code = None
+        for arm, condition, size, give in self._chain:
+            if size <= site.length and (condition is True or condition(site)):
+                decided, code = arm, give(site)
+                break
         if self.family.relaid:
             old = site[CODE]
             new = self._relaid(old if code is None else code)
             code = new if code is not None or new != old else None
-        return Outcome(record, site["site"], site.length, arm, code, site[CODE], site)
-
-    def deciding_arm(self, site: FamilySite) -> Arm | None:
-        """The arm that says what becomes of a site; None if all decline."""
-        for arm, condition, size in self._chain:
-            if size <= site.length and (condition is True or condition(site)):
-                return arm
-        return None
+        return Outcome(record, site["site"], site.length, decided, code, site[CODE], site)
 
     def fits(self, arm: Arm, site: FamilySite) -> bool:
         """Whether what an arm writes is no longer than the site."""
         return self._choice(arm)[2] <= site.length
 
-    def _open_arms(self) -> Iterator[tuple[Arm, Any, int]]:
+    def code(self, arm: Arm, site: FamilySite) -> bytes | None:
+        """The code that an arm gives a site, all of it; None if the site stays. PatchError if it cannot be had."""
+        return self._giver(arm)(site)
+
+    def _open_arms(self) -> Iterator[tuple[Arm, Any, int, Giver]]:
         """The arms that may decide a site, up to one that decides every site that comes to it."""
         for arm in self.family.rule:
-            choice = _, condition, size = self._choice(arm)
+            choice = _, condition, size, _ = self._choice(arm)
             if condition is not False:
                 yield choice
             if condition is True and size <= (self.family.length or 0):
                 return
 
-    def _choice(self, arm: Arm) -> tuple[Arm, Any, int]:
-        """An arm, when it is taken, and the bytes that it needs."""
+    def _choice(self, arm: Arm) -> tuple[Arm, Any, int, Giver]:
+        """An arm, when it is taken, the bytes that it needs, and what gives its code."""
         condition = True if arm.guard is None else self.kernel.condition(arm.guard)
-        return arm, condition, len(arm.data) if isinstance(arm, Code) else arm.size if isinstance(arm, Store) else 0
+        size = len(arm.data) if isinstance(arm, Code) else arm.size if isinstance(arm, Store) else 0
+        return arm, condition, size, self._giver(arm)
 
-    def code(self, arm: Arm, site: FamilySite) -> bytes | None:
-        """The code that an arm gives a site, all of it; None if the site stays. PatchError if it cannot be had."""
+    # ---- what an arm gives
+
+    def _giver(self, arm: Arm) -> Giver:
+        giver = self._givers.get(id(arm))
+        if giver is None:
+            giver = self._givers[id(arm)] = self._new_giver(arm)
+        return giver
+
+    def _new_giver(self, arm: Arm) -> Giver:
         match arm:
             case Code():
-                return self._emitted(arm, site)
+                return self._emitting(arm)
             case Copy():
-                return self._filled(self._copied(arm, site), site.length)
+                return lambda site: self._filled(self._copied(arm, site), site.length)
             case Store():
-                return (int(site[arm.name]) & (1 << 8 * arm.size) - 1).to_bytes(arm.size, "little")
+                return lambda site: (int(site[arm.name]) & (1 << 8 * arm.size) - 1).to_bytes(arm.size, "little")
             case Bug():
-                raise PatchBug(f"{arm.where}: {arm.message}")
-        return None
+                return lambda site: _stop(arm)
+        return lambda site: None
 
-    def _emitted(self, arm: Code, site: FamilySite) -> bytes:
-        emitter = self._emitters.get((id(arm), site.length))
-        if emitter is None:
-            emitter = self._emitters[id(arm), site.length] = self._emitter(arm, site)
-        code: bytes = emitter(site)
-        return code
+    def _emitting(self, arm: Code) -> Giver:
+        emitters: dict[int, Giver] = {}  # by the site's length
 
-    def _emitter(self, arm: Code, site: FamilySite) -> Emitter:
+        def emit(site: FamilySite) -> bytes | None:
+            emitter = emitters.get(site.length)
+            if emitter is None:
+                emitter = emitters[site.length] = self._emitter(arm, site)
+            return emitter(site)
+
+        return emit
+
+    def _emitter(self, arm: Code, site: FamilySite) -> Giver:
         """What gives the code of sites of this one's length; quick where they differ in one rel32 at most."""
         kernel, length = self.kernel, site.length
-        if any(hole.symbol in self._own for hole in arm.holes):
-            return lambda site: kernel.placed(kernel.filled(arm, length, site), site["site"])
         row = kernel.filled(arm, length, site)
-        if not row.relative:
-            return lambda site: row.code
-        if len(row.relative) > 1 or row.relative[0][1] != 4:
-            return lambda site: kernel.placed(row, int(site["site"]))
+        own = {hole.symbol for hole in arm.holes} & self._own
+        quick = len(row.relative) == 1 and row.relative[0][1] == 4
+        if own and not (quick and len(arm.holes) == 1 and not own & _NO_FIELDS):
+            return lambda site: kernel.placed(kernel.filled(arm, length, site), site["site"])
+        if not quick:
+            return lambda site: kernel.placed(row, site["site"]) if row.relative else row.code
         ((at, size, value),) = row.relative
-        head, tail = row.code[:at], row.code[at + size :]
+        head, tail, name = row.code[:at], row.code[at + size :], next(iter(own), None)
+        start = value if name is None else value - site[name]
 
         def emit(site: FamilySite) -> bytes:
-            distance: int = value - site["site"]
+            distance: int = start - site["site"] if name is None else start + site[name] - site["site"]
             if -REL32_REACH <= distance < REL32_REACH:
                 return head + distance.to_bytes(4, "little", signed=True) + tail
-            return kernel.placed(row, site["site"])
+            return kernel.placed(kernel.filled(arm, length, site), site["site"])
 
         return emit
 
@@ -185,89 +198,19 @@ class FamilySites:
         return code
 
 
-class FamilySite(dict[str, Any]):
-    """The fields of a family's record and, for those who ask, what it reads, its code now, and the op it calls."""
-
-    length = 0  # bytes
-    lost: frozenset[str] = frozenset()  # what it reads, and nobody knows
-
-    def __init__(self, record: Mapping[str, int], owner: FamilySites) -> None:
-        super().__init__(record)
-        self._owner = owner
-
-    def __contains__(self, key: object) -> bool:
-        return super().__contains__(key) or key in self._owner.family.reads
-
-    def __missing__(self, key: str) -> Any:
-        value = self[key] = self._find(key)
-        return value
-
-    def _find(self, key: str) -> Any:
-        owner = self._owner
-        if key == CODE:
-            return self._code()
-        if key == BRANCH:
-            return self._branch_in(self[CODE], self["site"]) or _NO_BRANCH
-        if key == PEEK:
-            return owner.text.up_to
-        if key == NUMBER:
-            return self._op_number()
-        if key == OP:
-            return owner.kernel.op_name(self[NUMBER])
-        base, offset, size, signed = owner.family.reads[key]
-        if base == ELSEWHERE:
-            return 0  # as long as nobody says otherwise
-        address = (self[base] if base in self else owner.kernel.symbol(base)) + offset & owner.mask
-        if size:
-            return int.from_bytes(owner.state(address, size), "little", signed=signed)
-        branch = self._branch_in(owner.text.up_to(address, 6), address)
-        return None if branch is None else branch[2]
-
-    def _code(self) -> bytes:
-        owner, size = self._owner, self.length
-        code = owner.text.up_to(self["site"], size)
-        # what memory leads to may be a module's, which is nobody's fault; what a table names may not
-        if len(code) < size and owner.family.place[0] not in owner.family.reads:
-            raise PatchError(f"its {size} bytes lie outside the text")
-        return code
-
-    def _branch_in(self, code: bytes, address: int) -> tuple[bool, int, int] | None:
-        """The branch that `code` at an address begins with: behind a cs prefix or not, its opcode, where it leads."""
-        if code[:1] in _CALL_OR_JMP:
-            prefixed, at = False, 1
-        elif code[:1] == b"\x2e" and code[1:2] in _CALL_OR_JMP:
-            prefixed, at = True, 2
-        elif code[:1] == b"\x0f" and code[1:2] in _JCC:
-            prefixed, at = False, 2
-        else:
-            return None
-        if len(code) < at + 4:
-            return None
-        distance = int.from_bytes(code[at : at + 4], "little", signed=True)
-        return prefixed, code[prefixed], address + at + 4 + distance & self._owner.mask
-
-    def _op_number(self) -> int:
-        """The op whose slot the site names."""
-        kernel = self._owner.kernel
-        interface, pointer = kernel.spec.interface, self._owner.bits // 8
-        slot = None if interface is None else slot_of(interface, self["site"], self[CODE])
-        if interface is None or interface.functions is None or slot is None:
-            raise PatchError("the site names no slot of a table of functions")
-        number, rest = divmod(slot - kernel.symbol(interface.functions), pointer)
-        if rest or kernel.op_name(number) is None:
-            raise BindError(f"the site names {slot:#x}, which is no op's slot in {interface.functions}")
-        return number
+_NOTHING: frozenset[str] = frozenset()
+_NO_FIELDS = frozenset(("target", ELSEWHERE))  # what holes may name that is no value of the site
 
 
-_CALL_OR_JMP = frozenset((b"\xe8", b"\xe9"))
-_JCC = frozenset(bytes((opcode,)) for opcode in range(0x80, 0x90))
-_NO_BRANCH = False, 0, 0
+def _stop(bug: Bug) -> bytes | None:
+    raise PatchBug(f"{bug.where}: {bug.message}")
 
 
-def _with_longest(records: Iterable[dict[str, int]]) -> Iterator[dict[str, int]]:
+def _with_longest(records: Iterable[FamilySite]) -> Iterator[FamilySite]:
     """The records, each with the length of the longest of those for its site that follow each other."""
     for _, group in groupby(records, key=lambda record: record["site"]):
         members = list(group)
         longest = max(record["len"] for record in members)
         for record in members:
-            yield {**record, "len": longest}
+            record["len"] = longest
+            yield record

@@ -8,9 +8,11 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from pvspec.runtime.rules import Layout, PatchError
+
+R = TypeVar("R", bound=dict[str, Any])
 
 
 class PatchSite(NamedTuple):
@@ -24,15 +26,20 @@ class PatchSite(NamedTuple):
 
 def parse_records(layout: Layout, table: bytes | memoryview, address: int = 0) -> Iterator[dict[str, int]]:
     """The fields of each record of a table that lies at `address`; PatchError if the table is cut short."""
+    return records_as(dict, layout, table, address)
+
+
+def records_as(kind: type[R], layout: Layout, table: bytes | memoryview, address: int) -> Iterator[R]:
+    """As `parse_records`, with the fields in this kind of dict."""
     data = _whole(layout, table)
     formats = [_FORMATS.get((field.bits, field.relative)) for field in layout.fields]
     if layout.padded or layout.slack or None in formats or not _is_packed(layout):
-        yield from _parsed(layout, data, address)
+        yield from map(kind, _parsed(layout, data, address))
         return
     names = [field.name for field in layout.fields]
     relative = [(field.name, field.at // 8) for field in layout.fields if field.relative]
     for values in struct.iter_unpack("<" + "".join(map(str, formats)), data):
-        record = dict(zip(names, values, strict=True))
+        record = kind(zip(names, values, strict=True))
         for name, at in relative:
             record[name] += address + at
         yield record

@@ -118,8 +118,20 @@ def test_a_long_chain_of_includes(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         Path(f"{number}.pvs").write_text(f'include "{number + 1}.pvs"')
     Path("3000.pvs").write_text(SPEC)
     done = pvspec("check", "0.pvs")
+    assert "PV003" in done.stderr
+    assert "more than 64 deep" in done.stderr
     assert "Traceback" not in done.stderr
-    assert done.returncode in (0, 1)
+    assert done.returncode == 1
+
+
+def test_a_folder_that_is_no_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    Path("folder/spec.txt").write_text(SPEC)
+    done = pvspec("check", "folder")
+    assert "PV001" in done.stderr
+    assert "folder holds no .pvs file" in done.stderr
+    assert done.returncode == 1
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from pvspec.prediction.forms import Form, OtherForms, forms
 from pvspec.runtime.applier import Kernel
 from pvspec.runtime.families import FamilySites
 from pvspec.runtime.rules import Arm, Bug, Code, Family, Field, Hole, Keep, Layout, Read, Store
+from pvspec.runtime.sites import FamilySite
 from pvspec.runtime.text import Text
 from tests.runtime.samples import make_kernel, make_spec
 
@@ -33,7 +34,7 @@ def sites(*rule: Arm, length: int = 5, memory: bytes = b"") -> tuple[FamilySites
     kernel: Kernel = make_kernel(make_spec(families=[Family("f", LAYOUT, rule, length=length, reads=READS)]))
     buffer = bytearray(b"\xaa" * 0x20 + memory.ljust(8, b"\0"))
     owner = FamilySites(kernel, kernel.spec.families["f"], Text(buffer, 0x1000))
-    site = owner.site({"site": 0x1010, "key": 0x1020})
+    site = owner.site(FamilySite({"site": 0x1010, "key": 0x1020}))
     assert site is not None
     return owner, site
 

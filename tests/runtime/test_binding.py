@@ -212,6 +212,7 @@ class TestPolicy:
             ("quiet clearcpuid=3 clearcpuid=slow", {600}),
             ("clearcpuid=nothing,4,-1", {3, 600}),
             ("xclearcpuid=fast", {3, 4, 600}),
+            ("clearcpuids fast clearcpuidsfast", {3, 4, 600}),
             ("clearcpuid", {3, 4, 600}),
         ],
     )

@@ -124,6 +124,12 @@ def test_a_jump_in_reach_becomes_short(distance: int, moved: str) -> None:
     assert relocated_throughout(code, SOURCE, SITE, 64).hex(" ") == moved
 
 
+@pytest.mark.parametrize("code", ["e8 01 00 00 00 90", "e8 fb ff ff ff 90", "90 e8 fa ff ff ff"])
+def test_what_leads_to_either_end_stays(code: str) -> None:
+    """The end, too: arch/x86/kernel/alternative.c of Linux 6.12, need_reloc."""
+    assert relocated_throughout(bytes.fromhex(code), SOURCE, SITE, 64).hex(" ") == code
+
+
 def test_what_cannot_be_reached() -> None:
     with pytest.raises(PatchError, match="the target of the code at 0xffffffff83080001 is out of reach"):
         relocated_throughout(b"\x90\xe8\0\0\0\x7f", SOURCE, SOURCE - 2**30, 64)

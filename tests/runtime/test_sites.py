@@ -18,6 +18,7 @@ from pvspec.runtime.rules import (
     Field,
     Hole,
     Interface,
+    Keep,
     Layout,
     PatchError,
     Read,
@@ -136,6 +137,32 @@ class TestReads:
         else:
             assert pokes == {0x1010: "e8 " + (leads - 9 - 0x1015 & 0xFFFFFFFF).to_bytes(4, "little").hex(" ")}
 
+    def test_a_branch_that_the_text_cuts_short(self) -> None:
+        of = kernel(
+            CALLERS, Code("a.pvs:1", data=b"\xfa"), length=1, place=("callee", 0), reads={"callee": Read("caller")}
+        )
+        assert patched(of, image(at_10fc="e8 05 ff ff"), {"caller": 0x10FC}) == {}
+
+    @pytest.mark.parametrize(
+        ("code", "length", "leads"),
+        [
+            ("e8 0d 00 00 00", 5, True),
+            ("e8 0d 00", 3, False),  # the site ends within it
+            ("2e e8 0c 00 00 00", 6, False),
+            ("e9 0d 00 00 00", 5, False),
+            ("e8 0c 00 00 00", 5, False),
+        ],
+    )
+    def test_whether_it_is_this_branch(self, code: str, length: int, leads: bool) -> None:
+        rule = Code("a.pvs:1", ("branch", False, 0xE8, "thunk"), data=b"\xfa")
+        of = kernel(SITES, rule, length=length, symbols={"thunk": 0x1022})
+        assert bool(patched(of, image(at_1010=code), {"site": 0x1010})) == leads
+
+    def test_a_branch_around_the_end_of_the_addresses(self) -> None:
+        rule = Code("a.pvs:1", ("branch", False, 0xE9, "thunk"), data=b"\xfa")
+        of = kernel(SITES, rule, length=5, symbols={"thunk": 0xF0001015})
+        assert patched(of, image(at_1010="e9 00 00 00 f0"), {"site": 0x1010}) == {0x1010: "fa 0f 1f 40 00"}
+
 
 class TestPlaces:
     def test_behind_a_field(self) -> None:
@@ -159,6 +186,13 @@ class TestPlaces:
         of = kernel(CALLERS, rule, length=1, place=("caller", 0))
         with pytest.raises(PatchError, match="site 0x2000: its 1 bytes lie outside the text"):
             patched(of, image(), {"caller": 0x2000})
+
+    def test_what_a_symbol_names_may_not_either(self) -> None:
+        layout = SITES.changed(patterns={"site": "place_*"})
+        of = kernel(layout, Code("a.pvs:1", ("begins", "site", 0, b"\x90"), data=b"\xfa"), length=5)
+        assert patched(of, image(), {"site": 0x10FB}) == {}
+        with pytest.raises(PatchError, match="site 0x10fc: its 5 bytes lie outside the text"):
+            patched(of, image(), {"site": 0x10FC})
 
     @pytest.mark.parametrize(
         ("code", "written"),
@@ -211,6 +245,33 @@ class TestActions:
     def test_a_prefixed_call(self) -> None:
         of = kernel(SITES, branch("2e e8", "thunk"), length=6, symbols={"thunk": 0x2000})
         assert patched(of, image(), {"site": 0x1010}) == {0x1010: "2e e8 ea 0f 00 00"}
+
+    @pytest.mark.parametrize("where", ["symbol", "read"])
+    def test_a_call_around_the_end_of_the_addresses(self, where: str) -> None:
+        """With 32 bits. With 64 it is out of reach."""
+        far = image(at_1084="00 00 00 f0 00 00 00 00")
+        for bits, size in ((32, 4), (64, 8)):
+            family = Family("family", SITE_KEY, (branch("e8", where),), length=5, reads={"read": Read("key", 4, size)})
+            of = make_kernel(make_spec(bits, families=[family]), symbols={"symbol": 0xF0000000})
+            if bits == 32:
+                assert patched(of, far, {"site": 0x1010, "key": 0x1080}) == {0x1010: "e8 eb ef ff ef"}
+                continue
+            with pytest.raises(
+                PatchError, match=r"^family: site 0x1010: a\.pvs:1: the target is out of reach from 0x1010$"
+            ):
+                patched(of, far, {"site": 0x1010, "key": 0x1080})
+
+    @pytest.mark.parametrize(("addend", "begins"), [(0, False), (1, True), (-1, False), (5, False)])
+    def test_what_lies_beside_the_site(self, addend: int, begins: bool) -> None:
+        rule = Code("a.pvs:1", ("begins", "site", addend, b"\x90"), data=b"\xfa")
+        pokes = patched(kernel(SITES, rule, length=2), image(at_1010="55 90"), {"site": 0x1010})
+        assert pokes == ({0x1010: "fa 90"} if begins else {})
+
+    def test_nops_are_laid_anew_though_nothing_is_decided(self) -> None:
+        of = kernel(SITES, Keep("a.pvs:1"), length=5, relaid=True)
+        assert patched(of, image(at_1010="90 90 90 90 fa"), {"site": 0x1010}) == {0x1010: "0f 1f 40 00 fa"}
+        of = kernel(SITES, Keep("a.pvs:1"), length=5)
+        assert patched(of, image(at_1010="90 90 90 90 fa"), {"site": 0x1010}) == {}
 
     def test_elsewhere(self) -> None:
         of = kernel(SITES, branch("e8", "elsewhere"), length=5)
