@@ -202,7 +202,17 @@ def _table(module: ModuleType, layout: Any, image: KernelImage) -> tuple[bytes, 
     start, end = (image.symbols.address(name) for name in layout.bounds)
     if start is None or end is None:
         return None
-    return image.read(start, end - start), start
+    table = image.read(start, end - start)
+    return (_padding_undone(table, layout.size, image.slide) if layout.padded and image.slide else table), start
+
+
+def _padding_undone(table: bytes, size: int, slide: int) -> bytes:
+    """A table whose padding KASLR has moved with all else: such a record is the slide, and lies in no text.
+
+    Records are zeroed (scripts/sorttable.c) when the table of relocations has been made.
+    """
+    records = (table[at : at + size] for at in range(0, len(table), size))
+    return b"".join(bytes(size) if int.from_bytes(record, "little") == slide else record for record in records)
 
 
 def _of_symbols(patterns: Mapping[str, str], image: KernelImage) -> Iterator[dict[str, int]]:

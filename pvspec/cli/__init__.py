@@ -70,6 +70,16 @@ def _address(text: str) -> int:
     return address
 
 
+def _slide(text: str) -> int:
+    try:
+        slide = int(text, 0)
+    except ValueError:
+        slide = -1
+    if not 0 <= slide < 1 << 64:
+        raise argparse.ArgumentTypeError("must be a number of bytes such as 0x1e000000")
+    return slide
+
+
 def _place(text: str) -> str:
     if not re.fullmatch(r"(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20}|[A-Za-z_.][\w.]*)(\+(0[xX][0-9a-fA-F]+|[0-9]+))?", text):
         raise argparse.ArgumentTypeError("must be an address, or a symbol as in start_kernel+0x10")
@@ -137,6 +147,9 @@ def _choices(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--cmdline", metavar="WORDS", default="", help="the kernel's command line")
     parser.add_argument("--state", metavar="DUMP", help="memory of the running kernel: an ELF core, or the image's")
+    parser.add_argument(
+        "--kaslr", metavar="SLIDE", type=_slide, help="bytes by which KASLR moved the kernel (as the dump says; else 0)"
+    )
     parser.add_argument("--nops", metavar="NAME", help="nop table; default: what the kernel would choose")
     parser.add_argument(
         "--option", metavar="NAME=BOOL", type=_option, action="append", default=[], help="an option of the spec"

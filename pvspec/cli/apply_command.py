@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pvspec.cli.kernels import bound_kernel
+from pvspec.cli.kernels import bound_kernel, described
 from pvspec.cli.report import Failure, Report
 from pvspec.kernel import ImageError
 from pvspec.patching import Bound, PatchingError
@@ -35,7 +35,7 @@ def _tell(bound: Bound, memory: bytearray, pokes: int, output: str, report: Repo
     absent = [name for name in module.SPEC.passes if name not in bound.tables]
     report.result = {
         "output": output,
-        "kernel": {"kind": image.kind, "machine": image.machine, "release": image.release},
+        "kernel": described(image),
         "passes": passes,
         "absent": absent,
         "pokes": pokes,

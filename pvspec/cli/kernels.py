@@ -10,7 +10,7 @@ from pvspec.compiled import load_spec
 from pvspec.cpu import CpuError, read_cpu
 from pvspec.diagnostics import SpecError
 from pvspec.kernel import ImageError, KernelImage, open_image
-from pvspec.kernel.dump import open_dump
+from pvspec.kernel.dump import find_slide, open_dump
 from pvspec.patching import Bound, Choices, PatchingError, bind, shipped_spec
 from pvspec.prediction import Prediction, predict
 
@@ -48,9 +48,23 @@ def predicted_kernel(arguments: argparse.Namespace, report: Report) -> Predictio
 def _image(arguments: argparse.Namespace) -> KernelImage:
     symbols = Path(arguments.symbols) if arguments.symbols else None
     if not arguments.vmlinux:
-        return open_image(Path(arguments.kernel), load_address=arguments.load_address, symbols=symbols)
-    kernel = open_image(arguments.vmlinux, symbols=symbols)
+        return _moved(
+            open_image(Path(arguments.kernel), load_address=arguments.load_address, symbols=symbols), arguments
+        )
+    kernel = _moved(open_image(arguments.vmlinux, symbols=symbols), arguments)
     return open_image(Path(arguments.kernel), load_address=arguments.load_address, kernel=kernel)
+
+
+def _moved(image: KernelImage, arguments: argparse.Namespace) -> KernelImage:
+    """The kernel where the arguments or the dump say that it lies."""
+    if arguments.kaslr is not None:
+        return image.moved(arguments.kaslr)
+    return image.moved(find_slide(arguments.state, image)) if arguments.state else image
+
+
+def described(image: KernelImage) -> dict[str, str | int]:
+    """What `--json` says of a kernel."""
+    return {"kind": image.kind, "machine": image.machine, "release": image.release, "slide": image.slide}
 
 
 def _choices(arguments: argparse.Namespace) -> Choices:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pvspec.cli.kernels import predicted_kernel
+from pvspec.cli.kernels import described, predicted_kernel
 from pvspec.cli.report import Failure, Report
 from pvspec.output import replacing
 from pvspec.prediction import Prediction, Site
@@ -37,7 +37,8 @@ def _write(path: str, prediction: Prediction) -> None:
 
 def _lines(prediction: Prediction) -> Iterator[str]:
     image = prediction.bound.image
-    yield f"{image.release} on {image.machine}: text {prediction.start:#x} to {prediction.end:#x}"
+    moved = f", moved by {image.slide:#x}" if image.slide else ""
+    yield f"{image.release} on {image.machine}: text {prediction.start:#x} to {prediction.end:#x}{moved}"
     yield f"{'':<16} {'records':>8} {'in text':>8} {'changed':>8} {'two-formed':>11}"
     for name, counts in prediction.counts.items():
         if name not in prediction.bound.tables:
@@ -51,7 +52,7 @@ def _result(prediction: Prediction, whole: bool) -> dict[str, Any]:
     bound = prediction.bound
     known = bound.module.MACHINE.features.items()
     return {
-        "kernel": {"kind": bound.image.kind, "machine": bound.image.machine, "release": bound.image.release},
+        "kernel": described(bound.image),
         "text": {"start": prediction.start, "end": prediction.end},
         "features": sorted(name for name, number in known if number in bound.kernel.features),
         "families": prediction.counts,

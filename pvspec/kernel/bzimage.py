@@ -18,6 +18,7 @@ from pvspec.kernel.layout import Buffer
 _HEADER_MAGIC = 0x202
 _SETUP_SECTORS = 0x1F1
 _VERSION = 0x206
+_ALIGNMENT = 0x230
 _PAYLOAD = 0x248
 _HEADER_END = 0x250
 _MAX_CANDIDATES = 16
@@ -26,6 +27,12 @@ _MAX_CANDIDATES = 16
 def is_bzimage(data: Buffer) -> bool:
     """Whether the x86 setup header's magic is where it must be."""
     return data[_HEADER_MAGIC : _HEADER_MAGIC + 4] == b"HdrS"
+
+
+def kernel_alignment(data: Buffer) -> int:
+    """The bytes that the kernel's place is a multiple of; 0 before boot protocol 2.05, and where the file is cut."""
+    version = int.from_bytes(data[_VERSION : _VERSION + 2], "little")
+    return int.from_bytes(data[_ALIGNMENT : _ALIGNMENT + 4], "little") if version >= 0x205 else 0
 
 
 def extract_vmlinux(data: Buffer) -> Buffer:

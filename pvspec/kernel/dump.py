@@ -5,23 +5,16 @@ from __future__ import annotations
 import mmap
 import os
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
+from pvspec.kernel.core import read_core
+from pvspec.kernel.elf import MAGIC
 from pvspec.kernel.errors import ImageError
 from pvspec.kernel.image import KernelImage
-
-_KERNEL_MAP = {"i386": 0xC0000000, "x86_64": 0xFFFFFFFF80000000}
-"""Virtual minus physical address of a kernel image: PAGE_OFFSET (VMSPLIT_3G), __START_KERNEL_map."""
-
-
-class _Piece(NamedTuple):
-    """`size` bytes of memory from the virtual address `start` on, which the file has at `offset`."""
-
-    start: int
-    size: int
-    offset: int
+from pvspec.kernel.landmarks import Landmarks
+from pvspec.kernel.places import Piece, Place, of_core, of_raw
 
 
 class Dump:
@@ -31,19 +24,24 @@ class Dump:
     or the image's loaded segments one behind the other.
     """
 
-    def __init__(self, path: Path, pieces: Sequence[_Piece], memory: mmap.mmap | bytes) -> None:
-        self.path = path
-        self._pieces = sorted(pieces)
+    def __init__(self, path: Path, pieces: Iterable[Piece], memory: mmap.mmap | _Unmapped, slide: int) -> None:
+        """`slide` is by how many bytes its kernel lies above where that was linked."""
+        self.path, self.slide = path, slide
+        self._pieces = list(_disjoint(pieces))
         self._starts = [piece.start for piece in self._pieces]
         self._memory = memory
 
     def read(self, address: int, size: int) -> bytes:
         """`size` bytes at a virtual address; ImageError if the dump does not have them all."""
+        found = self.up_to(address, size)
+        if len(found) < size:
+            raise ImageError(f"{self.path}: has no {size} bytes at {address:#x}")
+        return found
+
+    def up_to(self, address: int, size: int) -> bytes:
+        """As many bytes at a virtual address, up to `size`, as the dump has one behind the other."""
         found = b""
-        while len(found) < size:
-            part = self._part(address + len(found), size - len(found))
-            if not part:
-                raise ImageError(f"{self.path}: has no {size} bytes at {address:#x}")
+        while len(found) < size and (part := self._part(address + len(found), size - len(found))):
             found += part
         return found
 
@@ -57,68 +55,83 @@ class Dump:
         return bytes(self._memory[offset + address - start : offset + max(end, address) - start])
 
 
+def _disjoint(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """The same memory with each address once, ascending: a core may have the same pages by several mappings."""
+    end = 0
+    for start, size, offset in sorted(pieces):
+        skipped = max(end - start, 0)
+        if skipped < size:
+            yield Piece(start + skipped, size - skipped, offset + skipped)
+            end = start + size
+
+
 def open_dump(path: str | os.PathLike[str], image: KernelImage) -> Dump:
-    """The dump of a machine that runs the kernel of `image`; ImageError if it cannot be read, or is of another one."""
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            pieces = list(_pieces(file, path, image))
-            dump = Dump(path, pieces, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{path}: cannot be read as a memory dump: {error}") from None
-    _check_same(dump, image)
+    """The dump of a machine that runs the kernel of `image` where that lies.
+
+    Raises ImageError if it cannot be read, or is of another kernel, or of one that lies elsewhere.
+    """
+    dump = _open(Path(path), image)
+    if dump.slide != image.slide:
+        raise ImageError(
+            f"{path}: its kernel lies {dump.slide:#x} bytes above where it was linked, not {image.slide:#x}; "
+            f"--kaslr {dump.slide:#x} predicts it there"
+        )
     return dump
 
 
-def _pieces(file: BinaryIO, path: Path, image: KernelImage) -> Iterator[_Piece]:
-    size = os.fstat(file.fileno()).st_size
-    if file.read(4) == b"\x7fELF":
-        yield from _of_core(file, path, image)
-        return
-    segments = image.segments
-    if size == len(image.memory):
-        yield _Piece(image.base, size, 0)
-    elif size == sum(length for _, length in segments):
-        offset = 0
-        for start, length in segments:
-            yield _Piece(start, length, offset)
-            offset += length
-    else:
-        raise ImageError(
-            f"{path}: {size} bytes are neither an ELF core nor the image's memory: {len(image.memory)} bytes from "
-            f"{image.base:#x} on, or its {len(segments)} segments"
-        )
+def find_slide(path: str | os.PathLike[str], image: KernelImage) -> int:
+    """By how many bytes KASLR moved the kernel of `image` in a dump; ImageError as `open_dump`."""
+    return _open(Path(path), image).slide
 
 
-def _of_core(file: BinaryIO, path: Path, image: KernelImage) -> Iterator[_Piece]:
-    from elftools.common.exceptions import ELFError
-    from elftools.elf.elffile import ELFFile
-
+def _open(path: Path, image: KernelImage) -> Dump:
+    """The dump, its memory where the kernel has it."""
+    landmarks = Landmarks(image)
     try:
-        core = ELFFile(file)
-        if core["e_type"] != "ET_CORE":
-            raise ImageError(f"{path}: an ELF file, but no core dump")
-        loads = [segment.header for segment in core.iter_segments() if segment["p_type"] == "PT_LOAD"]
-    except (ELFError, ValueError, KeyError) as error:
-        raise ImageError(f"{path}: cannot be read as a core dump: {error}") from None
-    size = os.fstat(file.fileno()).st_size
-    for header in loads:
-        if header.p_offset + header.p_filesz > size:
-            raise ImageError(f"{path}: {size} bytes of a core dump of {header.p_offset + header.p_filesz}: cut short")
-        # a dump without paging has physical addresses only
-        start = header.p_vaddr or header.p_paddr + _KERNEL_MAP[image.machine]
-        yield _Piece(start, header.p_filesz, header.p_offset)
+        with path.open("rb") as file:
+            is_elf = file.read(len(MAGIC)) == MAGIC
+            size = os.fstat(file.fileno()).st_size
+            views = of_core(read_core(file, path), landmarks) if is_elf else [of_raw(path, size, image)]
+            memory = _mapped(file) or _Unmapped(path)
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{path}: cannot be read as a memory dump: {error}") from None
+    for pieces, places in views:
+        dump = Dump(path, pieces, memory, 0)
+        for place in places:
+            slide = _slide_at(dump, place, landmarks)
+            if slide is not None:
+                rise = slide - image.slide - place.above
+                return Dump(path, (piece._replace(start=piece.start + rise) for piece in pieces), memory, slide)
+    moved = "" if image.relocations else ", or one that KASLR moved: what that changes only its bzImage tells"
+    raise ImageError(
+        f"{path}: has not the read-only data of {image.path} ({image.release or 'no version'}): another kernel{moved}"
+    )
 
 
-def _check_same(dump: Dump, image: KernelImage) -> None:
-    """What no kernel writes must be as the image has it."""
-    section = image.sections.get(".rodata")
-    if section is None:
-        return
-    size = min(section.size, 4096)
-    for start in (section.address, section.address + (section.size - size) // 2 // 16 * 16):
-        if dump.read(start, size) != image.read(start, size):
-            raise ImageError(
-                f"{dump.path}: its memory at {start:#x} is not the read-only data of {image.path} "
-                f"({image.release or 'no version'}): another kernel, or one that was moved (boot with nokaslr)"
-            )
+def _slide_at(dump: Dump, place: Place, landmarks: Landmarks) -> int | None:
+    """The slide of the kernel at a place; None if it does not lie there."""
+
+    def read(address: int, size: int) -> bytes:
+        return dump.up_to(address + place.above, size)
+
+    if landmarks.mark and read(landmarks.mark[0], len(landmarks.mark[1])) != landmarks.mark[1]:
+        return None
+    return landmarks.slide(read, place.slide)
+
+
+class _Unmapped:
+    """The bytes of a file that cannot be mapped, as /proc/kcore cannot."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+
+    def __getitem__(self, part: slice) -> bytes:
+        self._file.seek(part.start)
+        return self._file.read(part.stop - part.start)
+
+
+def _mapped(file: BinaryIO) -> mmap.mmap | None:
+    try:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError:
+        return None

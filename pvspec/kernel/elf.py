@@ -43,7 +43,10 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True)
 class ElfFile:
-    """The headers of an ELF file for x86, in the order of the file. All they point to lies in the file."""
+    """The headers of an ELF file for x86, in the order of the file. All they point to lies in the file.
+
+    `segments` are those that are loaded; `program_headers` are the offsets of all segments' headers.
+    """
 
     data: Buffer
     bits: int
@@ -51,6 +54,7 @@ class ElfFile:
     relocatable: bool
     sections: Sequence[Section]
     segments: Sequence[Segment]
+    program_headers: range
     section_table: int
     section_header_size: int
 
@@ -93,6 +97,7 @@ def _parse(data: Buffer) -> ElfFile:
         elf["e_type"] == "ET_REL",
         _sections(elf, data),
         _segments(elf, data),
+        range(elf["e_phoff"], elf["e_phoff"] + elf.num_segments() * elf["e_phentsize"], elf["e_phentsize"] or 1),
         elf["e_shoff"],
         elf["e_shentsize"],
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -14,6 +14,7 @@ from pvspec.kernel.layout import Layout, Section
 
 if TYPE_CHECKING:
     from pvspec.kernel.elf import ElfFile
+    from pvspec.kernel.kaslr import Relocations
     from pvspec.kernel.symbols import SymbolTable
 
 Kind = Literal["vmlinux", "bzimage", "module", "package"]
@@ -35,7 +36,7 @@ class KernelImage:
     if the image does not say). `memory` holds every byte from the virtual address `base` on, gaps as zeros.
     `sections` has the sections by name, the first of those that share one; `executable` the [start, end) ranges of
     all executable ones, ascending and coalesced. `kernel` is the kernel that a module was relocated against, and
-    `unresolved` lists the fields for which it had no symbol.
+    `unresolved` lists the fields for which it had no symbol. A kernel may lie at multiples of `alignment` bytes.
     """
 
     path: Path
@@ -49,6 +50,7 @@ class KernelImage:
     executable: tuple[tuple[int, int], ...]
     kernel: KernelImage | None
     unresolved: Sequence[Unresolved]
+    alignment: int
     _elf: ElfFile
     _layout: Layout
     _system_map: Path | None
@@ -57,6 +59,47 @@ class KernelImage:
     def end(self) -> int:
         """The address behind the last byte of the memory."""
         return self.base + len(self.memory)
+
+    @property
+    def slide(self) -> int:
+        """By how many bytes the image lies above where it was linked."""
+        return self._layout.slide
+
+    def moved(self, slide: int) -> KernelImage:
+        """This kernel where KASLR may put it, `slide` bytes higher: memory, sections and symbols.
+
+        All that needs the table of relocations, which lies behind the ELF file in a bzImage; raises ImageError if
+        there is none, if it is damaged, or if a kernel cannot lie there.
+        """
+        from pvspec.kernel.kaslr import move
+
+        if slide == self.slide:
+            return self
+        table = self.relocations
+        try:
+            elf, layout = move(self._elf, self._layout, table, self.alignment, slide)
+        except ImageError as error:
+            raise ImageError(f"{self.path}: {error}") from error
+        sections = {section.name: section for section in reversed(layout.sections)}
+        return replace(
+            self,
+            base=layout.base,
+            memory=layout.memory,
+            sections=sections,
+            executable=layout.executable,
+            _elf=elf,
+            _layout=layout,
+        )
+
+    @cached_property
+    def relocations(self) -> Relocations | None:
+        """The fields that move with the kernel; None if the image has no table of them; raises ImageError."""
+        from pvspec.kernel.kaslr import read_relocations
+
+        try:
+            return read_relocations(self._elf, self._layout)
+        except ImageError as error:
+            raise ImageError(f"{self.path}: {error}") from error
 
     @property
     def segments(self) -> list[tuple[int, int]]:

@@ -58,7 +58,8 @@ class FileRange(NamedTuple):
 class Layout:
     """An image in memory: the bytes from `base` on, and which of them came from where in the ELF file.
 
-    `header_edits` maps file offsets to what a written file has there instead.
+    `header_edits` maps file offsets to what a written file has there instead. `slide` is by how many bytes all of it
+    lies above where it was linked.
     """
 
     base: int
@@ -67,6 +68,7 @@ class Layout:
     executable: tuple[tuple[int, int], ...]
     file_ranges: Sequence[FileRange]
     header_edits: dict[int, bytes] = field(default_factory=dict)
+    slide: int = 0
 
 
 def zeros(span: int) -> bytearray:

@@ -7,7 +7,7 @@ import os
 import re
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 from pvspec.kernel.errors import ImageError
 from pvspec.kernel.image import KernelImage, Kind
@@ -62,9 +62,10 @@ def _open(
     path: Path, data: mmap.mmap, load_address: int | None, kernel: KernelImage | None, system_map: Path | None
 ) -> KernelImage:
     from pvspec.kernel.elf import load_segments, parse_elf
+    from pvspec.kernel.kaslr import LEAST_ALIGNMENT
     from pvspec.kernel.module import load_module
 
-    kind, contents = _unwrap(data)
+    kind, contents, alignment = _unwrap(data)
     elf = parse_elf(contents)
     if elf.relocatable and kind == "vmlinux":
         kind, release = "module", _module_release(elf)
@@ -87,6 +88,7 @@ def _open(
         executable=layout.executable,
         kernel=kernel,
         unresolved=unresolved,
+        alignment=max(alignment, LEAST_ALIGNMENT[elf.machine]),
         _elf=elf,
         _layout=layout,
         _system_map=system_map,
@@ -113,24 +115,31 @@ def _match(pattern: re.Pattern[bytes], text: bytes | bytearray) -> str:
     return found[1].decode("ascii") if found else ""
 
 
-def _unwrap(data: mmap.mmap) -> tuple[Kind, Buffer]:
-    """What the file is, and the ELF file in it."""
+class _Unwrapped(NamedTuple):
+    """What a file is, the ELF file in it, and the alignment that a bzImage asks for, else 0."""
+
+    kind: Kind
+    contents: Buffer
+    alignment: int
+
+
+def _unwrap(data: mmap.mmap) -> _Unwrapped:
     from pvspec.kernel import bzimage, compression, package
 
     start = data[:16]
     if start.startswith(package.MAGIC):
-        return "package", _unwrap_kernel(package.extract_vmlinuz(cast(BinaryIO, data)))
+        return _unwrap_kernel("package", package.extract_vmlinuz(cast(BinaryIO, data)))
     codec = compression.codec_of(start)
     if codec is not None:
-        return "vmlinux", compression.unpack(codec, cast(BinaryIO, data))
-    return "bzimage" if bzimage.is_bzimage(data) else "vmlinux", _unwrap_kernel(data)
+        return _Unwrapped("vmlinux", compression.unpack(codec, cast(BinaryIO, data)), 0)
+    return _unwrap_kernel("bzimage" if bzimage.is_bzimage(data) else "vmlinux", data)
 
 
-def _unwrap_kernel(data: Buffer) -> Buffer:
+def _unwrap_kernel(kind: Kind, data: Buffer) -> _Unwrapped:
     from pvspec.kernel import bzimage, elf
 
     if data[:4] == elf.MAGIC:
-        return data
+        return _Unwrapped(kind, data, 0)
     if bzimage.is_bzimage(data):
-        return bzimage.extract_vmlinux(data)
+        return _Unwrapped(kind, bzimage.extract_vmlinux(data), bzimage.kernel_alignment(data))
     raise ImageError("is not an ELF file, a bzImage, a module or a Debian package")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def read_symbols(path: Path, elf: ElfFile, layout: Layout, system_map: Path | No
     """
     end = layout.base + len(layout.memory)
     if system_map is not None:
-        given = list(read_given(system_map))
+        given = _placed(read_given(system_map), layout)
         _check_same_build(system_map, given, path, elf, layout)
         return SymbolTable("System.map", given, end)
     try:
@@ -42,9 +42,21 @@ def _own(elf: ElfFile, layout: Layout) -> SymbolTable:
     """What the image itself says; ImageError where that is damaged."""
     end = layout.base + len(layout.memory)
     if raw := read_symtab(elf):
-        return SymbolTable(".symtab", place_symbols(raw, layout.sections, elf.relocatable), end)
+        return SymbolTable(".symtab", _placed(place_symbols(raw, layout.sections, elf.relocatable), layout), end)
     told = decode_kallsyms(layout.memory, layout.base, elf.bits)
     return SymbolTable("kallsyms" if told else "none", told, end)
+
+
+def _placed(symbols: Iterable[Symbol], layout: Layout) -> list[Symbol]:
+    """Symbols of a linked kernel where it lies: those of the image move with it, absolute and per-CPU ones do not."""
+    slide = layout.slide
+    start, end = layout.base - slide, layout.base - slide + len(layout.memory)
+    if not slide:
+        return list(symbols)
+    return [
+        symbol._replace(address=symbol.address + slide) if start <= symbol.address <= end else symbol
+        for symbol in symbols
+    ]
 
 
 def _find_data(layout: Layout, symbols: Sequence[Symbol]) -> list[Symbol]:

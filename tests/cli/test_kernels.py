@@ -86,7 +86,7 @@ def test_apply(run: Run, vmlinux: Path) -> None:
 def test_apply_as_json(run: Run, vmlinux: Path) -> None:
     value = run("apply", vmlinux, *OPTIONS, "-o", "patched", "--json").json
     assert_shape(value, kernel=dict, output=str, passes=list, absent=list, pokes=int, bytes_changed=int)
-    assert value["kernel"] == {"kind": "vmlinux", "machine": "i386", "release": "2.6.23"}
+    assert value["kernel"] == {"kind": "vmlinux", "machine": "i386", "release": "2.6.23", "slide": 0}
     assert value["passes"] == [
         {"table": "alternatives", "records": 1},
         {"table": "smp_locks", "records": 1},

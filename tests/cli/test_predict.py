@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pvspec.kernel import KernelImage, open_image
+from tests.kernel.moving import table
 from tests.prediction.kernel import CPUINFO, SOURCE, build
 
 from .conftest import Outcome, Run
@@ -121,11 +122,11 @@ class TestState:
             (lambda image: running(image)[:-1], "are neither an ELF core nor the image's memory"),
             (lambda image: b"", "0 bytes are neither an ELF core nor"),
             (lambda image: bytes(len(image.memory)), "read-only data of vmlinux (9.9.0-test): another kernel"),
-            (lambda image: core(image, bytes(len(image.memory))), "is not the read-only data of vmlinux"),
+            (lambda image: core(image, bytes(len(image.memory))), "has not the read-only data of vmlinux"),
             (lambda image: core(image, running(image))[:-0x4000], "bytes of a core dump of"),
             (lambda image: core(image, running(image))[:100], "cannot be read as a core dump"),
             (lambda image: Path("vmlinux").read_bytes(), "an ELF file, but no core dump"),
-            (lambda image: core(image, running(image)).replace(bytes([1, 0, 0, 0]), bytes(4)), "has no 4096 bytes at"),
+            (lambda image: core(image, running(image)).replace(bytes([1, 0, 0, 0]), bytes(4)), "has not the read-only"),
         ],
         ids=["short", "empty", "zeros", "zeros in a core", "core cut", "headers cut", "no core", "no pieces"],
     )  # fmt: skip
@@ -134,6 +135,85 @@ class TestState:
         Path("dump").write_bytes(dump(open_image(vmlinux)))
         done = run("predict", vmlinux, *SPEC, "--state", "dump", "-o", "text")
         assert_refused(done, message, "dump: ")
+
+
+class TestKaslr:
+    """The kernel with the table that its bzImage would have: its one field that moves is a pointer to a function."""
+
+    SLIDE = 0x1E00000
+
+    @pytest.fixture
+    def kernel(self, vmlinux: Path) -> Path:
+        place = open_image(vmlinux).symbols.address("__SCK__hook")
+        assert place is not None
+        vmlinux.write_bytes(vmlinux.read_bytes() + table([[], [], [place]]))
+        return vmlinux
+
+    def dump(self, kernel: Path) -> Path:
+        """A core of the kernel as it runs, moved."""
+        image = open_image(kernel).moved(self.SLIDE)
+        Path("dump").write_bytes(core(image, running(image)))
+        return Path("dump")
+
+    def test_the_slide_is_given(self, run: Run, kernel: Path) -> None:
+        plain = run("predict", kernel, *SPEC, "-o", "plain")
+        done = run("predict", kernel, *SPEC, "--kaslr", "0x1e00000", "-o", "text")
+        assert (done.code, done.err) == (0, "")
+        assert "text 0xffffffff82e00000 to 0xffffffff82e00066, moved by 0x1e00000" in done.out
+        assert "moved" not in plain.out
+        assert Path("text").read_bytes() == Path("plain").read_bytes()  # all in it is relative
+
+    def test_as_json(self, run: Run, kernel: Path) -> None:
+        plain, moved = (run("predict", kernel, *SPEC, "--kaslr", s, "--json").json for s in ("0", str(self.SLIDE)))
+        assert [value["kernel"]["slide"] for value in (plain, moved)] == [0, self.SLIDE]
+        assert moved["text"]["start"] - plain["text"]["start"] == self.SLIDE
+        assert plain["sites"][0]["address"] + self.SLIDE == moved["sites"][0]["address"]
+
+    def test_the_dump_says_it(self, run: Run, kernel: Path) -> None:
+        done = run("predict", kernel, *SPEC, "--state", self.dump(kernel), "-o", "text")
+        assert (done.code, done.err) == (0, "")
+        assert "moved by 0x1e00000" in done.out
+        assert re.search(r"^jump_labels +1 +1 +0 +0$", done.out, re.M)
+
+    def test_the_dump_is_elsewhere(self, run: Run, kernel: Path) -> None:
+        done = run("predict", kernel, *SPEC, "--state", self.dump(kernel), "--kaslr", "0x200000", "-o", "text")
+        assert_refused(done, "its kernel lies 0x1e00000 bytes above where it was linked, not 0x200000", "dump: ")
+
+    def test_two_texts(self, run: Run, kernel: Path) -> None:
+        """A moved dump is compared where it lies; which that is must be said."""
+        dump = self.dump(kernel)
+        assert run("predict", kernel, *SPEC, "--state", dump, "-o", "text").code == 0
+        Path("text").rename("predicted")
+        done = run("diff-text", kernel, "predicted", dump, *SPEC, "--state", dump)
+        assert "0xffffffff82e" in done.out
+        assert done.out == run("diff-text", kernel, "predicted", dump, *SPEC, "--kaslr", "0x1e00000").out
+        assert_refused(run("diff-text", kernel, "predicted", dump, *SPEC), "--kaslr 0x1e00000", "dump: ")
+
+    def test_other_commands(self, run: Run, kernel: Path) -> None:
+        assert run("explain", kernel, "labelled", *SPEC, "--kaslr", "0x1e00000").out.startswith("0xffffffff82e0000")
+        assert run("apply", kernel, *SPEC, "--kaslr", "0x1e00000", "-o", "patched").code == 0
+        assert open_image("patched").base == 0xFFFFFFFF82E00000
+        assert run("apply", kernel, *SPEC, "-o", "patched", "--json").json["kernel"]["slide"] == 0
+
+    @pytest.mark.parametrize(
+        ("slide", "message"),
+        [("0x1000", "must be a multiple of 0x200000"), ("0x40000000", "must not come to lie above 0xffffffffc0000000")],
+    )
+    def test_where_it_cannot_lie(self, run: Run, kernel: Path, slide: str, message: str) -> None:
+        assert_refused(run("predict", kernel, *SPEC, "--kaslr", slide, "-o", "text"), message, "vmlinux: ")
+
+    @pytest.mark.parametrize("slide", ["-1", "x", "", "0x10000000000000000"])
+    def test_what_is_no_slide(self, run: Run, kernel: Path, slide: str) -> None:
+        assert run("predict", kernel, *SPEC, f"--kaslr={slide}").code == 2
+
+    def test_without_the_table(self, run: Run, vmlinux: Path) -> None:
+        done = run("predict", vmlinux, *SPEC, "--kaslr", "0x200000", "-o", "text")
+        assert_refused(done, "has no relocation table behind it: give the kernel's bzImage", "vmlinux: ")
+        assert run("predict", vmlinux, *SPEC, "--kaslr", "0").code == 0
+
+    def test_a_module(self, run: Run, kernel: Path) -> None:
+        done = run("apply", "kernel.o", *SPEC, "--kaslr", "0x200000", "-o", "text")
+        assert_refused(done, "is a module: KASLR moves the kernel that loads it", "kernel.o: ")
 
 
 def assert_refused(done: Outcome, message: str, start: str = "") -> None:

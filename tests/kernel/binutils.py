@@ -48,12 +48,17 @@ def assemble(source: str, target: Path, machine: str) -> Path:
     return target
 
 
-def link_kernel(directory: Path, machine: str) -> Path:
-    """A stripped vmlinux at the usual address, linked as `vmlinux`; `vmlinux.symbols` is not stripped."""
+def link_kernel(directory: Path, machine: str, source: str = KERNEL, slide: int = 0) -> Path:
+    """A stripped vmlinux, linked as `vmlinux` for the usual address or `slide` bytes higher.
+
+    `vmlinux.symbols` is not stripped, and has the relocations still that the linker applied.
+    """
+    directory.mkdir(exist_ok=True)
     script = directory / "kernel.lds"
     script.write_text(
-        f"PHDRS {{ text PT_LOAD FLAGS(5); data PT_LOAD FLAGS(6); init PT_LOAD FLAGS(7); }}\n"
-        f"SECTIONS {{ . = {BASE[machine]:#x};\n"
+        f"PHDRS {{ text PT_LOAD FLAGS(5); data PT_LOAD FLAGS(6); percpu PT_LOAD FLAGS(6); init PT_LOAD FLAGS(7); }}\n"
+        f"SECTIONS {{ .data..percpu 0 : {{ *(.data..percpu) }} :percpu\n"
+        f" . = {BASE[machine] + slide:#x};\n"
         " .text : { *(.text) } :text .rodata : { *(.rodata) } __ksymtab : { *(__ksymtab) }\n"
         " __ksymtab_strings : { *(__ksymtab_strings) }\n"
         " . = ALIGN(4096); .data : { *(.data) } :data .bss : { *(.bss) }\n"
@@ -61,7 +66,7 @@ def link_kernel(directory: Path, machine: str) -> Path:
         " /DISCARD/ : { *(.note*) } }\n"
     )
     symbols, kernel = directory / "vmlinux.symbols", directory / "vmlinux"
-    source = assemble(KERNEL, directory / "kernel.o", machine)
-    run("ld", "-m", EMULATION[machine], "-T", script, "-o", symbols, source)
+    file = assemble(source, directory / "kernel.o", machine)
+    run("ld", "-m", EMULATION[machine], "--emit-relocs", "-T", script, "-o", symbols, file)
     run("strip", "-o", kernel, symbols)
     return kernel

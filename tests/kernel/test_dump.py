@@ -107,7 +107,7 @@ def test_of_another_kernel(image: KernelImage, dump: Path, offset: int) -> None:
     other = bytearray(memory(image))
     other[offset] ^= 1
     dump.write_bytes(other)
-    with pytest.raises(ImageError, match="is not the read-only data of"):
+    with pytest.raises(ImageError, match="has not the read-only data of"):
         open_dump(dump, image)
 
 

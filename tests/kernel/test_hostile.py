@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pvspec.kernel import ImageError, open_image
+
+from .moving import build, fields, table
 
 MODULE = """
     .text
@@ -31,6 +34,8 @@ def exercise(file: Path) -> None:
         image.section_bytes(name)
     assert image.symbols.name_of(image.base + 1) is None or len(image.symbols)
     assert image.exports is not None
+    with suppress(ImageError):
+        image = image.moved(0x1000000)
     image.write(file.with_name("written"), image.memory)
     file.with_name("written").unlink()
 
@@ -54,8 +59,13 @@ def headers(contents: bytes, bits: int) -> list[int]:
     return [offset for start, length in tables for offset in range(start, start + length)]
 
 
-@pytest.fixture(params=["vmlinux", "module"])
-def contents(request: pytest.FixtureRequest, vmlinux: Path, assembler: Callable[[str, str], Path]) -> bytes:
+@pytest.fixture(params=["vmlinux", "moving", "module"])
+def contents(
+    request: pytest.FixtureRequest, vmlinux: Path, assembler: Callable[[str, str], Path], machine: str
+) -> bytes:
+    if request.param == "moving":
+        kernel = build(vmlinux.parent / "moving", machine)
+        return kernel.read_bytes() + table(fields(kernel, machine))
     return vmlinux.read_bytes() if request.param == "vmlinux" else assembler(MODULE, "m.ko").read_bytes()
 
 

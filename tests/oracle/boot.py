@@ -1,6 +1,6 @@
 """A kernel booted in QEMU, and its memory: what patching really leaves behind.
 
-The kernel runs with KASLR off, so that it lies at the addresses it is linked to, and its init sends some files of
+The kernel lies at the addresses it is linked to, unless KASLR is asked for (see `bare`). Its init sends some files of
 /proc and /sys and says when it is done. Then the machine is stopped and the image's memory saved. A dump is kept
 under `cache_directory()`, by all that it depends on.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import tarfile
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
@@ -26,7 +25,7 @@ from .qemu import Machine
 
 @dataclass(frozen=True)
 class Dump:
-    """The memory of a booted kernel, at the addresses of its image, and what its init sent."""
+    """The memory of a booted kernel, from the address `base` of its first byte on, and what its init sent."""
 
     base: int
     memory_path: Path
@@ -56,12 +55,7 @@ class Dump:
     @cached_property
     def files(self) -> Mapping[str, bytes]:
         """By name: cpuinfo, version, cmdline, iomem, vulnerabilities, dmesg; of a kernel that runs bare, kallsyms."""
-        with tarfile.open(self.files_path) as archive:
-            return {
-                Path(member.name).name: file.read()
-                for member in archive
-                if (file := archive.extractfile(member)) is not None
-            }
+        return guest.sent(self.files_path)
 
 
 PLAIN = Machine()
@@ -100,7 +94,8 @@ def boot(kernel: Path, busybox: Path, machine: Machine = PLAIN, *, timeout: floa
     kept = cache_directory() / "dumps" / _name(image, [kernel, busybox], machine)
     if not kept.exists():
         _boot_into(kept, image, busybox, machine, timeout)
-    return Dump(image.base, kept / "memory", kept / "files.tar.gz")
+    dump = Dump(image.base, kept / "memory", kept / "files.tar.gz")
+    return replace(dump, base=guest.virtual_place(dump.files)) if bare.is_moved(machine) else dump
 
 
 def _name(image: KernelImage, files: Sequence[Path], machine: Machine) -> str:

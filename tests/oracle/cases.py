@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import fetch
+from .bare import KASLR
 from .qemu import Machine
 
 
@@ -127,6 +128,13 @@ ROWS: Sequence[Row] = [
     Row(GENERIC, "xen", "Skylake-Client,-smap", 2),
     Row(NEW_GENERIC, "xen", "qemu64", 1),
     Row(NEW_GENERIC, "xen", "max,-smap", 2),
+    # KASLR: elsewhere in each boot that is made, and a kept boot stays where it was
+    Row(r"6\.1-cloud-amd64", "native", "EPYC", 2, KASLR),
+    Row(r"6\.1-686-pae", "native", "max", 2, KASLR),
+    Row(r"6\.12-cloud-amd64", "native", "Skylake-Client", 2, KASLR),
+    Row(r"5\.10-cloud-amd64", "native", "qemu64", 1, KASLR),
+    Row(r"6\.1-amd64", "native", "Skylake-Client", 1, f"mitigations=off {KASLR}"),
+    Row(r"5\.10-686", "native", "qemu32", 1, KASLR),
 ]
 
 MEMORY = {"xen": 1024}  # MiB; a third of it is Xen's

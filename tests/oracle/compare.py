@@ -11,7 +11,7 @@ from typing import TypedDict
 from pvspec.compiler import load
 from pvspec.cpu import QEMU_MODEL, Processor, parse_cpuinfo, profiles, read_cpu
 from pvspec.kernel import open_image
-from pvspec.kernel.dump import open_dump
+from pvspec.kernel.dump import find_slide, open_dump
 from pvspec.patching import Choices, bind, shipped_spec
 from pvspec.prediction import Prediction, predict
 from pvspec.prediction.difference import differing
@@ -39,6 +39,7 @@ def compare(kernel: Path, machine: Machine, dump: Dump) -> Counts:
     The CPU is a shipped profile where QEMU's model is one, and else what the guest's own /proc/cpuinfo says.
     """
     image = open_image(kernel)
+    image = image.moved(find_slide(dump.memory_path, image))
     module = _spec(str(shipped_spec(image)))
     hints = ("KVM_HINTS_REALTIME",) if "kvm-hint-dedicated=on" in machine.cpu else ()
     cpu = _cpu(machine, dump)

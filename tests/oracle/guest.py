@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import gzip
 import re
+import tarfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -65,6 +66,30 @@ def logged(log: bytes) -> bytes | None:
     if MARKER not in log:
         return None
     return base64.b64decode(b"".join(re.findall(rb"%s ([\w+/=]+)" % _LOGGED.encode(), log)))
+
+
+def sent(path: Path) -> Mapping[str, bytes]:
+    """The files that an init sent, by name: what `path`, a .tar.gz, holds."""
+    with tarfile.open(path) as archive:
+        return {
+            PurePosixPath(member.name).name: file.read()
+            for member in archive
+            if (file := archive.extractfile(member)) is not None
+        }
+
+
+def virtual_place(files: Mapping[str, bytes]) -> int:
+    """The address of the kernel's first byte, `_text`, by the kallsyms that an init sent."""
+    found = re.search(rb"^([0-9a-f]+) T _text$", files["kallsyms"], re.M)
+    assert found
+    return int(found[1], 16)
+
+
+def physical_place(files: Mapping[str, bytes]) -> int:
+    """The same byte's physical address, by the iomem that an init sent."""
+    found = re.search(rb"^ *([0-9a-f]+)-[0-9a-f]+ : Kernel code$", files["iomem"], re.M)
+    assert found
+    return int(found[1], 16)
 
 
 def initramfs(busybox: Path, init: str, files: Mapping[str, bytes] | None = None) -> bytes:
