@@ -106,6 +106,8 @@ ROWS: Sequence[Row] = [
     Row(NEW_CLOUD, "native", "Skylake-Client", 2, "mitigations=off"),
     Row(NEW_GENERIC, "native", "EPYC-Milan", 1, "mitigations=off"),
     Row(NEW, "native", "Skylake-Client", 2, "retbleed=stuff"),
+    Row(NEW, "native", "EPYC-Milan", 2, "spec_rstack_overflow=ibpb"),
+    Row(AMD64, "native", "EPYC-Milan", 2, "spec_rstack_overflow=ibpb"),
     # KVM; 5.10 cannot use the sizes that nested KVM says XSAVE has
     Row(V6, "kvm", "host", 2),
     Row(V5, "kvm", "host,-xsave", 2),
