@@ -16,7 +16,17 @@ from typing import Any
 RECORD = Path(__file__).with_name("record.json")
 PORTION = 20_000  # inputs a process: caches of what was assembled grow with each
 WEIGHTS = {
-    **{"parse": 6, "format": 4, "check": 5, "image": 16, "kallsyms": 20, "dump": 4, "symbols": 4, "cpuinfo": 10},
+    **{
+        "parse": 6,
+        "format": 4,
+        "check": 5,
+        "image": 14,
+        "moved": 4,
+        "kallsyms": 18,
+        "dump": 4,
+        "symbols": 4,
+        "cpuinfo": 10,
+    },
     **{"vulnerabilities": 4, "predict": 8, "apply": 19},
 }
 """Of 100 inputs, how many go to each target."""

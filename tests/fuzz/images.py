@@ -108,6 +108,29 @@ def _image(data: bytes) -> str:
     return _fails_well(written(data), _use)
 
 
+def _relocations() -> Iterator[bytes]:
+    """What lies behind the ELF file, as vmlinux.relocs has it."""
+    for bits, lists in ((32, 1), (64, 2), (64, 3)):
+        words = [
+            word for part in range(lists) for word in (0, *(BASE[bits] + 8 * at & 0xFFFFFFFF for at in range(part + 2)))
+        ]
+        yield bytes([bits]) + struct.pack(f"<{len(words)}I", *words)
+
+
+def _relocated(data: bytes) -> str:
+    """The first byte is the number of bits, or says 64."""
+    bits = 32 if data[:1] == b" " else 64
+    return _fails_well(written(bzimage(kernel(bits) + data[1:])), _move)
+
+
+def _move(path: Path) -> None:
+    image = open_image(path)
+    moved = image.moved(image.alignment)
+    assert moved.base == image.base + image.alignment
+    assert len(moved.memory) == len(image.memory)
+    assert moved.symbols.address("_text") == moved.base
+
+
 def _tables() -> Iterator[bytes]:
     entries = [(0, "T", "_text"), *((at * 16, "t", f"f{at}") for at in range(1, 20))]
     for bits, order, addresses in LAYOUTS:
@@ -173,6 +196,7 @@ def _symbols(path: Path) -> None:
 
 def targets() -> Iterator[Target]:
     yield Target("image", False, _images, (*_NAMES, *_MARKS), _image)
+    yield Target("moved", False, _relocations, (bytes(4), b"\xff" * 4, b"\0\0\0\x81", b"\0\0\0\xc1"), _relocated)
     yield Target("kallsyms", False, _tables, (b"0\x001\x002\0", b"t", b"\0", b"\x7f", b"\x80"), _kallsyms)
     yield Target("dump", False, _dumps, _MARKS, _dump)
     yield Target("symbols", True, _maps, (b" T ", b"\n", b"ffffffff", b"_text", b"\t[", b"\xff", *_MARKS), _given)
