@@ -147,6 +147,21 @@ def test_nothing_is_written(record: dict[str, int], message: str, stacked: bool)
         assert text == b"\xaa" * 256
 
 
+@pytest.mark.parametrize(
+    ("site", "length", "refused"), [(0x102C, 4, False), (0x102C, 5, True), (0x103F, 1, True), (0x1040, 4, False)]
+)
+def test_what_the_poke_runs_ends_where_it_ends(site: int, length: int, refused: bool) -> None:
+    """memcpy lies from 0x1030 to 0x1040."""
+    kernel, text = alternatives(COPY, protects=["memcpy"]), text_with(at_1080="fa")
+    if not refused:
+        assert applied(kernel, [alt(site, length, repl_len=1)], text)[0] == 1
+        return
+    with pytest.raises(
+        PatchError, match=f"site {site:#x}: its {length} bytes lie over memcpy, which the poke itself runs"
+    ):
+        applied(kernel, [alt(site, length, repl_len=1)], text)
+
+
 def test_two_records_for_one_site() -> None:
     with pytest.raises(PatchError, match=r"^alt: two records for site 0x1010$"):
         applied(alternatives(COPY), [alt(0x1010, 5), alt(0x1020, 1), alt(0x1010, 5)], text_with())
