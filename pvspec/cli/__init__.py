@@ -9,7 +9,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 from pvspec import __version__
@@ -30,9 +31,21 @@ COMMANDS = {
 }
 
 
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """A run is short, and the collector would take a tenth of it."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_without_collector()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0: fine, 1: the input is wrong or a test failed, 2: wrong usage."""
-    gc.disable()  # a run is short, and the collector would take a tenth of it
     parsed = _parser().parse_args(arguments)
     command = importlib.import_module(f"pvspec.cli.{parsed.command.replace('-', '_')}_command")
     report = Report(parsed.command)

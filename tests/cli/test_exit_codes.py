@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -121,3 +122,15 @@ def test_a_reader_that_goes_away(spec: Path) -> None:
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
     assert done.stdout == "toy.pvs: fine\n"
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_the_collector_is_as_it_was(run: Run, spec: Path, collects: bool) -> None:
+    """A run goes without it; whoever calls `main` from a longer one does not."""
+    before = gc.isenabled()
+    try:
+        (gc.enable if collects else gc.disable)()
+        run("check", spec)
+        assert gc.isenabled() == collects
+    finally:
+        (gc.enable if before else gc.disable)()
