@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -20,6 +21,7 @@ def main() -> int:
     parser.add_argument("--only", choices=("runtime", "processes", "prediction"), help="one part of the figures")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its byte code, so what is measured has
     found = []
     for figure in _figures(arguments):
         found.append(figure)

@@ -15,7 +15,7 @@ from pvspec.kernel.landmarks import Landmarks
 
 _KERNEL_MAP = {"i386": 0xC0000000, "x86_64": 0xFFFFFFFF80000000}
 """Virtual minus physical address of a kernel image that was not moved: PAGE_OFFSET (VMSPLIT_3G), __START_KERNEL_map."""
-_MAX_PLACES = 1 << 22  # 8 TiB of memory
+_MAX_PLACES = 1 << 16  # 128 GiB of memory: in a file with holes, a fault for each place
 
 
 class Piece(NamedTuple):
