@@ -51,7 +51,14 @@ SUITES = {
 }
 """By version: the suite that has it, and what packages' names have before the flavour."""
 
-FLAVOURS = [("amd64", "cloud-amd64"), ("amd64", "amd64"), ("i386", "686-pae"), ("i386", "686")]
+FLAVOURS = [
+    ("amd64", "cloud-amd64"),
+    ("amd64", "amd64"),
+    ("i386", "686-pae"),
+    ("i386", "686"),
+    ("amd64", "rt-amd64"),
+    ("i386", "rt-686-pae"),
+]
 KERNELS = [
     Kernel(version, arch, flavour)
     for version in SUITES
@@ -59,14 +66,15 @@ KERNELS = [
     if arch == "amd64" or version != "6.12"  # Debian 13 has no i386 kernel
 ]
 
-ALL = r".*"
+ALL = r"(?!.*-rt-).*"
 OLD = r"(5\.10|6\.1)-"
 AMD64 = OLD + r"(cloud-)?amd64"
 CLOUD, GENERIC = OLD + "cloud-amd64", OLD + "amd64"
 I386 = OLD + r"686(-pae)?"
 PAE, NO_PAE = OLD + "686-pae", OLD + "686"
-V5, V6 = r"5\.10-.*", r"6\..*"
-NEW, NEW_CLOUD, NEW_GENERIC = r"6\.12-.*", r"6\.12-cloud-amd64", r"6\.12-amd64"
+V5, V6 = r"5\.10-(?!rt-).*", r"6\.\d+-(?!rt-).*"
+RT, RT_AMD64, RT_I386 = r".*-rt-.*", r".*-rt-amd64", r".*-rt-686-pae"
+NEW, NEW_CLOUD, NEW_GENERIC = r"6\.12-(?!rt-).*", r"6\.12-cloud-amd64", r"6\.12-amd64"
 
 
 class Row(NamedTuple):
@@ -137,6 +145,11 @@ ROWS: Sequence[Row] = [
     Row(r"5\.10-cloud-amd64", "native", "qemu64", 1, KASLR),
     Row(r"6\.1-amd64", "native", "Skylake-Client", 1, f"mitigations=off {KASLR}"),
     Row(r"5\.10-686", "native", "qemu32", 1, KASLR),
+    # real time: interrupts are threads, and QEMU's serial line raises them in vain until the kernel gives it up
+    Row(RT, "native", "qemu64", 1, "noirqdebug"),
+    Row(RT_AMD64, "native", "EPYC-Milan", 2, "noirqdebug"),
+    Row(RT_AMD64, "native", "Skylake-Client", 2, "noirqdebug mitigations=off"),
+    Row(RT_I386, "native", "max", 2, "noirqdebug"),
 ]
 
 MEMORY = {"xen": 1024}  # MiB; a third of it is Xen's
