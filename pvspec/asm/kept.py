@@ -16,8 +16,8 @@ from typing import Any
 
 from pvspec.asm.encode import Encoded
 from pvspec.asm.intel import Statement
+from pvspec.cache import keep
 from pvspec.machinecode import Hole
-from pvspec.output import replacing
 
 Forms = tuple[Encoded, ...]
 
@@ -47,12 +47,7 @@ class Kept:
         if self._path is None or not self._new or len(self._forms) > MAX_STATEMENTS:
             return
         text = json.dumps({**self._others(), **{key: _data(forms) for key, forms in self._forms.items()}})
-        with suppress(OSError):
-            with replacing(self._path) as file:
-                file.write(text.encode())
-            for other in self._path.parent.glob("statements-*.json"):
-                if other != self._path:
-                    other.unlink()
+        keep(self._path, text.encode(), 1)
 
     def _others(self) -> dict[str, Any]:
         room = MAX_STATEMENTS - len(self._forms)

@@ -63,7 +63,7 @@ class Binding:
         self.rom = dict(rom or {})
         self.cpu = cpu
         self.cpus = cpus
-        self.words = frozenset(cmdline.split())
+        self.words = frozenset(_words(cmdline))
         self.vulnerabilities = dict(vulnerabilities or {})
         self.protect = dict(protect or {})
         self.options = _options(self._parties(), options or {})
@@ -315,6 +315,11 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
+
+
+def _words(cmdline: str) -> Iterable[str]:
+    """The words that count: of several with a value, NAME=VALUE, the last (arch/x86/lib/cmdline.c)."""
+    return {name + equals: word for word in cmdline.split() for name, equals, _ in [word.partition("=")]}.values()
 
 
 def _pick(known: Mapping[str, T], name: str, what: str) -> T:

@@ -175,6 +175,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "policy lists no names": ("(shown[name] for name in names if name in shown)", "()"),
         "policy lists no numbers": ("(int(name) for name in names if name.isdecimal())", "()"),
         "policy lists from any word": ('.split(",") if found.startswith(word) else []', '.split(",")'),
+        "a repeated option counts twice": ("frozenset(_words(cmdline))", "frozenset(cmdline.split())"),
         "the first target counts": (
             "reversed(self.backend.targets if self.backend and not self.settled else ())",
             "(self.backend.targets if self.backend and not self.settled else ())",
