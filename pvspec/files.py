@@ -84,7 +84,9 @@ def read_spec(path: Path, findings: Findings) -> Files:
     files = Files(path if os.path.isdir(path) else path.parent, findings)
     found = list(spec_files(path))
     if not found:
-        findings.add("PV001", f"{path} holds no {SUFFIX} file")
+        inner = sorted({file.parent.name for file in path.glob(f"*/*{SUFFIX}")})
+        hint = f"; its folders do: {', '.join(inner)}" if inner else ""
+        findings.add("PV001", f"{path} holds no {SUFFIX} file{hint}")
     for file in found:
         files.read(file)
     return files

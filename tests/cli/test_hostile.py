@@ -124,13 +124,23 @@ def test_a_long_chain_of_includes(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert done.returncode == 1
 
 
+def test_a_folder_of_specs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("i386", "x86_64"):
+        Path("linux", name).mkdir(parents=True)
+        Path("linux", name, "spec.pvs").write_text(SPEC)
+    done = pvspec("check", "linux")
+    assert "linux holds no .pvs file; its folders do: i386, x86_64" in done.stderr
+    assert done.returncode == 1
+
+
 def test_a_folder_that_is_no_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("folder").mkdir()
     Path("folder/spec.txt").write_text(SPEC)
     done = pvspec("check", "folder")
     assert "PV001" in done.stderr
-    assert "folder holds no .pvs file" in done.stderr
+    assert "folder holds no .pvs file\n" in done.stderr
     assert done.returncode == 1
 
 
