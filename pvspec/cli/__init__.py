@@ -74,23 +74,21 @@ def _count(text: str) -> int:
 
 
 def _address(text: str) -> int:
-    try:
-        address = int(text, 0)
-    except ValueError:
-        address = -1
-    if not 0 <= address < 1 << 64:
-        raise argparse.ArgumentTypeError("must be an address such as 0xffffffff81000000")
-    return address
+    return _number(text, "an address such as 0xffffffff81000000")
 
 
 def _slide(text: str) -> int:
+    return _number(text, "a number of bytes such as 0x1e000000")
+
+
+def _number(text: str, what: str) -> int:
     try:
-        slide = int(text, 0)
+        number = int(text, 0)
     except ValueError:
-        slide = -1
-    if not 0 <= slide < 1 << 64:
-        raise argparse.ArgumentTypeError("must be a number of bytes such as 0x1e000000")
-    return slide
+        number = -1
+    if not 0 <= number < 1 << 64:
+        raise argparse.ArgumentTypeError(f"must be {what}")
+    return number
 
 
 def _place(text: str) -> str:

@@ -94,7 +94,8 @@ def _open(path: Path, image: KernelImage) -> Dump:
             views = of_core(read_core(file, path), landmarks) if is_elf else [of_raw(path, size, image)]
             memory = _mapped(file) or _Unmapped(path)
     except (OSError, ValueError) as error:
-        raise ImageError(f"{path}: cannot be read as a memory dump: {error}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{path}: cannot be read as a memory dump: {reason}") from None
     for pieces, places in views:
         dump = Dump(path, pieces, memory, 0)
         for place in places:

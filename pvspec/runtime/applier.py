@@ -15,7 +15,7 @@ from pvspec.runtime.breakpoint import poke_by
 from pvspec.runtime.families import FamilySites, Outcome
 from pvspec.runtime.patcher import KEPT, REL32_REACH, Patcher, Way
 from pvspec.runtime.records import Columns, PatchSite
-from pvspec.runtime.rules import PatchError
+from pvspec.runtime.rules import NOTHING, PatchError
 from pvspec.runtime.sites import FamilySite, State
 from pvspec.runtime.text import PACKS, Extents, Pack, Text, in_order, merged
 
@@ -228,7 +228,7 @@ class Kernel(Patcher):
                 outcome = sites.outcome(site, number)
                 _, start, size, _, code, *_ = outcome
                 if sites.named or code is not None:
-                    text.check(start, size, _NONE if code is None else protected)
+                    text.check(start, size, NOTHING if code is None else protected)
                     add_start(start)
                     add_size(size)
                 if code is not None:
@@ -239,9 +239,6 @@ class Kernel(Patcher):
         except PatchError as error:
             place = "" if record is None else f"site {record.get('site', 0) & self._mask:#x}: "
             raise error.__class__(f"{family.name}: {place}{error}") from None
-
-
-_NONE: Mapping[str, tuple[int, int]] = {}
 
 
 def _from_base(way: Way, base: int) -> Way:

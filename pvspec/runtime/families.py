@@ -44,7 +44,7 @@ class FamilySites:
         self.find = Finder(kernel, family, text, state or text.read)
         self.bits, self.mask = self.find.bits, self.find.mask
         self._givers: dict[int, Giver] = {}  # by the arm's identity
-        self._own = frozenset((*(field.name for field in family.layout.fields), *family.reads, *_NO_FIELDS))
+        self._own = self.find.fields | _NO_FIELDS
         self._chain = list(self._open_arms())
         self._branches = [name for name, read in family.reads.items() if not read.size]
         #: Whether a table says where sites lie. Where memory or a symbol leads to may be anywhere.

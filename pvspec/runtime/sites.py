@@ -44,6 +44,8 @@ class Finder(dict[str, Callable[[FamilySite], Any]]):
         self.kernel, self.family, self.text, self.state = kernel, family, text, state
         self.bits = kernel.spec.machine.bits
         self.mask = (1 << self.bits) - 1
+        #: What a site has of its own: the rest are symbols.
+        self.fields = frozenset(("site", *(field.name for field in family.layout.fields), *family.reads))
         super().__init__(self._finders())
 
     def _finders(self) -> Iterator[tuple[str, Callable[[FamilySite], Any]]]:
@@ -59,9 +61,8 @@ class Finder(dict[str, Callable[[FamilySite], Any]]):
         """What reads a value at a field, or at a symbol."""
         if read.base == ELSEWHERE:
             return lambda site: 0  # as long as nobody says otherwise
-        fields = {"site", *(field.name for field in self.family.layout.fields), *self.family.reads}
         value = self._value if read.size else self._leads_to
-        if read.base in fields:
+        if read.base in self.fields:
             return lambda site: value(read, site[read.base])
         return lambda site: value(read, self.kernel.symbol(read.base))
 

@@ -215,8 +215,8 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "sites that touch overlap": ("if start < other < start + size:", "if start < other <= start + size:"),
         "two records for a site": ("if start == other and not stacked:", "if False:"),
         "stacked records refused": ("if start == other and not stacked:", "if start == other:"),
-        "family sites anywhere": ("text.check(start, size, _NONE if code is None else protected)", "pass"),
-        "family sites over the poke itself": ("_NONE if code is None else protected", "_NONE"),
+        "family sites anywhere": ("text.check(start, size, NOTHING if code is None else protected)", "pass"),
+        "family sites over the poke itself": ("NOTHING if code is None else protected", "NOTHING"),
         "sites anywhere": ("            place.check(site.addr, site.len, protected)\n", "            pass\n"),
         "passes in any order": (
             "passes = self.spec.passes if order is None else order",

@@ -273,6 +273,12 @@ class TestActions:
         of = kernel(SITES, Keep("a.pvs:1"), length=5)
         assert patched(of, image(at_1010="90 90 90 90 fa"), {"site": 0x1010}) == {}
 
+    def test_a_call_beside_each_site_itself(self) -> None:
+        """Where a site lies is its own, even if its record says it by another name."""
+        of = kernel(CALLERS, branch("e8", "site", 9), length=5, place=("caller", -4))
+        pokes = patched(of, image(), {"caller": 0x1014}, {"caller": 0x1024})
+        assert pokes == {0x1010: "e8 04 00 00 00", 0x1020: "e8 04 00 00 00"}
+
     def test_elsewhere(self) -> None:
         of = kernel(SITES, branch("e8", "elsewhere"), length=5)
         with pytest.raises(StateError, match=r"^family: site 0x1010: it leads to where the kernel chose at boot$"):
