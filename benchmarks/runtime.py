@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from benchmarks.figure import Figure, median
 from benchmarks.workload import BASE, Anchor, Workload, anchor, make_kernel, make_workload
-from pvspec.runtime.applier import Kernel
+from pvspec.engine.apply import Kernel
 
 PATCH_BOUND = 25  # times the C loop
 TABLE_BOUND = 9

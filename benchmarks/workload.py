@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pvspec.runtime.applier import Kernel
-from pvspec.runtime.rules import Backend, Chain, Code, Field, Hole, Interface, Keep, Layout, Machine, Spec
+from pvspec.engine.apply import Kernel
+from pvspec.engine.spec import Backend, Chain, Code, Field, Hole, Interface, Keep, Layout, Machine, Spec
 
 BASE = 0xC0100000
 CLBR_ANY = 7

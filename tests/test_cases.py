@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from pvspec.compiler import check_spec, compile_spec, import_text
-from pvspec.diagnostics import CODES, render
-from pvspec.format import format_text
-from pvspec.proof import prove
-from pvspec.render import render as render_module
-from pvspec.resources import resource
-from pvspec.source import Source
+from pvspec.compile.pipeline import check_spec, compile_spec, import_text
+from pvspec.compile.printout import render as render_module
+from pvspec.lang.diagnostics import CODES, render
+from pvspec.lang.format import format_text
+from pvspec.lang.source import Source
+from pvspec.prove import prove
 from pvspec.spectest import run_tests
+from pvspec.support.paths import resource
 
 HERE = Path(__file__).parent
 Golden = Callable[[Path, str], None]

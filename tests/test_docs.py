@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from pvspec.compiler import compile_spec
-from pvspec.format import format_text
-from pvspec.resources import resource
-from pvspec.source import Source
+from pvspec.compile.pipeline import compile_spec
+from pvspec.lang.format import format_text
+from pvspec.lang.source import Source
+from pvspec.support.paths import resource
 
 from .oracle import fetch, matrix, table
 

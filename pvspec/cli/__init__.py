@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from pvspec import __version__
 from pvspec.cli.report import Failure, Report
-from pvspec.diagnostics import printable
+from pvspec.lang.diagnostics import printable
 
 COMMANDS = {
     "compile": "compile a spec to a Python module of patch functions",

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from pvspec.cli.report import Failure, Report
-from pvspec.compiler import compile_spec
-from pvspec.diagnostics import SpecError
-from pvspec.output import write_file
+from pvspec.compile.pipeline import compile_spec
+from pvspec.lang.diagnostics import SpecError
+from pvspec.support.output import write_file
 
 
 def run(arguments: argparse.Namespace, report: Report) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 from pvspec.cli.kernels import predicted_kernel
 from pvspec.cli.report import Failure, Report
 from pvspec.kernel import ImageError
-from pvspec.kernel.dump import open_dump
-from pvspec.prediction import Prediction
-from pvspec.prediction.difference import Difference, difference
+from pvspec.kernel.dump.dump import open_dump
+from pvspec.predict import Prediction
+from pvspec.predict.compare import Difference, difference
 
 _SHOWN = 20  # sites, for people
 

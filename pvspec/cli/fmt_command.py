@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pvspec.cli.report import Failure, Report
-from pvspec.diagnostics import Findings, SpecError
-from pvspec.files import read_source, spec_files
-from pvspec.format import format_text
-from pvspec.output import write_file
+from pvspec.lang.diagnostics import Findings, SpecError
+from pvspec.lang.files import read_source, spec_files
+from pvspec.lang.format import format_text
+from pvspec.support.output import write_file
 
 
 def run(arguments: argparse.Namespace, report: Report) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 from pvspec.cli.kernels import described, predicted_kernel
 from pvspec.cli.report import Failure, Report
-from pvspec.output import replacing
-from pvspec.prediction import Prediction, Site
+from pvspec.predict import Prediction, Site
+from pvspec.support.output import replacing
 
 
 def run(arguments: argparse.Namespace, report: Report) -> None:

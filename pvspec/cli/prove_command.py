@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pvspec import model
 from pvspec.cli.report import Report
-from pvspec.compiler import check_spec
-from pvspec.diagnostics import SpecError
-from pvspec.proof import EMULATED, UNPROVEN, Cell, Proof, Regions, Undecided, prove
-from pvspec.proof.regions import described
+from pvspec.compile.pipeline import check_spec
+from pvspec.lang import model
+from pvspec.lang.diagnostics import SpecError
+from pvspec.prove import EMULATED, UNPROVEN, Cell, Proof, Regions, Undecided, prove
+from pvspec.prove.regions import described
 
 _TELLING = ("the same code", "the same call", "the same jump", "patching stops", "kept")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from pvspec.diagnostics import Diagnostic, printable, render
+from pvspec.lang.diagnostics import Diagnostic, printable, render
 
 
 class Failure(Exception):

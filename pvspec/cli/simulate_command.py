@@ -6,16 +6,16 @@ import argparse
 from pathlib import Path
 
 from pvspec.cli.report import Failure, Report
-from pvspec.compiler import check_spec, import_text
-from pvspec.diagnostics import SpecError
-from pvspec.output import write_file
-from pvspec.render import render
-from pvspec.resources import resource
+from pvspec.compile.pipeline import check_spec, import_text
+from pvspec.compile.printout import render
+from pvspec.lang.diagnostics import SpecError
 from pvspec.simulate.claims import simulate
 from pvspec.simulate.guest import Guest, SimulationError, build
 from pvspec.simulate.picture import picture
 from pvspec.simulate.report import as_json, lines
 from pvspec.simulate.strategies import STRATEGIES
+from pvspec.support.output import write_file
+from pvspec.support.paths import resource
 
 
 def run(arguments: argparse.Namespace, report: Report) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from pvspec.cli.report import Failure, Report
-from pvspec.compiler import check_spec, import_text
-from pvspec.diagnostics import SpecError
-from pvspec.render import render
+from pvspec.compile.pipeline import check_spec, import_text
+from pvspec.compile.printout import render
+from pvspec.lang.diagnostics import SpecError
 from pvspec.spectest import Result, run_tests
 
 

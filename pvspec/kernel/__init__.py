@@ -1,8 +1,8 @@
 """Kernel images as what they will be in memory: vmlinux, bzImage, module, or the Debian package of one."""
 
 from pvspec.kernel.errors import ImageError
-from pvspec.kernel.image import KernelImage, Unresolved
-from pvspec.kernel.layout import Section
-from pvspec.kernel.loader import open_image
+from pvspec.kernel.files.layout import Section
+from pvspec.kernel.image.image import KernelImage, Unresolved
+from pvspec.kernel.image.loader import open_image
 
 __all__ = ["ImageError", "KernelImage", "Section", "Unresolved", "open_image"]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from pvspec.asm.assembler import assemble
-from pvspec.emulation.machine import PAGE, Machine, Region
-from pvspec.machinecode import Code
 from pvspec.simulate.kernel_text import KERNEL_TEXT, OPS, ROM_CALLS, call, function, functions, slot
+from pvspec.x86.assembler import assemble
+from pvspec.x86.code import Code
+from pvspec.x86.emulator.machine import PAGE, Machine, Region
 
 TEXT = Region(0xC0100000, 2 * PAGE)
 DETOURS = TEXT.start + PAGE  # copies of sites, for whoever meets a breakpoint

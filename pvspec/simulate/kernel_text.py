@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pvspec.emulation.machine import KERNEL
+from pvspec.x86.emulator.machine import KERNEL
 
 
 class Op(NamedTuple):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pvspec.render.picture import render_picture
 from pvspec.simulate.claims import changed
 from pvspec.simulate.guest import Guest
 from pvspec.simulate.second_cpu import RIGHT, TORN, WRONG, SecondCpu
 from pvspec.simulate.timeline import WAITS, Timeline, timeline
+from pvspec.support.templates import fill
 
 _CELL = 15  # pixels, as all figures here
 _LEFT = 180
@@ -43,7 +43,7 @@ def picture(guest: Guest, strategies: Sequence[str]) -> str:
             width = max(width, *(panel["right"] + 10 for panel in band["panels"]))
     title = f"{guest.backend}: a site is patched while a second processor runs it"
     entries = list(_legend())
-    return render_picture(
+    return fill(
         "timeline.svg.jinja",
         title=title,
         notes=_NOTES,

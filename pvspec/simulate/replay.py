@@ -7,9 +7,9 @@ from contextlib import suppress
 from itertools import permutations
 from typing import NamedTuple
 
-from pvspec.emulation.machine import BREAKPOINT, INT3, PAGE, REGISTERS, Executed, Stop
 from pvspec.simulate.guest import RETURN, STACKS, Guest, Site
 from pvspec.simulate.strategies import STRATEGIES
+from pvspec.x86.emulator.machine import BREAKPOINT, INT3, PAGE, REGISTERS, Executed, Stop
 
 _INSNBUF = STACKS[0].start + PAGE - 256  # apply_paravirt()'s buffer: char insnbuf[MAX_PATCH_LEN]
 _FRAME = _INSNBUF - 16  # the stack pointer while it calls

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pvspec.asm.decode import disassemble
-from pvspec.emulation.machine import Executed
 from pvspec.simulate.claims import Row, Simulation, changed
 from pvspec.simulate.guest import Guest, Site
 from pvspec.simulate.interleave import Event, Rules, Tally
 from pvspec.simulate.replay import Replay, Step
+from pvspec.x86.decode import disassemble
+from pvspec.x86.emulator.machine import Executed
 
 _FIRST, _LAST = 10, 3  # instructions that are shown of many
 _SYNC = {"none": "no sync", "serialise": "sync serialises", "wait": "sync waits"}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from pvspec.asm.decode import disassemble, read
-from pvspec.emulation.machine import BREAKPOINT, PAGE, REGISTERS, Executed
 from pvspec.simulate.guest import DATA, STACKS, TEXT, Guest, Site
 from pvspec.simulate.kernel_text import OPS
+from pvspec.x86.decode import disassemble, read
+from pvspec.x86.emulator.machine import BREAKPOINT, PAGE, REGISTERS, Executed
 
 RIGHT, TORN, WRONG = "right", "torn", "wrong"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from pvspec.asm.decode import disassemble
 from pvspec.simulate.guest import Guest, Site
 from pvspec.simulate.interleave import SYNC, Group, program, written
 from pvspec.simulate.second_cpu import Place, SecondCpu
+from pvspec.x86.decode import disassemble
 
 WAITS = "waits"
 """The moment does not come while the processor is there: a `sync` waits for it to leave."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from pvspec import model
-from pvspec import syntax as ast
-from pvspec.check.guards import VENDORS
+from pvspec.lang import model
+from pvspec.lang import syntax as ast
+from pvspec.lang.check.guards import VENDORS
 from pvspec.spectest.subject import Lacking, Subject
 
 _SOMEWHERE = {32: 0xCF000000, 64: 0xFFFFFFFF8F000000}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pvspec import syntax as ast
-from pvspec.asm.assembler import AsmErrors, assemble
-from pvspec.machinecode import Code
+from pvspec.lang import syntax as ast
 from pvspec.spectest.binding import Binding
 from pvspec.spectest.site import Site
 from pvspec.spectest.subject import Lacking, Subject
+from pvspec.x86.assembler import AsmErrors, assemble
+from pvspec.x86.code import Code
 
 _OPCODES = {"call": b"\xe8", "jmp": b"\xe9"}
 

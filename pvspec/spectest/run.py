@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from pvspec import model
-from pvspec import syntax as ast
-from pvspec.asm.decode import disassemble
-from pvspec.diagnostics import Diagnostic, Findings
-from pvspec.source import Span
+from pvspec.lang import model
+from pvspec.lang import syntax as ast
+from pvspec.lang.diagnostics import Diagnostic, Findings
+from pvspec.lang.source import Span
 from pvspec.spectest.binding import Binding, bind_case
 from pvspec.spectest.expected import expected
 from pvspec.spectest.site import Site
 from pvspec.spectest.subject import Lacking, Subject
+from pvspec.x86.decode import disassemble
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from pvspec import model
-from pvspec import syntax as ast
+from pvspec.lang import model
+from pvspec.lang import syntax as ast
 from pvspec.spectest.binding import Binding
 from pvspec.spectest.subject import Subject
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pvspec import model
-from pvspec import syntax as ast
-from pvspec.diagnostics import Findings, suggestion
-from pvspec.source import Span
+from pvspec.lang import model
+from pvspec.lang import syntax as ast
+from pvspec.lang.diagnostics import Findings, suggestion
+from pvspec.lang.source import Span
 
 MAX_SITE = 0xFFFF  # bytes
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pvspec.resources import resource
+from pvspec.support.paths import resource
 
 from .conftest import Outcome, Run
 

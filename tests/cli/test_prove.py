@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pvspec.resources import resource
+from pvspec.support.paths import resource
 
 SPEC = str(resource("specs", "linux-6.1", "i386"))
 FAIL = Path(__file__).parent.parent / "fail"

@@ -9,8 +9,8 @@ from typing import Any, get_args
 
 import pytest
 
-from pvspec.compiler import load
-from pvspec.resources import resource
+from pvspec.compile.pipeline import load
+from pvspec.support.paths import resource
 from tests.exhaustive import model
 
 LENGTHS = range(65)

@@ -6,9 +6,9 @@ from textwrap import dedent, indent
 
 import pytest
 
-from pvspec.diagnostics import SpecError
-from pvspec.format import format_text
-from pvspec.source import Source
+from pvspec.lang.diagnostics import SpecError
+from pvspec.lang.format import format_text
+from pvspec.lang.source import Source
 
 LONG = '"' + "mov eax, ebx; " * 5 + '"'
 

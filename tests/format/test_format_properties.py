@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
-from pvspec import syntax as ast
-from pvspec.diagnostics import SpecError
-from pvspec.format import format_text
-from pvspec.parse import parse
-from pvspec.runtime.rules import Value
-from pvspec.source import Source
+from pvspec.engine.spec import Value
+from pvspec.lang import syntax as ast
+from pvspec.lang.diagnostics import SpecError
+from pvspec.lang.format import format_text
+from pvspec.lang.parse import parse
+from pvspec.lang.source import Source
 
 from .spec_texts import spec_texts
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from pvspec.kernel import ImageError, KernelImage, open_image
-from pvspec.kernel.dump import open_dump
-from pvspec.kernel.given import read_given
-from pvspec.kernel.kallsyms import decode_kallsyms
+from pvspec.kernel.dump.dump import open_dump
+from pvspec.kernel.symbols.kallsyms import decode_kallsyms
+from pvspec.kernel.symbols.supplied import read_given
 from tests.fuzz.elf import ALLOC, CORE, EXEC, NOBITS, REL, RELA, RELOCATABLE, WRITE, Part, elf_file, symbol_table
 from tests.fuzz.loop import Target
 from tests.kernel.test_containers import PACKERS, bzimage, package, tar

@@ -11,21 +11,21 @@ from types import ModuleType
 from typing import Any
 from zlib import crc32
 
-from pvspec.compiler import compile_spec
-from pvspec.cpu import read_cpu
+from pvspec.compile.pipeline import compile_spec
+from pvspec.engine.records import PatchSite, build_records
+from pvspec.engine.spec import Copy, Family, PatchError
 from pvspec.kernel import ImageError, KernelImage, open_image
-from pvspec.kernel.dump import open_dump
-from pvspec.patching import Bound, Choices, PatchingError, bind
-from pvspec.prediction import predict
-from pvspec.prediction.difference import difference
-from pvspec.runtime.records import PatchSite, build_records
-from pvspec.runtime.rules import Copy, Family, PatchError
+from pvspec.kernel.dump.dump import open_dump
+from pvspec.predict import predict
+from pvspec.predict.bind import Bound, Choices, PatchingError, bind
+from pvspec.predict.compare import difference
+from pvspec.predict.cpu import read_cpu
+from tests.engine.samples import make_kernel, make_spec, make_table
+from tests.engine.test_families import ALT, LOCK, UNLOCK
 from tests.fuzz import coverage
 from tests.fuzz.elf import ALLOC, EXEC, Part, elf_file, symbol_table
 from tests.fuzz.images import written
 from tests.fuzz.loop import Target
-from tests.runtime.samples import make_kernel, make_spec, make_table
-from tests.runtime.test_families import ALT, LOCK, UNLOCK
 
 BASE = 0xFFFFFFFF81000000
 _CODE = {

@@ -7,8 +7,8 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
-from pvspec.cpu import CpuError, parse_cpuinfo, read_cpu
-from pvspec.resources import resource
+from pvspec.predict.cpu import CpuError, parse_cpuinfo, read_cpu
+from pvspec.support.paths import resource
 from tests.fuzz.loop import Target
 
 _KEYS = (b"processor", b"cpu family", b"model", b"stepping", b"flags", b"bugs", b"vendor_id", b"\t: ", b"\n", b"0x17")

@@ -8,14 +8,14 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
-from pvspec.compiler import check_spec
-from pvspec.diagnostics import CODES, Diagnostic, SpecError, render
-from pvspec.format import format_text
-from pvspec.parse import parse
-from pvspec.parse.grammar import keywords
-from pvspec.render import render as render_module
-from pvspec.resources import resource
-from pvspec.source import Source
+from pvspec.compile.pipeline import check_spec
+from pvspec.compile.printout import render as render_module
+from pvspec.lang.diagnostics import CODES, Diagnostic, SpecError, render
+from pvspec.lang.format import format_text
+from pvspec.lang.parse import parse
+from pvspec.lang.parse.grammar import keywords
+from pvspec.lang.source import Source
+from pvspec.support.paths import resource
 from tests.fuzz.loop import Target
 
 TESTS = Path(__file__).parent.parent

@@ -16,7 +16,8 @@ import lz4.block
 import pytest
 import zstandard
 
-from pvspec.kernel import ImageError, compression, open_image
+from pvspec.kernel import ImageError, open_image
+from pvspec.kernel.files import compression
 
 
 def lz4_legacy(data: bytes) -> bytes:

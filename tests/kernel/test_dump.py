@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pvspec.kernel import ImageError, KernelImage, open_image
-from pvspec.kernel.dump import open_dump
+from pvspec.kernel.dump.dump import open_dump
 from tests.fuzz.elf import ALLOC, CORE, LINKED, WRITE, Part, elf_file
 
 BASE = {32: 0xC1000000, 64: 0xFFFFFFFF81000000}

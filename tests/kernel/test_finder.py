@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from pvspec.kernel import KernelImage, open_image
-from pvspec.kernel.finder import find_data_symbols
-from pvspec.kernel.symbols import Symbol
+from pvspec.kernel.symbols.finder import find_data_symbols
+from pvspec.kernel.symbols.table import Symbol
 
 from ..oracle import fetch
 from .binutils import BASE, assemble, run

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pvspec.kernel import ImageError
-from pvspec.kernel.given import read_given
-from pvspec.kernel.symbols import Symbol
+from pvspec.kernel.symbols.supplied import read_given
+from pvspec.kernel.symbols.table import Symbol
 
 MAP = b"c1000000 T _text\nc1000010 t f\n"
 SYMBOLS = [Symbol(0xC1000000, "T", "_text"), Symbol(0xC1000010, "t", "f")]

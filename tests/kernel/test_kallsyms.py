@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pvspec.kernel import ImageError
-from pvspec.kernel.kallsyms import decode_kallsyms
+from pvspec.kernel.symbols.kallsyms import decode_kallsyms
 
 BASE = {32: 0xC1000000, 64: 0xFFFFFFFF81000000}
 TOKENS = [chr(code) if re.fullmatch("[0-9A-Za-z_]", chr(code)) else f"t{code}_" for code in range(256)]

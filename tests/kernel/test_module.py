@@ -11,7 +11,7 @@ import pytest
 import zstandard
 
 from pvspec.kernel import ImageError, KernelImage, Unresolved, open_image
-from pvspec.kernel.module import DEFAULT_ADDRESS
+from pvspec.kernel.image.module import DEFAULT_ADDRESS
 
 from .binutils import EMULATION, RELEASE, link_kernel, run
 

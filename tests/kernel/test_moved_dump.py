@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pvspec.kernel import ImageError, KernelImage, open_image
-from pvspec.kernel.dump import find_slide, open_dump
+from pvspec.kernel.dump.dump import find_slide, open_dump
 from tests.fuzz.elf import ALLOC, WRITE, Part, elf_file
 
 from .cores import Load, core_file
@@ -105,7 +105,7 @@ def test_a_file_that_cannot_be_mapped(image: KernelImage, dump: Path, monkeypatc
         raise OSError(19, "No such device")
 
     moved = image.moved(SLIDE)
-    monkeypatch.setattr("pvspec.kernel.dump.mmap.mmap", refuse)
+    monkeypatch.setattr("pvspec.kernel.dump.dump.mmap.mmap", refuse)
     assert open_dump(dump, moved).read(moved.base, 8192) == running(image)[:8192]
 
 

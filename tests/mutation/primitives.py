@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from tests.mutation.mutant import ROOT, Mutant
 from tests.mutation.table import TABLE
 
-_BINDING = "pvspec/runtime/binding.py"
+_BINDING = "pvspec/engine/binding.py"
 _BREAK = """
 
 def _broken(condition: Any) -> Any:

@@ -9,7 +9,14 @@ from pathlib import Path
 
 from tests.mutation.mutant import ROOT, Mutant
 
-_FILES = ("assemble.py", "parse/limits.py", "files.py", "check/*.py", "verify/*.py", "proof/*.py")
+_FILES = (
+    "compile/assemble.py",
+    "lang/parse/limits.py",
+    "lang/files.py",
+    "lang/check/*.py",
+    "compile/sound/*.py",
+    "prove/*.py",
+)
 
 
 def mutants() -> Iterator[Mutant]:

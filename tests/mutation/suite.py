@@ -17,25 +17,25 @@ _SLOW = ("oracle", "exhaustive", "fuzz", "mutation")
 _CASES = "tests/test_cases.py"
 _REFUSED = (_CASES, "-k", "refused or compiles")
 _PASSES = (_CASES, "-k", "own_tests")
-_RUNTIME = ("tests/runtime",)
-_SITES = tuple(f"tests/runtime/test_{name}.py" for name in ("families", "sites", "family_models"))
-_PATCHES = tuple(f"tests/runtime/test_{name}.py" for name in ("patch", "families", "slots", "breakpoint", "records"))
+_RUNTIME = ("tests/engine",)
+_SITES = tuple(f"tests/engine/test_{name}.py" for name in ("families", "sites", "family_models"))
+_PATCHES = tuple(f"tests/engine/test_{name}.py" for name in ("patch", "families", "slots", "breakpoint", "records"))
 NEAR: dict[str, tuple[tuple[str, ...], ...]] = {
-    "pvspec/check": (_REFUSED, _PASSES),
-    "pvspec/verify": (_REFUSED, ("tests/verify",), _PASSES),
-    "pvspec/proof": (_REFUSED, ("tests/proof",), ("tests/cli/test_prove.py",)),
-    "pvspec/files": (
+    "pvspec/lang/check": (_REFUSED, _PASSES),
+    "pvspec/compile/sound": (_REFUSED, ("tests/sound",), _PASSES),
+    "pvspec/prove": (_REFUSED, ("tests/prove",), ("tests/cli/test_prove.py",)),
+    "pvspec/lang/files": (
         ("tests/cli/test_hostile.py", "-k", "long_chain or each_other or that_is_no_spec or what_is_no_spec"),
     ),
-    "pvspec/runtime/binding": (
-        ("tests/runtime/test_binding.py", "tests/runtime/test_family_models.py"),
+    "pvspec/engine/binding": (
+        ("tests/engine/test_binding.py", "tests/engine/test_family_models.py"),
         _RUNTIME,
         _PASSES,
     ),
-    "pvspec/runtime/relocation": (("tests/runtime/test_relocation.py", "tests/runtime/test_families.py"), _RUNTIME),
-    "pvspec/runtime/families": (_SITES, _RUNTIME, _PASSES),
-    "pvspec/runtime/sites": (_SITES, _RUNTIME, _PASSES),
-    "pvspec/runtime": (_PATCHES, _RUNTIME, _PASSES),
+    "pvspec/engine/relocation": (("tests/engine/test_relocation.py", "tests/engine/test_families.py"), _RUNTIME),
+    "pvspec/engine/families": (_SITES, _RUNTIME, _PASSES),
+    "pvspec/engine/sites": (_SITES, _RUNTIME, _PASSES),
+    "pvspec/engine": (_PATCHES, _RUNTIME, _PASSES),
 }
 """By the beginning of a file's name: what is asked first, the quickest before the others."""
 

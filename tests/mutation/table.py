@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 TABLE: dict[str, dict[str, tuple[str, str]]] = {
-    "pvspec/assemble.py": {
+    "pvspec/compile/assemble.py": {
         "branch without its prefix": ('(b"\\x2e" if action.prefixed else b"")', 'b""'),
         "branch never short": ("size = 1 if action.short else 4", "size = 4"),
         "branch without its addend": ("addend=action.addend", "addend=0"),
         "call for jmp": ('"jmp": b"\\xe9"', '"jmp": b"\\xe8"'),
         "branch from where it begins": ("addend=action.addend, end=end", "addend=action.addend, end=0"),
     },
-    "pvspec/runtime/patcher.py": {
+    "pvspec/engine/patch.py": {
         "code that just fits declines": (
             "case Code() if len(arm.data) <= length",
             "case Code() if len(arm.data) < length",
@@ -59,7 +59,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
             "elif -REL32_REACH <= value - addr <= REL32_REACH",
         ),
     },
-    "pvspec/runtime/families.py": {
+    "pvspec/engine/families.py": {
         "code that just fits declines": ("if size <= site.length and", "if size < site.length and"),
         "code that does not fit is taken": ("if size <= site.length and", "if"),
         "bug declines": ('raise PatchBug(f"{bug.where}: {bug.message}")', "return None"),
@@ -104,7 +104,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "every site's rel32 as the first one's": ("start + site[name] - site", "value - site"),
         "an arm that never holds is tried": ("if condition is not False:", "if True:"),
     },
-    "pvspec/runtime/sites.py": {
+    "pvspec/engine/sites.py": {
         "reads without their offset": ("self.state(base + read.offset & self.mask", "self.state(base & self.mask"),
         "reads unsigned": ('"little", signed=read.signed)', '"little")'),
         "reads of the text": ("self.state(base + read", "self.text.read(base + read"),
@@ -126,7 +126,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "an op by no slot": ("if rest or kernel.op_name(number) is None:", "if False:"),
     },
-    "pvspec/runtime/relocation.py": {
+    "pvspec/engine/relocation.py": {
         "code of any length relocated": ("if len(code) != 5 or", "if len(code) < 5 or"),
         "calls not relocated": ("code[0] not in (_CALL, _JMP)", "code[0] != _JMP"),
         "jumps not relocated": ("code[0] not in (_CALL, _JMP)", "code[0] != _CALL"),
@@ -163,7 +163,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "all: one by one": ("laid[start:at] = nops(at - start)", "laid[start:at] = nops(1) * (at - start)"),
         "numbers never wrap": ("    value &= (1 << bits) - 1\n", ""),
     },
-    "pvspec/runtime/binding.py": {
+    "pvspec/engine/binding.py": {
         "policy is ignored": ("        if cpu is not None:\n            self._decide()\n", ""),
         "policy sets for clears": ("if decision.sets else", "if not decision.sets else"),
         "policy never clears": ("else self.features - chosen", "else self.features"),
@@ -201,7 +201,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "branch with whatever opcode": ("site[BRANCH] == branch", "site[BRANCH][::2] == branch[::2]"),
         "vulnerability: begins is has": ('if how == "begins" else', "if False else"),
     },
-    "pvspec/runtime/records.py": {
+    "pvspec/engine/records.py": {
         "padding anywhere": ("if missing > layout.slack:", "if False:"),
         "fields are not relative": ("        if relative:\n", "        if False:\n"),
         "relative fields unsigned": ("(value - (value >> bits - 1 << bits))", "value"),
@@ -210,7 +210,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "fields not shifted": ("            value <<= shift\n", "            pass\n"),
         "lanes overlap": ("return followed | self.grid.last_guard == guards", "return True"),
     },
-    "pvspec/runtime/applier.py": {
+    "pvspec/engine/apply.py": {
         "sites overlap": ("if start < other < start + size:", "if False:"),
         "sites that touch overlap": ("if start < other < start + size:", "if start < other <= start + size:"),
         "two records for a site": ("if start == other and not stacked:", "if False:"),
@@ -234,7 +234,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
             "if True:\n                pack(buffer, offset, head, value",
         ),
     },
-    "pvspec/runtime/text.py": {
+    "pvspec/engine/text.py": {
         "sites may end behind the text": ("if low <= address and end <= high]", "if low <= address]"),
         "sites may begin before the text": ("if low <= address and end <= high]", "if end <= high]"),
         "sites over protected code": ("if address < high and low < end:", "if False:"),
@@ -245,7 +245,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "lanes over protected code": ("good &= lanes.up_to(low) | lanes.from_on(high)", "pass"),
         "pokes are not merged": ("if start >= high:", "if True:"),
     },
-    "pvspec/runtime/breakpoint.py": {
+    "pvspec/engine/breakpoint.py": {
         "the first byte first": (
             "        yield address + 1, code[1:]\n    if code:\n        yield address, code[:1]",
             "        yield address, code\n    if code:\n        yield address, code[:1]",
@@ -253,7 +253,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "no breakpoint": ("        yield address, INT3\n", "        yield address, code[:1]\n"),
         "no sync": ("            if sync is not None:\n                sync()", ""),
     },
-    "pvspec/runtime/slots.py": {
+    "pvspec/engine/slots.py": {
         "slots that disagree": ("if found is not None and start != found:", "if False:"),
         "slots are not relative": ("return site + end + value if relative else value", "return value"),
     },

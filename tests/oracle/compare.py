@@ -8,13 +8,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypedDict
 
-from pvspec.compiler import load
-from pvspec.cpu import QEMU_MODEL, Processor, parse_cpuinfo, profiles, read_cpu
+from pvspec.compile.pipeline import load
 from pvspec.kernel import open_image
-from pvspec.kernel.dump import find_slide, open_dump
-from pvspec.patching import Choices, bind, shipped_spec
-from pvspec.prediction import Prediction, predict
-from pvspec.prediction.difference import differing
+from pvspec.kernel.dump.dump import find_slide, open_dump
+from pvspec.predict import Prediction, predict
+from pvspec.predict.bind import Choices, bind, shipped_spec
+from pvspec.predict.compare import differing
+from pvspec.predict.cpu import QEMU_MODEL, Processor, parse_cpuinfo, profiles, read_cpu
 
 from .boot import Dump
 from .qemu import Machine

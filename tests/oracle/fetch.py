@@ -18,7 +18,7 @@ from pathlib import Path
 
 from debian.debfile import DebFile
 
-from pvspec.kernel.package import MAGIC, extract_vmlinuz
+from pvspec.kernel.files.package import MAGIC, extract_vmlinuz
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SUITE = "bookworm"  # the suite that has Linux 6.1, whatever suite this machine runs

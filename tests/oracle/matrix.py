@@ -18,10 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypedDict, TypeVar
 
-from pvspec.cpu import CpuError
-from pvspec.diagnostics import SpecError
 from pvspec.kernel import ImageError
-from pvspec.patching import PatchingError
+from pvspec.lang.diagnostics import SpecError
+from pvspec.predict.bind import PatchingError
+from pvspec.predict.cpu import CpuError
 
 from . import fetch
 from .boot import WAYS, Dump, boot

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pvspec.output import replacing
+from pvspec.support.output import replacing
 
 from .cases import KERNELS, Case, cases
 from .compare import Counts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pvspec.kernel import KernelImage
-from pvspec.kernel.kallsyms import decode_kallsyms
+from pvspec.kernel.symbols.kallsyms import decode_kallsyms
 
 from . import boot
 

@@ -10,8 +10,8 @@ import pytest
 
 from pvspec.cli import main
 from pvspec.kernel import open_image
-from pvspec.kernel.dump import find_slide, open_dump
-from pvspec.kernel.kallsyms import decode_kallsyms
+from pvspec.kernel.dump.dump import find_slide, open_dump
+from pvspec.kernel.symbols.kallsyms import decode_kallsyms
 
 from . import bare, boot, fetch, guest
 from .cases import Kernel

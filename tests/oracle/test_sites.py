@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pvspec.compiler import load
+from pvspec.compile.pipeline import load
 from pvspec.kernel import KernelImage
-from pvspec.patching import Choices, bind, shipped_spec
-from pvspec.prediction import Prediction, predict
+from pvspec.predict import Prediction, predict
+from pvspec.predict.bind import Choices, bind, shipped_spec
 
 from . import boot
 

@@ -8,8 +8,8 @@ from types import ModuleType
 import pytest
 
 import pvspec
-from pvspec.resources import resource
 from pvspec.simulate.guest import Guest, build
+from pvspec.support.paths import resource
 
 BACKENDS = ("native", "vmi", "xen", "lguest")
 

@@ -6,7 +6,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-from pvspec.render.picture import render_picture
 from pvspec.simulate.claims import RULES, changed, simulate
 from pvspec.simulate.guest import Guest
 from pvspec.simulate.interleave import Exploration, Rules, program
@@ -15,6 +14,7 @@ from pvspec.simulate.report import lines
 from pvspec.simulate.second_cpu import RIGHT, SecondCpu
 from pvspec.simulate.strategies import STRATEGIES, marshalled, two_stage
 from pvspec.simulate.timeline import WAITS, timeline
+from pvspec.support.templates import fill
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -86,6 +86,6 @@ def test_the_picture_has_a_square_for_each_moment(xen: Guest) -> None:
 def test_a_picture_escapes() -> None:
     values = {"notes": ["</text><script>"], "title": "<&>", "legend": [], "bands": []}
     sizes = {"width": 1, "height": 1, "cell": 1, "legend_y": 1}
-    text = render_picture("timeline.svg.jinja", **values, **sizes)
+    text = fill("timeline.svg.jinja", **values, **sizes)
     assert "<script>" not in text
     assert [node.text for node in ElementTree.fromstring(text).iter(f"{SVG}title")] == ["<&>"]

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from pvspec.emulation.machine import PAGE, REGISTERS, Stop
 from pvspec.simulate.guest import RETURN, STACKS, TEXT, WINDOW, Guest, SimulationError, build
 from pvspec.simulate.kernel_text import OPS, function
 from pvspec.simulate.second_cpu import RIGHT, SecondCpu
+from pvspec.x86.emulator.machine import PAGE, REGISTERS, Stop
 
 from .conftest import module
 

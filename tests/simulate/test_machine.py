@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from pvspec.emulation.machine import KERNEL, PAGE, REGISTERS, Executed, Machine, Region, Stop
+from pvspec.x86.emulator.machine import KERNEL, PAGE, REGISTERS, Executed, Machine, Region, Stop
 
 CODE = 0xC0100000
 DATA = 0xC0200000

@@ -8,11 +8,11 @@ from math import factorial
 
 import pytest
 
-from pvspec.asm.decode import disassemble
 from pvspec.simulate import replay as replaying
 from pvspec.simulate.guest import Guest, Site
 from pvspec.simulate.replay import Replay, replay, replays
 from pvspec.simulate.strategies import STRATEGIES, Hands
+from pvspec.x86.decode import disassemble
 
 from .conftest import built
 

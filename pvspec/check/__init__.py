@@ -1,8 +1,0 @@
-"""Syntax to model: what names and numbers mean.
-
-Each part of a spec has its file here; `spec` puts them together.
-"""
-
-from pvspec.check.spec import check
-
-__all__ = ["check"]

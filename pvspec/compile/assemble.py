@@ -1,0 +1,97 @@
+"""Model to program: every emitter assembled to code with holes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pvspec.engine.spec import Value
+from pvspec.lang import model
+from pvspec.lang.diagnostics import Findings
+from pvspec.support.paths import cache_directory
+from pvspec.x86.assembler import AsmErrors, assemble
+from pvspec.x86.code import Code, Hole, Instruction
+from pvspec.x86.decode import disassemble
+from pvspec.x86.effects import effects
+from pvspec.x86.statements import Kept
+
+_OPCODES = {"call": b"\xe8", "jmp": b"\xe9"}
+
+
+class Program(Value):
+    """A model, the code of each arm that emits any, and of each operand; what is wrong is missing."""
+
+    spec: model.Spec
+    code: Mapping[model.Arm, Code]
+    kept: Mapping[model.Kept, Code]
+
+
+def assemble_spec(spec: model.Spec, findings: Findings) -> Program:
+    """The program of a model; statements that cannot be assembled are findings."""
+    code: dict[model.Arm, Code] = {}
+    kept = Kept(cache_directory())
+    for arm in (*spec.arms(), *spec.references()):
+        emitted = _emit(arm, spec.machine.bits, kept, findings) if arm.emits else None
+        if emitted is not None:
+            code[arm] = emitted
+    places = [place for backend in spec.backends.values() for place in backend.kept]
+    operands = {place: _operand(place, spec.machine.bits, kept, findings) for place in places}
+    kept.save()
+    return Program(spec, code, {item: operand for item, operand in operands.items() if operand is not None})
+
+
+def _operand(item: model.Kept, bits: int, kept: Kept, findings: Findings) -> Code | None:
+    """The instruction that would compare what is kept with 0: its memory operand is what matters."""
+    try:
+        code = assemble(f"cmp {item.operand.value}, 0", bits, item.symbols.keys(), kept)
+        accesses = [access for effect in effects(code, bits) for access in effect.memory]
+        if len(code.instructions) == len(accesses) == 1 and (accesses[0].base, accesses[0].index) == (None, None):
+            return code
+        help = 'write it as in "byte ptr [symbol + 1]"'
+        findings.add("PV401", "this is not one place in memory", (item.operand.span, ""), help=help)
+    except AsmErrors as errors:
+        for error in errors.errors:
+            findings.add("PV401", error.message, (item.operand.span, ""), help=error.help)
+    return None
+
+
+def _emit(arm: model.Arm, bits: int, kept: Kept, findings: Findings) -> Code | None:
+    match arm.action:
+        case model.Assembly():
+            return _assembled(arm.action, arm, bits, kept, findings)
+        case model.RawBytes():
+            return _raw(arm.action, bits, findings)
+        case model.Branch():
+            return branch(arm.action)
+    return Code(b"", (), ())
+
+
+def _assembled(action: model.Assembly, arm: model.Arm, bits: int, kept: Kept, findings: Findings) -> Code | None:
+    try:
+        return assemble(action.source.value, bits, arm.symbols.keys(), kept)
+    except AsmErrors as errors:
+        for error in errors.errors:
+            place = action.source.span.part(error.start, error.end)
+            findings.add("PV401", error.message, (place, ""), help=error.help)
+    return None
+
+
+def _raw(action: model.RawBytes, bits: int, findings: Findings) -> Code | None:
+    if action.partial:
+        return Code(action.data, (), (Instruction(0, len(action.data), "", ""),))
+    instructions = disassemble(action.data, bits)
+    bad = [instruction for instruction in instructions if instruction.text == "(bad)"]
+    if bad:
+        left = action.data[bad[0].offset :].hex(" ")
+        findings.add("PV402", "bytes that are no instructions", (action.source.span, f"from `{left}` on"))
+        return None
+    return Code(action.data, (), instructions)
+
+
+def branch(action: model.Branch) -> Code:
+    """`call` or `jmp`: the opcode and a rel32, 5 bytes, or a rel8, 2 bytes; one more with a prefix."""
+    opcode = (b"\x2e" if action.prefixed else b"") + (b"\xeb" if action.short else _OPCODES[action.mnemonic])
+    size = 1 if action.short else 4
+    end = len(opcode) + size
+    hole = Hole(len(opcode), size, relative=True, symbol=action.symbol, addend=action.addend, end=end, signed=True)
+    instruction = Instruction(0, end, f"{action.mnemonic} {action.symbol}", "")
+    return Code(opcode + bytes(size), (hole,), (instruction,))

@@ -1,0 +1,292 @@
+"""Whole tables of sites: all that can be wrong is found first, then each site gets one poke.
+
+Code that is being patched may be the code that patches (Linux commit ab144f5ec64c, "i386: Make patching more
+robust, fix paravirt issue"), hence one write a site, and none over what the write itself runs.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple, TypeAlias
+
+from pvspec.engine.breakpoint import poke_by
+from pvspec.engine.families import FamilySites, Outcome
+from pvspec.engine.patch import KEPT, REL32_REACH, Patcher, Way
+from pvspec.engine.records import Columns, PatchSite
+from pvspec.engine.sites import FamilySite, State
+from pvspec.engine.spec import NOTHING, PatchError
+from pvspec.engine.text import PACKS, Extents, Pack, Text, in_order, merged
+
+Poke: TypeAlias = Callable[[int, bytes], object]
+
+Writer: TypeAlias = tuple[Pack | None, Any]
+"""How the sites of one kind are written: (pack, code), or (None, choice).
+
+A choice is (needs, pack, head, value, tail, others): a way with a rel32, and those that a site takes to which it is not
+open. Its values count from the text's base, as offsets do. The others are the kind's own ways, or an iterator that
+has one way ready for each of its sites.
+"""
+
+_NEVER = -1  # needs that no clobber mask meets
+
+
+class Plan(NamedTuple):
+    """What will be written, when nothing can be wrong any more: for each site its offset and its kind's writer."""
+
+    columns: Columns
+    offsets: Any
+    writers: Sequence[Writer]
+
+
+class Kernel(Patcher):
+    """A `Patcher` that patches whole tables too."""
+
+    def apply(
+        self,
+        table: bytes | memoryview,
+        text: Any,
+        base: int,
+        *,
+        table_address: int = 0,
+        executable: Sequence[tuple[int, int]] = (),
+        poke: Poke | None = None,
+        strategy: str = "marshalled",
+        sync: Callable[[], object] | None = None,
+    ) -> int:
+        """Patch all sites of the interface's table, one poke each; return the number of sites.
+
+        `text` is a writable buffer at address `base`, `executable` as for `Text`; `poke(addr, code)` is called for
+        each site in place of the writing. `strategy`, `sync`: see `poke_by`. PatchError: nothing was written.
+        """
+        place = self._text(text, base, executable, poke)
+        write = poke_by(strategy, poke or place.poke, sync)
+        plan = self._plan(table, table_address, place)
+        if write == place.poke and type(place.buffer) is bytearray:  # nobody else sees it: the fastest writes will do
+            self._write(plan, place)
+            return len(plan.columns)
+        copy = place.copy()
+        self._write(plan, copy)
+        for address, length in plan.columns.extents():
+            write(address, copy.read(address, length))
+        return len(plan.columns)
+
+    def apply_family(
+        self,
+        name: str,
+        table: bytes | memoryview,
+        text: Any,
+        base: int,
+        *,
+        table_address: int = 0,
+        executable: Sequence[tuple[int, int]] = (),
+        poke: Poke | None = None,
+        strategy: str = "marshalled",
+        sync: Callable[[], object] | None = None,
+    ) -> int:
+        """As `apply`, for the table of a family."""
+        tables = {name: (table, table_address)}
+        return self.apply_passes(
+            tables, text, base, executable=executable, poke=poke, order=(name,), strategy=strategy, sync=sync
+        )
+
+    def apply_passes(
+        self,
+        tables: Mapping[str, tuple[bytes | memoryview, int]],
+        text: Any,
+        base: int,
+        *,
+        executable: Sequence[tuple[int, int]] = (),
+        poke: Poke | None = None,
+        order: Sequence[str] | None = None,
+        state: State | None = None,
+        strategy: str = "marshalled",
+        sync: Callable[[], object] | None = None,
+    ) -> int:
+        """Patch several tables: interface or family name to the table and its address. Returns the number of pokes.
+
+        A later pass sees what an earlier one made of a site; each site is poked once, when all passes are done.
+        `state` gives memory as it is while the kernel runs; without it, it is what the text's buffer holds.
+        PatchError: nothing was written.
+        """
+        place = self._text(text, base, executable, poke)
+        write = poke_by(strategy, poke or place.poke, sync)
+        passes = self.spec.passes if order is None else order
+        for name in sorted(tables.keys() - set(passes)):
+            raise PatchError(f"there is a table for {name}, which is none of the passes: {', '.join(passes)}")
+        copy, sites = place.copy(), Extents()
+        for name in passes:
+            if name in tables:
+                self._pass(name, *tables[name], copy, sites, state)
+        pokes = 0
+        for start, end in merged(in_order(sites)):
+            write(start, copy.read(start, end - start))
+            pokes += 1
+        return pokes
+
+    def _text(self, buffer: Any, base: int, executable: Sequence[tuple[int, int]], poke: Poke | None) -> Text:
+        place = Text(buffer, base, executable, writable=poke is None)
+        if base < 0 or place.end > 1 << self.spec.machine.bits:
+            bits = self.spec.machine.bits
+            raise PatchError(f"text from {base:#x} to {place.end:#x} does not lie in {bits}-bit addresses")
+        return place
+
+    # ---- an interface's table, by its columns
+
+    def _plan(self, table: bytes | memoryview, address: int, place: Text) -> Plan:
+        interface = self.spec.interface
+        if interface is None or interface.layout is None:
+            raise PatchError("the spec has no interface with a table of sites")
+        columns = Columns(interface.layout, table, address)
+        offsets = _offsets(columns, place, self.protected(interface.names))
+        return Plan(columns, offsets, self._writers(columns, place))
+
+    def _writers(self, columns: Columns, place: Text) -> Sequence[Writer]:
+        """For each key how its sites are written; PatchError if one of them cannot be patched."""
+        writers: list[Writer] = [(None, None)] * (max(columns.kinds, default=-1) + 1)
+        singly: dict[int, list[Way]] = {}
+        for key, (type, length) in columns.kinds.items():
+            ways = self.ways(type, length)
+            if len(ways) == 1 and ways[0][0] == 0 and ways[0][4] is None:
+                writers[key] = ways[0][2:4]
+            elif not ways or ways[-1][0] or not all(_reaches(way, place.base, place.end) for way in ways):
+                singly[key] = []
+                writers[key] = None, (_NEVER, PACKS[0], b"", 0, b"", iter(singly[key]))
+            else:
+                writers[key] = None, _choice([_from_base(way, place.base) for way in ways])
+        if singly:
+            for index, key in enumerate(columns.keys):
+                if key in singly:
+                    singly[key].append(_from_base(self._way_of(columns.site(index)), place.base))
+        return writers
+
+    def _way_of(self, site: PatchSite) -> Way:
+        """The way to patch this one site."""
+        ways = self.ways(site.type, site.len)
+        way = next((way for way in ways if site.clobber & way[0] == way[0]), None)
+        if way is not None and _reaches(way, site.addr):
+            return way
+        try:
+            row = self.row(site.type, site.clobber, site.len)
+            code = b"" if row is KEPT else self.placed(row, site.addr)
+        except PatchError as error:
+            raise error.__class__(f"site {site.addr:#x}: {error}") from None
+        return 0, row.used, PACKS[len(code)], code, None, b""
+
+    def _write(self, plan: Plan, place: Text) -> None:
+        # The loop over all sites: four of five are written by the first pack, nearly all others by the second.
+        buffer, writers = place.buffer, plan.writers
+        for offset, key, clobber in zip(plan.offsets, plan.columns.keys, plan.columns.clobbers, strict=True):
+            pack, code = writers[key]
+            if pack is not None:
+                pack(buffer, offset, code)
+                continue
+            needs, pack, head, value, tail, others = code
+            if clobber & needs == needs:
+                pack(buffer, offset, head, value - offset, tail)
+                continue
+            for needs, _, pack, head, value, tail in others:
+                if clobber & needs == needs:
+                    if value is None:
+                        pack(buffer, offset, head)
+                    else:
+                        pack(buffer, offset, head, value - offset, tail)
+                    break
+
+    # ---- passes, on a copy of the text
+
+    def _pass(
+        self, name: str, table: bytes | memoryview, address: int, copy: Text, sites: Extents, state: State | None
+    ) -> None:
+        """Apply one pass to the copy, and add its sites."""
+        interface = self.spec.interface
+        if interface is not None and name == interface.name:
+            plan = self._plan(table, address, copy)
+            self._write(plan, copy)
+            sites.extend(Extents(plan.columns.extents()))
+        elif name in self.spec.families:
+            family_sites = FamilySites(self, self.spec.families[name], copy, state)
+            for _, start, size, _, code, *_ in self.outcomes_of(family_sites, table, address):
+                if code is not None:
+                    sites.add(start, size)
+        else:
+            raise PatchError(f"there is no family {name!r}")
+
+    def outcomes_of(self, sites: FamilySites, table: bytes | memoryview, address: int) -> Iterator[Outcome]:
+        """Write a family's sites, one record after the other, and tell what became of each; PatchError."""
+        family, text, own = sites.family, sites.text, Extents()
+        protected = self.protected(family.names)
+        add_start, add_size = own.starts.append, own.sizes.append
+        record: FamilySite | None = None  # the one whose site is being patched
+        try:
+            records = sites.records(table, address)
+            for number, record in enumerate(() if sites.idle else records):
+                site = sites.site(record)
+                if site is None:
+                    continue
+                outcome = sites.outcome(site, number)
+                _, start, size, _, code, *_ = outcome
+                if sites.named or code is not None:
+                    text.check(start, size, NOTHING if code is None else protected)
+                    add_start(start)
+                    add_size(size)
+                if code is not None:
+                    text.poke(start, code)
+                yield outcome
+            record = None
+            _check_disjoint(own, family.stacked)
+        except PatchError as error:
+            place = "" if record is None else f"site {record.get('site', 0) & self._mask:#x}: "
+            raise error.__class__(f"{family.name}: {place}{error}") from None
+
+
+def _from_base(way: Way, base: int) -> Way:
+    needs, used, pack, head, value, tail = way
+    return needs, used, pack, head, None if value is None else value - base, tail
+
+
+def _choice(ways: Sequence[Way]) -> tuple[int, Pack, bytes, int, bytes, Sequence[Way]]:
+    needs, _, pack, head, value, tail = ways[0]
+    if value is None:
+        return _NEVER, PACKS[0], b"", 0, b"", ways
+    return needs, pack, head, value, tail, ways[1:]
+
+
+def _reaches(way: Way, *addresses: int) -> bool:
+    """Whether the way's rel32, if it has one, reaches its target from all of the addresses."""
+    value = way[4]
+    return value is None or all(-REL32_REACH <= value - address < REL32_REACH for address in addresses)
+
+
+def _offsets(columns: Columns, place: Text, protected: Mapping[str, tuple[int, int]]) -> Any:
+    """The sites' offsets in the text; PatchError if a site may not lie where it does, or two overlap."""
+    offsets, end = array(columns.typecode), 0
+    in_order = columns.cells is not None and all(length for _, length in columns.kinds.values())
+    for lanes in columns.lanes():
+        before, (start, end) = end, lanes.extent()
+        in_order = in_order and before <= start and lanes.apart()
+        inside = in_order and place.contains(start, end, protected.values())
+        if not inside and place.allowed(lanes, protected.values()) != lanes.grid.guards:
+            break
+        offsets.extend(lanes.offsets(place.base))
+    for index in range(len(offsets), len(columns)):  # no lanes, or a site in them that `check` will name
+        site = columns.site(index)
+        try:
+            place.check(site.addr, site.len, protected)
+        except PatchError as error:
+            raise PatchError(f"site {site.addr:#x}: {error}") from None
+        offsets.append(site.addr - place.base)
+    if not in_order:
+        _check_disjoint(columns.extents(), False)
+    return offsets
+
+
+def _check_disjoint(sites: Iterable[tuple[int, int]], stacked: bool) -> None:
+    if isinstance(sites, Extents) and sites.ascend():
+        return
+    for (start, size), (other, _) in pairwise(in_order(sites)):
+        if start == other and not stacked:
+            raise PatchError(f"two records for site {start:#x}")
+        if start < other < start + size:
+            raise PatchError(f"site {start:#x} overlaps site {other:#x}")

@@ -1,0 +1,87 @@
+"""The kernel inside a Debian binary package (deb(5): an ar archive whose data.tar.* holds boot/vmlinuz-*)."""
+
+from __future__ import annotations
+
+import io
+import posixpath
+import tarfile
+from itertools import islice
+from typing import BinaryIO, cast
+
+from debian.arfile import ArMember
+
+from pvspec.kernel.errors import ImageError
+from pvspec.kernel.files.compression import MAX_OUTPUT, ChunkReader, codec_of, decompressed
+
+MAGIC = b"!<arch>\n"
+_MAX_AR_MEMBERS = 16
+_MAX_TAR_MEMBERS = 50_000
+
+
+def extract_vmlinuz(file: BinaryIO) -> bytes:
+    """The first regular file boot/vmlinuz-* of the package.
+
+    Raises ImageError where the package is damaged, or holds no kernel.
+    """
+    return _extract(file, "boot/vmlinuz-", "not a kernel image package")
+
+
+def extract_system_map(file: BinaryIO) -> bytes:
+    """The System.map of a package of debug symbols; that of a kernel's own package is a placeholder.
+
+    Raises ImageError where the package is damaged, or holds none.
+    """
+    return _extract(file, "usr/lib/debug/boot/System.map-", "not a kernel's package of debug symbols")
+
+
+def _extract(file: BinaryIO, start: str, otherwise: str) -> bytes:
+    """The first regular file whose path starts so."""
+    try:
+        return _first(_data_tar(file), start, otherwise)
+    except ImageError:
+        raise
+    except Exception as error:  # tarfile and debian.arfile raise all kinds on damaged archives
+        raise ImageError(f"damaged Debian package: {error}") from error
+
+
+def _data_tar(file: BinaryIO) -> BinaryIO:
+    member = _data_member(file)
+    start = member.read(16)
+    member.seek(0)
+    codec = codec_of(start)
+    if codec is None:
+        return cast(BinaryIO, member)
+    return cast(BinaryIO, ChunkReader(decompressed(codec, cast(BinaryIO, member))))
+
+
+def _data_member(file: BinaryIO) -> ArMember:
+    """Walked here, not by ArFile: that follows a negative member size round in circles."""
+    file.seek(len(MAGIC))
+    for _ in range(_MAX_AR_MEMBERS):
+        member = ArMember.from_file(file, None)
+        if member is None:
+            break
+        if member.size < 0:
+            raise ImageError(f"ar member {member.name!r} has a negative size")
+        if member.name.startswith("data.tar"):
+            return member
+        file.seek(member.size + member.size % 2, io.SEEK_CUR)
+    raise ImageError("ar archive without a data.tar member: not a Debian package")
+
+
+def _first(data: BinaryIO, start: str, otherwise: str) -> bytes:
+    with tarfile.open(fileobj=data, mode="r|") as archive:
+        for member in islice(archive, _MAX_TAR_MEMBERS):
+            if member.isreg() and posixpath.normpath(member.name).lstrip("/").startswith(start):
+                return _contents(archive, member)
+    raise ImageError(f"Debian package holds no {start}*: {otherwise}")
+
+
+def _contents(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    if member.issparse() or member.size > MAX_OUTPUT:
+        raise ImageError(f"{member.name} in the package is sparse or too large")
+    file = archive.extractfile(member)
+    contents = file.read() if file else b""
+    if len(contents) < member.size:
+        raise ImageError(f"{member.name} in the package is cut short")
+    return contents

@@ -1,0 +1,1 @@
+"""A kernel as it will be in memory before it patches itself, wherever KASLR puts it."""

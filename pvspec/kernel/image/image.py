@@ -1,0 +1,165 @@
+"""A kernel image as it lies in memory before it patches itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from pvspec.kernel.errors import ImageError
+from pvspec.kernel.files.layout import Layout, Section
+
+if TYPE_CHECKING:
+    from pvspec.kernel.files.elf import ElfFile
+    from pvspec.kernel.image.kaslr import Relocations
+    from pvspec.kernel.symbols.table import SymbolTable
+
+Kind = Literal["vmlinux", "bzimage", "module", "package"]
+
+
+class Unresolved(NamedTuple):
+    """A field of a module that could not be relocated: `size` bytes at `address`, which wait for `symbol`."""
+
+    address: int
+    size: int
+    symbol: str
+
+
+@dataclass(frozen=True, eq=False)
+class KernelImage:
+    """What `open_image` read.
+
+    `kind` is what the file was, `machine` "i386" or "x86_64", `release` the kernel's ("6.1.0-56-cloud-amd64"; empty
+    if the image does not say). `memory` holds every byte from the virtual address `base` on, gaps as zeros.
+    `sections` has the sections by name, the first of those that share one; `executable` the [start, end) ranges of
+    all executable ones, ascending and coalesced. `kernel` is the kernel that a module was relocated against, and
+    `unresolved` lists the fields for which it had no symbol. A kernel may lie at multiples of `alignment` bytes.
+    """
+
+    path: Path
+    kind: Kind
+    bits: int
+    machine: str
+    release: str
+    base: int
+    memory: bytearray
+    sections: Mapping[str, Section]
+    executable: tuple[tuple[int, int], ...]
+    kernel: KernelImage | None
+    unresolved: Sequence[Unresolved]
+    alignment: int
+    _elf: ElfFile
+    _layout: Layout
+    _system_map: Path | None
+
+    @property
+    def end(self) -> int:
+        """The address behind the last byte of the memory."""
+        return self.base + len(self.memory)
+
+    @property
+    def slide(self) -> int:
+        """By how many bytes the image lies above where it was linked."""
+        return self._layout.slide
+
+    def moved(self, slide: int) -> KernelImage:
+        """This kernel where KASLR may put it, `slide` bytes higher: memory, sections and symbols.
+
+        All that needs the table of relocations, which lies behind the ELF file in a bzImage; raises ImageError if
+        there is none, if it is damaged, or if a kernel cannot lie there.
+        """
+        from pvspec.kernel.image.kaslr import move
+
+        if slide == self.slide:
+            return self
+        table = self.relocations
+        try:
+            elf, layout = move(self._elf, self._layout, table, self.alignment, slide)
+        except ImageError as error:
+            raise ImageError(f"{self.path}: {error}") from error
+        sections = {section.name: section for section in reversed(layout.sections)}
+        return replace(
+            self,
+            base=layout.base,
+            memory=layout.memory,
+            sections=sections,
+            executable=layout.executable,
+            _elf=elf,
+            _layout=layout,
+        )
+
+    @cached_property
+    def relocations(self) -> Relocations | None:
+        """The fields that move with the kernel; None if the image has no table of them; raises ImageError."""
+        from pvspec.kernel.image.kaslr import read_relocations
+
+        try:
+            return read_relocations(self._elf, self._layout)
+        except ImageError as error:
+            raise ImageError(f"{self.path}: {error}") from error
+
+    @property
+    def segments(self) -> list[tuple[int, int]]:
+        """What is loaded, in the file's order: virtual addresses (the per-CPU template's is 0) and bytes."""
+        return [(segment.address, segment.memory_size) for segment in self._elf.segments if segment.memory_size]
+
+    def read(self, address: int, size: int) -> bytes:
+        """`size` bytes at a virtual address; raises ImageError unless all of them lie in the memory."""
+        if size < 0 or not self.base <= address <= self.end - size:
+            raise ImageError(
+                f"{self.path}: {size} bytes at {address:#x} lie outside the image ({self.base:#x} to {self.end:#x})"
+            )
+        return bytes(self.memory[address - self.base : address - self.base + size])
+
+    def section_bytes(self, name: str) -> bytes:
+        """The contents of a section, in memory if it has a place there, in the file else (.data..percpu, .comment).
+
+        Raises ImageError if there is no such section.
+        """
+        section = self.sections.get(name)
+        if section is None:
+            raise ImageError(f"{self.path}: no section {name}")
+        if section.allocated and section.address and section.size:
+            return self.read(section.address, section.size)
+        return self._elf.contents(section)
+
+    @cached_property
+    def symbols(self) -> SymbolTable:
+        """From the System.map if one was given, else the ELF symbol table, else the kernel's own kallsyms.
+
+        Read on first use; raises ImageError where the source is damaged.
+        """
+        from pvspec.kernel.symbols.sources import read_symbols
+
+        return read_symbols(self.path, self._elf, self._layout, self._system_map)
+
+    @cached_property
+    def exports(self) -> Mapping[str, int]:
+        """The addresses of what the image exports to modules (EXPORT_SYMBOL), data too; raises ImageError."""
+        from pvspec.kernel.image.ksymtab import read_exports
+
+        return read_exports(self)
+
+    def resolve(self, name: str) -> int | None:
+        """The address of a symbol for a module: an export of this image, its symbol, or so in its own `kernel`."""
+        address = self.exports.get(name)
+        if address is None:
+            address = self.symbols.address(name)
+        if address is None and self.kernel is not None:
+            address = self.kernel.resolve(name)
+        return address
+
+    def write(self, path: str | os.PathLike[str], memory: bytes | bytearray | memoryview) -> None:
+        """Write the ELF file of this image with the contents of `memory`, which is laid out as `self.memory` is.
+
+        For a bzImage or a package that is the vmlinux inside it, not packed again. For a module it is the file as
+        loaded at `base`: relocated, each section header with its address, and the relocation sections that have
+        been applied emptied so that nothing applies them twice. What has no bytes in the file (.bss) is not written.
+        The file appears whole or not at all; raises ImageError.
+        """
+        from pvspec.kernel.image.writing import write_image
+
+        write_image(Path(path), memoryview(self._elf.data)[: self._elf.size], self._layout, memory)

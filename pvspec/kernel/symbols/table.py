@@ -1,0 +1,170 @@
+"""Symbols by name and by address, from a System.map or from the symbol table of an ELF file."""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+from pvspec.kernel.errors import ImageError
+from pvspec.kernel.files.elf import ElfFile, string_at
+from pvspec.kernel.files.layout import Section
+
+_SYMBOL = {32: struct.Struct("<IIIBBH"), 64: struct.Struct("<IBBHQQ")}
+_STT_SECTION, _STT_FILE = 3, 4
+_STB_LOCAL, _STB_WEAK = 0, 2
+_MAX_SYMBOLS = 1_000_000
+
+
+class Symbol(NamedTuple):
+    """A symbol: its virtual address, its kind as nm(1) and /proc/kallsyms have it ("T", "d", …), its name."""
+
+    address: int
+    kind: str
+    name: str
+
+
+class SymbolTable:
+    """The symbols of one image, in the order of their addresses.
+
+    `source` says where they came from: "System.map", ".symtab", "kallsyms", "kallsyms, found" if data symbols that
+    kallsyms lacks were found in the memory, or "none".
+    """
+
+    def __init__(self, source: str, symbols: Iterable[Symbol], end: int) -> None:
+        """`end` is the address behind the image, where the extent of the last symbol ends."""
+        self.source = source
+        self._symbols = sorted(symbols, key=_by_address)
+        self._end = end
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._symbols)
+
+    def __iter__(self) -> Iterator[Symbol]:
+        """All of them, by ascending address; those of one address in the order of the source."""
+        return iter(self._symbols)
+
+    @cached_property
+    def _addresses(self) -> list[int]:
+        return [symbol.address for symbol in self._symbols]
+
+    @cached_property
+    def _by_name(self) -> dict[str, int]:
+        """Of several of one name the first global one counts, or else the first."""
+        found = {name: address for address, _, name in reversed(self._symbols)}
+        found.update((name, address) for address, kind, name in reversed(self._symbols) if kind.isupper())
+        return found
+
+    def address(self, name: str) -> int | None:
+        """The virtual address of a symbol, a global one rather than a local one; None if there is none."""
+        return self._by_name.get(name)
+
+    def extent(self, name: str) -> tuple[int, int] | None:
+        """[start, end) of a symbol: it ends where another begins at a higher address, or with the image."""
+        start = self.address(name)
+        if start is None:
+            return None
+        after = bisect_right(self._addresses, start)
+        return start, self._addresses[after] if after < len(self._symbols) else max(start, self._end)
+
+    def name_of(self, address: int) -> tuple[str, int] | None:
+        """The symbol that holds `address`, and the offset in it in bytes; None below the first symbol.
+
+        Of several at one place it is the first.
+        """
+        after = bisect_right(self._addresses, address)
+        if not after or address >= self._end:
+            return None
+        start = self._addresses[after - 1]
+        first = self._symbols[bisect_right(self._addresses, start - 1)]
+        return first.name, address - start
+
+
+def _by_address(symbol: Symbol) -> int:
+    return symbol.address
+
+
+def read_system_map(path: Path, contents: bytes) -> Iterator[Symbol]:
+    """The lines `address kind name` of a System.map; raises ImageError, also for Debian's placeholder file."""
+    try:
+        lines = contents.decode("utf-8").splitlines()
+    except UnicodeError as error:
+        raise ImageError(f"{path}: cannot be read as a System.map: {error}") from error
+    for number, line in zip(count(1), lines, strict=False):
+        yield _parse_line(path, number, line)
+
+
+def _parse_line(path: Path, number: int, line: str) -> Symbol:
+    try:
+        digits, kind, name = line.split()
+        address = int(digits, 16)
+        if 0 <= address < 1 << 64 and len(kind) == 1:
+            return Symbol(address, kind, name)
+    except ValueError:
+        pass
+    raise ImageError(f"{path}:{number}: not a System.map line (address, kind, name): {line[:80]!r}")
+
+
+class RawSymbol(NamedTuple):
+    """An entry of an ELF symbol table. `value` is an offset into section `section_index` in a relocatable file."""
+
+    name: str
+    value: int
+    section_index: int
+    binding: int
+    type: int
+
+
+def read_symtab(elf: ElfFile) -> list[RawSymbol]:
+    """The entries of the ELF symbol table in the order of the file, none if it is stripped; raises ImageError."""
+    table = next((section for section in elf.sections if section.type == "SHT_SYMTAB"), None)
+    if table is None:
+        return []
+    if table.link >= len(elf.sections):
+        raise ImageError(f"symbol table {table.name} has no string table")
+    layout = _SYMBOL[elf.bits]
+    if table.size % layout.size or table.size // layout.size > _MAX_SYMBOLS:
+        raise ImageError(f"symbol table {table.name} is cut short or too long ({table.size} bytes)")
+    strings = elf.contents(elf.sections[table.link])
+    unpack = _unpack_32 if elf.bits == 32 else _unpack_64
+    return [unpack(strings, *fields) for fields in layout.iter_unpack(elf.contents(table))]
+
+
+def _unpack_32(strings: bytes, name: int, value: int, _size: int, info: int, _other: int, index: int) -> RawSymbol:
+    return RawSymbol(string_at(strings, name), value, index, info >> 4, info & 15)
+
+
+def _unpack_64(strings: bytes, name: int, info: int, _other: int, index: int, value: int, _size: int) -> RawSymbol:
+    return RawSymbol(string_at(strings, name), value, index, info >> 4, info & 15)
+
+
+def place_symbols(raw: Iterable[RawSymbol], sections: Sequence[Section], relocatable: bool) -> Iterator[Symbol]:
+    """The named and defined ones that have a place in memory, at their virtual addresses."""
+    for symbol in raw:
+        if symbol.name and symbol.section_index and symbol.type not in (_STT_SECTION, _STT_FILE):
+            section = sections[symbol.section_index] if symbol.section_index < len(sections) else None
+            if not relocatable or section is None:
+                yield Symbol(symbol.value, _kind(symbol, section), symbol.name)
+            elif section.allocated:
+                yield Symbol(section.address + symbol.value, _kind(symbol, section), symbol.name)
+
+
+def _kind(symbol: RawSymbol, section: Section | None) -> str:
+    """The letter of nm(1)."""
+    if symbol.binding == _STB_WEAK:
+        return "W"
+    letter = _section_letter(section) if section else "a"
+    return letter if symbol.binding == _STB_LOCAL else letter.upper()
+
+
+def _section_letter(section: Section) -> str:
+    if section.executable:
+        return "t"
+    if not section.in_file:
+        return "b"
+    return "d" if section.writable else "r"

@@ -1,0 +1,92 @@
+"""The memory of an i386 kernel by address: text or data, words, instructions, and where an address is mentioned."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Container, Iterator, Sequence
+from itertools import chain, islice
+
+from pvspec.engine.instructions import instruction_length
+from pvspec.kernel.symbols.table import Symbol
+
+WORD = 0xFFFFFFFF
+
+_MAX_PAGES = 16  # of 64 KiB
+_MAX_PLACES = 50_000
+
+
+class View:
+    """The memory from the virtual address `base` on. Words are u32, and addresses where nothing else is said.
+
+    `executable` are the [start, end) ranges of the text, `symbols` those of its functions, both ascending. Memory and
+    text end below 4 GiB.
+    """
+
+    def __init__(
+        self, memory: bytearray, base: int, executable: Sequence[tuple[int, int]], symbols: Sequence[Symbol]
+    ) -> None:
+        self.memory, self.base, self.symbols = memory, base, symbols
+        inside = [(max(start, base), min(end, self.end)) for start, end in executable]
+        self._edges = list(chain.from_iterable((start, end) for start, end in inside if start < end))
+        self._starts = [symbol.address for symbol in symbols]
+        self._by_name = {symbol.name: symbol.address for symbol in symbols}
+
+    @property
+    def end(self) -> int:
+        """The address behind the memory."""
+        return self.base + len(self.memory)
+
+    def named(self, name: str) -> int | None:
+        """Where the function of that name lies; None if there is none."""
+        return self._by_name.get(name)
+
+    def is_text(self, address: int) -> bool:
+        """Whether code lies there."""
+        return bisect_right(self._edges, address) % 2 == 1
+
+    def is_data(self, address: int) -> bool:
+        """Whether an aligned word lies there that is not code."""
+        return not address % 4 and self.base <= address <= self.end - 4 and not self.is_text(address)
+
+    def read(self, start: int, end: int) -> bytearray:
+        """The bytes from `start` to `end`, as far as they lie in the memory."""
+        return self.memory[max(start - self.base, 0) : max(end - self.base, 0)]
+
+    def word(self, address: int) -> int:
+        """The word at an address in the memory."""
+        return int.from_bytes(self.read(address, address + 4), "little")
+
+    def target(self, address: int) -> int:
+        """Where an instruction of five bytes leads that is a call or jump, and lies in the memory."""
+        return (self.word(address + 1) + address + 5) & WORD
+
+    def function(self, address: int) -> tuple[int, int]:
+        """[start, end) of the function around an address: from symbol to symbol; empty at either end of them."""
+        after = bisect_right(self._starts, address)
+        return (self._starts[after - 1], self._starts[after]) if 0 < after < len(self._starts) else (address, address)
+
+    def instructions(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+        """Each instruction with its address, up to bytes that are none."""
+        code = bytes(self.read(start, end))
+        at = 0
+        while length := instruction_length(code, at, 32):
+            yield start + at, code[at : at + length]
+            at += length
+
+    def mentions(self, addresses: Container[int], pages: set[int]) -> list[int]:
+        """Where a word, aligned or not, is one of the addresses, all of which lie in these pages (address >> 16).
+
+        None if there are too many pages, or too many words that are addresses in them.
+        """
+        if len(pages) > _MAX_PAGES:
+            return []
+        places = list(islice(chain.from_iterable(map(self._in_page, sorted(pages))), _MAX_PLACES))
+        return [place for place in places if self.word(place) in addresses] if len(places) < _MAX_PLACES else []
+
+    def _in_page(self, page: int) -> Iterator[int]:
+        """Where a word is an address in the page."""
+        high = page.to_bytes(2, "little")
+        at = self.memory.find(high, 2)
+        while at >= 0:
+            yield self.base + at - 2
+            at = self.memory.find(high, at + 1)

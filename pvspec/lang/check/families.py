@@ -1,0 +1,140 @@
+"""Families: tables of sites with a rule of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from pvspec.engine.spec import ELSEWHERE, Field, Layout, Machine, Read, Value
+from pvspec.lang import model
+from pvspec.lang import syntax as ast
+from pvspec.lang.check.chains import chains, reached
+from pvspec.lang.check.names import Declared, option_names, protected_names, symbol_names, unknown
+from pvspec.lang.check.numbers import in_range
+from pvspec.lang.check.records import the_table
+from pvspec.lang.check.rules import Place, chain
+from pvspec.lang.diagnostics import Findings
+
+MAX_SITE = 0xFFFF
+
+
+class Common(Value):
+    """What all families may name: the backends, the symbols that any of them declares, and the chains."""
+
+    backends: Collection[str]
+    symbols: Mapping[str, model.Symbol]
+    chains: Mapping[str, ast.Chain]
+
+
+def family(
+    item: ast.Family,
+    machine: Machine,
+    interface: model.Interface | None,
+    common: Common,
+    findings: Findings,
+) -> model.Family | None:
+    """One family, None if it has no usable record."""
+    record = _layout(item, machine, findings)
+    if record is None:
+        return None
+    length = _length(item, record, findings)
+    options = option_names(item.options, findings)
+    used = reached(item.arms, common.chains)
+    declared = [*item.symbols, *(symbol for chain in used.values() for symbol in chain.symbols)]
+    symbols = symbol_names(declared, machine.bits, frozenset(), findings)
+    fields = frozenset(field.name for field in record.fields)
+    reads = _reads(item, fields, symbols, findings)
+    calls_ops = interface is not None and interface.functions is not None
+    place = Place(
+        features=machine.features,
+        options=options,
+        symbols={**(interface.names.symbols if interface else {}), **common.symbols, **symbols},
+        fields=fields,
+        reads=reads,
+        ops=calls_ops,
+        site=True,
+        op_names=interface.ops if interface else (),
+        backends=common.backends,
+        nops=machine.nops,
+        bits=machine.bits,
+        targets=frozenset({*fields, *reads, *(["target"] if calls_ops else [])}),
+    )
+    place = place.changed(chains=chains(used, place, findings))
+    stacked, relaid = item.stacked[:1], item.relaid[:1]
+    return model.Family(
+        item.name.text,
+        item.name.span,
+        record,
+        length,
+        any(length.value is None for length in item.lengths),
+        _place(item, place, findings),
+        bool(stacked),
+        any(word.longest for word in stacked),
+        bool(relaid),
+        any(word.throughout for word in relaid),
+        reads,
+        model.Names(dict(options), dict(symbols), protected_names(item.protects, findings)),
+        chain(item.arms, place, findings),
+    )
+
+
+def _layout(item: ast.Family, machine: Machine, findings: Findings) -> Layout | None:
+    """The record, of a table or of symbols."""
+    if not item.sites_of:
+        return the_table("family", item.name, item.tables, {}, findings)
+    if len(item.sites_of) + len(item.tables) > 1:
+        findings.add("PV104", f"family `{item.name.text}` has its sites from two places", (item.sites_of[0].span, ""))
+    (sites,) = item.sites_of[:1]
+    fields = Declared[ast.Text]("field", findings)
+    fields.declare(ast.Name(sites.pattern.span, "site"), sites.pattern)
+    for name, pattern in sites.fields:
+        fields.declare(name, pattern)
+    for pattern in fields.values():
+        if pattern.value.count("*") != sites.pattern.value.count("*") or pattern.value.count("*") > 1:
+            findings.add("PV305", "a pattern with another number of `*`", (pattern.span, "one in each, or none"))
+    bits = machine.bits
+    laid = tuple(Field(name, index * bits, bits) for index, name in enumerate(fields))
+    patterns = {name: pattern.value for name, pattern in fields.items()}
+    return Layout(sites.pattern.value, len(laid) * bits // 8, laid, patterns=patterns)
+
+
+def _reads(
+    item: ast.Family, fields: Collection[str], symbols: Mapping[str, model.Symbol], findings: Findings
+) -> dict[str, Read]:
+    reads = Declared[Read]("field", findings)
+    for read in item.reads:
+        if read.name.text in fields:
+            findings.add("PV102", f"`{read.name.text}` is a field already", (read.name.span, "again here"))
+        known = [*fields, *reads, *symbols, ELSEWHERE]
+        if read.base.text not in known:
+            unknown(read.base, "field, read or symbol", known, findings)
+        size = 0 if read.type.text == "branch" else int(read.type.text[1:]) // 8
+        reads.declare(read.name, Read(read.base.text, read.addend, size, read.type.text.startswith("s")))
+    return dict(reads)
+
+
+def _place(item: ast.Family, place: Place, findings: Findings) -> tuple[str, int]:
+    """The value that says where the site lies, and the bytes behind it."""
+    if len(item.site_at) + ("site" in place.fields and not (item.sites_of and item.site_at)) != 1:
+        findings.add(
+            "PV104",
+            f"family `{item.name.text}` must say once where the site lies",
+            (item.name.span, "a field `site` in the record, or the word `site`"),
+        )
+    for at in item.site_at:
+        if at.name.text not in place.values:
+            unknown(at.name, "field", place.values, findings)
+        return at.name.text, at.addend
+    return "site", 0
+
+
+def _length(item: ast.Family, record: Layout, findings: Findings) -> int | None:
+    has_field = any(field.name == "len" for field in record.fields)
+    if len(item.lengths) + has_field != 1:
+        findings.add(
+            "PV104",
+            f"family `{item.name.text}` must say once how long a site is",
+            (item.name.span, "a field `len` in the record, or the word `len`"),
+        )
+    for length in item.lengths:
+        return None if length.value is None else in_range(length.value, 1, MAX_SITE, "len", findings)
+    return None

@@ -1,0 +1,183 @@
+"""Guards: from words to what the runtime evaluates."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+from pvspec.engine.spec import NOTHING, Guard, Read, Value
+from pvspec.lang import model
+from pvspec.lang import syntax as ast
+from pvspec.lang.check.names import look_up, unknown
+from pvspec.lang.check.numbers import hex_bytes
+from pvspec.lang.diagnostics import Findings
+from pvspec.lang.source import Span
+
+VENDORS = {
+    "amd": "AuthenticAMD",
+    "centaur": "CentaurHauls",
+    "cyrix": "CyrixInstead",
+    "hygon": "HygonGenuine",
+    "intel": "GenuineIntel",
+    "nsc": "Geode by NSC",
+    "transmeta": "GenuineTMx86",
+    "umc": "UMC UMC UMC",
+    "zhaoxin": "  Shanghai  ",
+}
+"""What a CPU of each vendor calls itself; the names are those of Linux's X86_VENDOR_*, in small letters."""
+
+
+class Scope(Value):
+    """What a guard or an action may speak of where it stands.
+
+    `fields` are a record's, `reads` what it leads to; `ops`: the site is an op's, `site`: it is a family's.
+    `op_names` are the interface's, `backends` those of the spec, `nops` its nop tables.
+    """
+
+    features: Mapping[str, int] = NOTHING
+    options: Mapping[str, bool] = NOTHING
+    symbols: Mapping[str, model.Symbol] = NOTHING
+    fields: Collection[str] = ()
+    reads: Mapping[str, Read] = NOTHING
+    ops: bool = False
+    site: bool = False
+    op_names: Collection[str] = ()
+    backends: Collection[str] = ()
+    nops: Collection[str] = ()
+
+    @property
+    def values(self) -> Collection[str]:
+        """The names of fields and reads."""
+        return [*self.fields, *self.reads]
+
+
+def guard(item: ast.Guard | None, scope: Scope, findings: Findings) -> Guard | None:
+    """The guard in the runtime's form; a part that means nothing here is a finding."""
+    return None if item is None else _Guards(scope, findings).guard(item)
+
+
+def both(one: Guard | None, other: Guard | None) -> Guard | None:
+    """The guard that holds when both do."""
+    if one is None or other is None:
+        return one or other
+    return ("all", one, other)
+
+
+def probes(item: Guard | None) -> Iterator[str]:
+    """The symbols that a guard in the runtime's form asks for with `kernel has`."""
+    if item is not None and item[0] == "kernel":
+        yield item[1]
+    elif item is not None and item[0] in ("any", "all", "not"):
+        for part in item[1:]:
+            yield from probes(part)
+
+
+class _Guards:
+    def __init__(self, scope: Scope, findings: Findings) -> None:
+        self.scope = scope
+        self.findings = findings
+
+    def guard(self, item: ast.Guard) -> Guard:
+        match item:
+            case ast.AnyOf():
+                return ("any", *map(self.guard, item.parts))
+            case ast.AllOf():
+                return ("all", *map(self.guard, item.parts))
+            case ast.Not():
+                return ("not", self.guard(item.part))
+            case ast.TargetIs() | ast.OpTargetIs() | ast.OpNoreturn():
+                return self._of_op(item)
+            case ast.CpuHas() | ast.CpuVendor() | ast.CpuNumber() | ast.Cpus():
+                return self._cpu(item)
+            case ast.Cmdline() | ast.BackendIs() | ast.NopsIs():
+                return self._choice(item)
+            case ast.KernelHas():
+                return ("kernel", item.name.text)
+            case ast.Vulnerability():
+                return ("vulnerability", item.name.text, item.how, item.text.value)
+            case ast.Within() | ast.Branches() | ast.Begins():
+                return self._of_site(item)
+            case ast.Compares() | ast.BitsOf() | ast.IsSymbol():
+                return self._of_value(item)
+        return self._truth(item.name)
+
+    def _of_op(self, item: ast.TargetIs | ast.OpTargetIs | ast.OpNoreturn) -> Guard:
+        if isinstance(item, ast.OpTargetIs):
+            if item.op.text not in self.scope.op_names:
+                unknown(item.op, "op", self.scope.op_names, self.findings)
+            return ("op target", item.op.text, self._address(item.name))
+        if not self.scope.ops:
+            self._misplaced(item.span, "only a site of an op has a target")
+        return ("noreturn",) if isinstance(item, ast.OpNoreturn) else ("target", self._address(item.name))
+
+    def _address(self, name: ast.Name) -> str | None:
+        """A symbol's name; None for `null`."""
+        if name.text == "null":
+            return None
+        look_up(self.scope.symbols, name, "symbol", self.findings)
+        return name.text
+
+    def _cpu(self, item: ast.CpuHas | ast.CpuVendor | ast.CpuNumber | ast.Cpus) -> Guard:
+        match item:
+            case ast.CpuVendor():
+                return ("vendor", look_up(VENDORS, item.name, "vendor", self.findings))
+            case ast.CpuNumber():
+                return ("cpu number", item.what, item.compare, item.value.value)
+            case ast.Cpus():
+                return ("cpus", item.compare, item.count.value)
+        if item.name.text in self.scope.fields:
+            return ("cpu field", item.name.text)
+        return ("cpu", look_up(self.scope.features, item.name, "feature", self.findings))
+
+    def _choice(self, item: ast.Cmdline | ast.BackendIs | ast.NopsIs) -> Guard:
+        if isinstance(item, ast.Cmdline):
+            if len(item.word.value.split()) != 1:
+                self.findings.add(
+                    "PV305", "not one word of a command line", (item.word.span, "no such word can be had")
+                )
+            return ("cmdline", item.word.value)
+        what, known = (
+            ("backend", self.scope.backends) if isinstance(item, ast.BackendIs) else ("nop table", self.scope.nops)
+        )
+        if item.name.text not in known:
+            unknown(item.name, what, known, self.findings)
+        return ("backend" if isinstance(item, ast.BackendIs) else "nops", item.name.text)
+
+    def _of_site(self, item: ast.Within | ast.Branches | ast.Begins) -> Guard:
+        if not self.scope.site:
+            self._misplaced(item.span, "only a family knows its sites")
+            return ("any",)
+        match item:
+            case ast.Begins():
+                self._value(item.name)
+                return ("begins", item.name.text, item.addend, hex_bytes(item.code, self.findings))
+            case ast.Branches():
+                look_up(self.scope.symbols, item.name, "symbol", self.findings)
+                return ("branch", item.prefixed, {"call": 0xE8, "jmp": 0xE9}[item.mnemonic], item.name.text)
+        self._value(item.name)
+        for name in (item.first, item.last):
+            look_up(self.scope.symbols, name, "symbol", self.findings)
+        return ("within", item.name.text, item.first.text, item.last.text)
+
+    def _of_value(self, item: ast.Compares | ast.BitsOf | ast.IsSymbol) -> Guard:
+        match item:
+            case ast.Compares():
+                self._value(item.name)
+                return ("compares", item.name.text, item.compare, item.value.value)
+            case ast.BitsOf():
+                self._value(item.name)
+                return ("bits", item.name.text, item.addend, item.mask.value)
+        self._value(item.field)
+        return ("is", item.field.text, self._address(item.name))
+
+    def _value(self, name: ast.Name) -> None:
+        if name.text not in self.scope.values and not (name.text == "site" and self.scope.site):
+            unknown(name, "field", self.scope.values, self.findings)
+
+    def _truth(self, name: ast.Name) -> Guard:
+        if name.text in self.scope.values:
+            return ("field", name.text)
+        look_up(self.scope.options, name, "option", self.findings)
+        return ("option", name.text)
+
+    def _misplaced(self, span: Span, why: str) -> None:
+        self.findings.add("PV305", "this guard has no meaning here", (span, why))

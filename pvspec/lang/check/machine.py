@@ -1,0 +1,102 @@
+"""The machine: width, features, nop tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pvspec.engine.spec import Guard, Machine
+from pvspec.lang import syntax as ast
+from pvspec.lang.check.guards import Scope, guard
+from pvspec.lang.check.names import Declared, look_up
+from pvspec.lang.check.numbers import check_names, evaluate, hex_bytes, in_range
+from pvspec.lang.diagnostics import Findings
+
+MAX_FEATURE = (1 << 16) - 1
+MAX_NOP = 15  # bytes: no x86 instruction is longer
+
+
+def machine(item: ast.Machine, findings: Findings) -> Machine:
+    """The machine; what is wrong with it is replaced by something harmless."""
+    features, always, shown = _features(item, findings)
+    tables = Declared[tuple[bytes, ...]]("nop table", findings)
+    for nops in item.nops:
+        tables.declare(nops.name, _nop_table(nops, findings))
+    scope = Scope(features=features, nops=tables)
+    return Machine(
+        item.name.text,
+        _bits(item, findings),
+        features,
+        always,
+        dict(tables),
+        tuple(_choices(item, tables, scope, findings)),
+        shown,
+        frozenset(nops.name.text for nops in item.nops if nops.jumps),
+    )
+
+
+def text_range(item: ast.Machine, findings: Findings) -> tuple[int, int] | None:
+    """Where the machine's text may lie, if it says so."""
+    limit = 1 << _bits(item, Findings())
+    for text in item.texts:
+        if not text.start.value < text.end.value <= limit:
+            findings.add("PV202", "a range of text that is none", (text.span, f"START .. END, up to {limit:#x}"))
+            return None
+    if len(item.texts) > 1:
+        findings.add("PV102", "`text` is given twice", *((text.span, "") for text in reversed(item.texts)))
+    return next(((text.start.value, text.end.value) for text in item.texts), None)
+
+
+def _bits(item: ast.Machine, findings: Findings) -> int:
+    if len(item.bits) != 1:
+        findings.add("PV104", f"machine `{item.name.text}` needs one `bits`", (item.name.span, "32 or 64"))
+        return 32
+    (bits,) = item.bits
+    if bits.value not in (32, 64):
+        findings.add("PV202", f"a machine of {bits.value} bits", (bits.span, "32 or 64"))
+        return 32
+    return bits.value
+
+
+def _features(item: ast.Machine, findings: Findings) -> tuple[dict[str, int], frozenset[int], dict[str, int]]:
+    """Features by name, those of every CPU, and features by the names of /proc/cpuinfo."""
+    features, shown = Declared[int]("feature", findings), Declared[int]("name in /proc/cpuinfo", findings)
+    for feature in item.features:
+        number = -1 - len(features) if feature.number is None else _number(feature.number, findings)
+        features.declare(feature.name, number)
+        if feature.shown is not None:
+            kind = "bug " if feature.name.text.startswith("BUG_") else ""
+            shown.declare(ast.Name(feature.shown.span, kind + feature.shown.value), number)
+    return dict(features), frozenset(features[f.name.text] for f in item.features if f.always), dict(shown)
+
+
+def _number(expr: ast.Expr, findings: Findings) -> int:
+    check_names(expr, {}, findings)
+    return in_range(ast.Number(expr.span, max(0, evaluate(expr, {}))), 0, MAX_FEATURE, "feature", findings)
+
+
+def _nop_table(nops: ast.Nops, findings: Findings) -> tuple[bytes, ...]:
+    table = [hex_bytes(entry, findings) for entry in nops.entries]
+    for index, (entry, code) in enumerate(zip(nops.entries, table, strict=True), 1):
+        if len(code) != index or index > MAX_NOP:
+            findings.add(
+                "PV204", f"nop {index} of `{nops.name.text}` has {len(code)} bytes", (entry.span, f"must have {index}")
+            )
+    return tuple(table)
+
+
+def _choices(
+    item: ast.Machine, tables: Mapping[str, tuple[bytes, ...]], scope: Scope, findings: Findings
+) -> list[tuple[str, Guard | None]]:
+    choices = []
+    for choice in item.choices:
+        if look_up(tables, choice.nops, "nop table", findings) is not None:
+            choices.append((choice.nops.text, guard(choice.guard, scope, findings)))
+    if not item.choices:
+        findings.add(
+            "PV104", f"machine `{item.name.text}` does not `choose nops`", (item.name.span, "padding needs them")
+        )
+    elif item.choices[-1].guard is not None:
+        findings.add(
+            "PV104", "on some CPU no nop table is chosen", (item.choices[-1].span, "give the last one no guard")
+        )
+    return choices

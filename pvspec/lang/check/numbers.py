@@ -1,0 +1,56 @@
+"""Literal numbers, numbers that depend on options, and hexadecimal bytes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from pvspec.lang import syntax as ast
+from pvspec.lang.check.names import look_up
+from pvspec.lang.diagnostics import Findings
+
+MAX_FACTORS = 8
+
+
+def evaluate(expr: ast.Sum, options: Mapping[str, bool]) -> int:
+    """The value of an expression; a name that is no option counts 0."""
+    return sum(
+        sign * math.prod(_factor(f, options) for f in product.factors[:MAX_FACTORS]) for sign, product in expr.parts
+    )
+
+
+def _factor(factor: ast.Number | ast.Name | ast.Sum, options: Mapping[str, bool]) -> int:
+    match factor:
+        case ast.Number():
+            return factor.value
+        case ast.Name():
+            return int(options.get(factor.text, False))
+    return evaluate(factor, options)
+
+
+def check_names(expr: ast.Sum, options: Mapping[str, bool], findings: Findings) -> None:
+    """A finding for each name in an expression that is no option."""
+    for _, product in expr.parts:
+        if len(product.factors) > MAX_FACTORS:
+            findings.add("PV003", f"a product of more than {MAX_FACTORS} factors", (product.span, ""))
+        for factor in product.factors:
+            if isinstance(factor, ast.Name):
+                look_up(options, factor, "option", findings)
+            elif isinstance(factor, ast.Sum):
+                check_names(factor, options, findings)
+
+
+def in_range(number: ast.Number, low: int, high: int, what: str, findings: Findings) -> int:
+    """The number, or a finding and the nearest bound."""
+    if not low <= number.value <= high:
+        findings.add("PV202", f"{what} {number.value} is out of range", (number.span, f"{low} to {high}"))
+    return min(max(number.value, low), high)
+
+
+def hex_bytes(text: ast.Text, findings: Findings) -> bytes:
+    """The bytes of a string of two-digit hexadecimal numbers."""
+    try:
+        return bytes.fromhex(text.value)
+    except ValueError:
+        findings.add("PV205", "no hexadecimal bytes", (text.span, 'write them as in "0f 1f 00"'))
+        return b""

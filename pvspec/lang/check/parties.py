@@ -1,0 +1,158 @@
+"""Those who patch an interface's sites: backends, with their roms."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from pvspec.engine.spec import Layout, Machine, Target
+from pvspec.lang import model
+from pvspec.lang import syntax as ast
+from pvspec.lang.check.guards import guard
+from pvspec.lang.check.meanings import kept_parts
+from pvspec.lang.check.names import Declared, option_names, symbol_names, unknown
+from pvspec.lang.check.numbers import in_range
+from pvspec.lang.check.records import has_fields, layout
+from pvspec.lang.check.rules import Place, chain
+from pvspec.lang.diagnostics import Findings
+
+
+def op_place(machine: Machine, interface: model.Interface, backends: Collection[str]) -> Place:
+    """What an arm for an interface's sites may speak of, wherever it stands."""
+    return Place(
+        features=machine.features,
+        options=interface.names.options,
+        symbols=interface.names.symbols,
+        ops=True,
+        op_names=interface.ops,
+        backends=backends,
+        nops=machine.nops,
+        bits=machine.bits,
+        targets=frozenset({"target"}),
+        clobbers=interface.clobbers,
+    )
+
+
+def backend(
+    item: ast.Backend, machine: Machine, interface: model.Interface, place: Place, findings: Findings
+) -> model.Backend:
+    """One backend and its rules."""
+    options = option_names(item.options, findings)
+    symbols = symbol_names(item.symbols, machine.bits, frozenset(interface.clobbers), findings)
+    targets = tuple(_target(target, interface, place, findings) for target in item.targets)
+    for target in item.targets:
+        if target.symbol.text != "null":
+            symbols.setdefault(target.symbol.text, model.Symbol(target.symbol.text, target.symbol.span, frozenset()))
+    names = model.Names(dict(options), dict(symbols), ())
+    _check_shadowing(item, place, findings)
+    place = place.changed(options={**place.options, **options}, symbols={**place.symbols, **symbols})
+    layouts = _rom_layouts(item, findings)
+    roms = {
+        rom.name.text: _rom(rom, layouts[rom.name.text], place, findings)
+        for rom in item.roms
+        if rom.name.text in layouts
+    }
+    kept = kept_parts(item, place, findings)
+    place = place.changed(roms=layouts)
+    rules, answered = [], Declared[None](f"rule of backend `{item.name.text}` for", findings)
+    for rule in item.rules:
+        ops = [_op(name, interface, findings) for name in rule.ops]
+        for name in rule.ops:
+            answered.declare(name, None)
+        rules.append(model.Rule(rule.span, tuple(filter(None, ops)), chain(rule.arms, place, findings)))
+    rest = [op for op in interface.ops.values() if op.name not in answered]
+    like = _like(item, place)
+    if like is not None:
+        rules += [model.Rule(item.otherwise[0].span, (op,), like.chain_of(op.name)) for op in rest]
+        names = model.Names({**like.names.options, **options}, {**like.names.symbols, **symbols}, ())
+    otherwise = None if like is not None else _otherwise(item, rest, place, findings)
+    return model.Backend(item.name.text, item.name.span, tuple(rules), otherwise, names, roms, targets, kept)
+
+
+def _like(item: ast.Backend, place: Place) -> model.Backend | None:
+    """The backend to which `otherwise` leaves the other ops, None if it is a chain of its own."""
+    arms = [arm for otherwise in item.otherwise for arm in otherwise.arms]
+    if len(arms) != 1 or not isinstance(arms[0].action, ast.ChainRef) or arms[0].guard is not None:
+        return None
+    name = arms[0].action.name.text
+    return None if name in place.chains else place.answered.get(name)
+
+
+def _target(item: ast.Target, interface: model.Interface, place: Place, findings: Findings) -> Target:
+    ops = [name for first, last in item.ops for name in _op_range(first, last, interface, findings)]
+    symbol = None if item.symbol.text == "null" else item.symbol.text
+    condition = guard(item.guard, place.changed(ops=False), findings)
+    return Target(tuple(ops), symbol, item.table, condition)
+
+
+def _op_range(first: ast.Name, last: ast.Name | None, interface: model.Interface, findings: Findings) -> list[str]:
+    """The ops from the first to the last, in the interface's order."""
+    if _op(first, interface, findings) is None or (last is not None and _op(last, interface, findings) is None):
+        return []
+    names = list(interface.ops)
+    start, end = names.index(first.text), names.index(first.text if last is None else last.text)
+    if last is not None and end < start:
+        findings.add("PV202", "a range of ops that ends before it begins", (last.span, f"stands before `{first.text}`"))
+    return names[start : end + 1]
+
+
+def _op(name: ast.Name, interface: model.Interface, findings: Findings) -> model.Op | None:
+    if name.text not in interface.ops:
+        unknown(name, "op", [*interface.ops, "otherwise"], findings)
+    return interface.ops.get(name.text)
+
+
+def _otherwise(item: ast.Backend, rest: list[model.Op], place: Place, findings: Findings) -> model.Rule | None:
+    if len(item.otherwise) > 1:
+        spans = [(otherwise.span, "") for otherwise in item.otherwise]
+        findings.add("PV102", "`otherwise` is given twice", *reversed(spans))
+    for otherwise in item.otherwise:
+        return model.Rule(otherwise.span, tuple(rest), chain(otherwise.arms, place, findings))
+    if rest:
+        names = ", ".join(op.name for op in rest[:8]) + (", …" if len(rest) > 8 else "")
+        findings.add(
+            "PV303",
+            f"backend `{item.name.text}` leaves {len(rest)} op{'s' if len(rest) > 1 else ''} unanswered",
+            (item.name.span, names),
+            (rest[0].span, "the first of them"),
+            help="add `otherwise = default`, or `otherwise = keep`",
+        )
+    return None
+
+
+def _check_shadowing(item: ast.Backend, place: Place, findings: Findings) -> None:
+    for names, known, what in (
+        ([n for o in item.options for n in o.names], place.options, "option"),
+        ([n for s in item.symbols for n in s.names], place.symbols, "symbol"),
+    ):
+        for name in names:
+            if name.text in known:
+                findings.add("PV102", f"{what} `{name.text}` is the interface's already", (name.span, "again here"))
+
+
+def _rom_layouts(item: ast.Backend, findings: Findings) -> dict[str, Layout]:
+    layouts = Declared[Layout]("rom", findings)
+    for rom in item.roms:
+        record = layout(rom.name.text, False, rom.fields, rom.name.span, findings)
+        if record is None:
+            continue
+        has_fields(record, {"type": "what kind of answer it is"}, rom.name.span, findings)
+        if rom.type.text.startswith("rel"):
+            findings.add("PV305", "a rom's parameter is a number", (rom.type.span, "must be uN"))
+        layouts.declare(rom.name, record)
+    return dict(layouts)
+
+
+def _rom(item: ast.Rom, record: Layout, place: Place, findings: Findings) -> model.Rom:
+    fields = frozenset(field.name for field in record.fields) - {"type"}
+    place = place.changed(targets=place.targets | fields)
+    limit = max((1 << field.bits for field in record.fields if field.name == "type"), default=1) - 1
+    names, answers = Declared[None]("answer", findings), dict[int, model.Answer]()
+    for answer in item.answers:
+        names.declare(answer.name, None)
+        number = in_range(answer.number, 0, limit, "answer", findings)
+        if number in answers:
+            findings.add(
+                "PV201", f"two answers with number {number}", (answer.span, f"`{answers[number].name}` has it")
+            )
+        answers[number] = model.Answer(answer.name.text, chain(answer.arms, place, findings))
+    return model.Rom(item.name.text, record, answers, chain(item.otherwise.arms, place, findings))

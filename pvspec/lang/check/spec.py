@@ -1,0 +1,176 @@
+"""The whole spec: its one machine and interface, and everyone who refers to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+from pvspec.engine.spec import Machine
+from pvspec.lang import model
+from pvspec.lang import syntax as ast
+from pvspec.lang.check.chains import arms_of, chains, reached
+from pvspec.lang.check.families import Common, family
+from pvspec.lang.check.guards import Scope, guard, probes
+from pvspec.lang.check.interface import interface
+from pvspec.lang.check.machine import machine, text_range
+from pvspec.lang.check.names import Declared, look_up, symbol_names
+from pvspec.lang.check.parties import backend, op_place
+from pvspec.lang.diagnostics import Findings
+from pvspec.lang.source import Source
+
+T = TypeVar("T", ast.Machine, ast.Interface)
+
+
+def check(items: Sequence[ast.Item], sources: Iterable[Source], findings: Findings) -> model.Spec | None:
+    """The model of these items; whatever is wrong is a finding, and left out. None if there is no machine."""
+    machine_item = _the_one([item for item in items if isinstance(item, ast.Machine)], "machine", findings)
+    if machine_item is None:
+        findings.add("PV104", "no `machine` is declared", help="include the file that declares it")
+        return None
+    the_machine = machine(machine_item, findings)
+    spec = _Parts(items, the_machine, findings)
+    return model.Spec(
+        the_machine,
+        spec.interface,
+        spec.chains,
+        spec.backends,
+        spec.families,
+        spec.passes,
+        spec.policy,
+        spec.probes,
+        spec.tests,
+        tuple(sources),
+        text_range(machine_item, findings),
+        {nops.name.text: tuple(entry.span for entry in nops.entries) for nops in reversed(machine_item.nops)},
+    )
+
+
+def _the_one(items: list[T], what: str, findings: Findings) -> T | None:
+    for item in items[1:]:
+        findings.add("PV102", f"a second {what}", (item.name.span, "again here"), (items[0].name.span, "first here"))
+    return items[0] if items else None
+
+
+class _Parts:
+    def __init__(self, items: Sequence[ast.Item], machine: Machine, findings: Findings) -> None:
+        self.items = items
+        self.machine = machine
+        self.findings = findings
+        self.backend_names = [item.name.text for item in items if isinstance(item, ast.Backend)]
+        self.interface = self._interface()
+        self.declared = self._declared()
+        self.chains = self._chains()
+        self.backends = self._backends()
+        self.families = self._families()
+        self.passes = self._passes()
+        self.policy = self._policy()
+        self.probes = frozenset(name for decision in self.policy for name in probes(decision.guard))
+        self.tests = self._tests()
+
+    def _interface(self) -> model.Interface | None:
+        item = _the_one([item for item in self.items if isinstance(item, ast.Interface)], "interface", self.findings)
+        if item is None:
+            return None
+        look_up({self.machine.name: self.machine}, item.machine, "machine", self.findings)
+        return interface(item, self.machine, self.findings)
+
+    def _declared(self) -> Declared[ast.Chain]:
+        declared = Declared[ast.Chain]("chain", self.findings)
+        for item in self.items:
+            if isinstance(item, ast.Chain):
+                declared.declare(item.name, item)
+        return declared
+
+    def _chains(self) -> dict[str, model.Chain]:
+        """The chains that answer ops: those of families alone mean something only there."""
+        if self.interface is None:
+            return {}
+        families = reached((arm for i in self.items if isinstance(i, ast.Family) for arm in i.arms), self.declared)
+        backends = reached((arm for i in self.items if isinstance(i, ast.Backend) for arm in arms_of(i)), self.declared)
+        mine = {name: item for name, item in self.declared.items() if name in backends or name not in families}
+        return chains(mine, op_place(self.machine, self.interface, self.backend_names), self.findings)
+
+    def _backends(self) -> dict[str, model.Backend]:
+        backends = Declared[model.Backend]("backend", self.findings)
+        items = [item for item in self.items if isinstance(item, ast.Backend)]
+        # one whose `otherwise` names another backend comes behind it
+        for item in sorted(items, key=lambda item: _refers_to(item, self.backend_names)):
+            known = {other.name.text: other for other in self.items if isinstance(other, ast.Interface)}
+            look_up(known, item.interface, "interface", self.findings)
+            if self.interface is not None and item.interface.text == self.interface.name:
+                place = op_place(self.machine, self.interface, self.backend_names)
+                place = place.changed(chains=self.chains, answered=dict(backends))
+                backends.declare(item.name, backend(item, self.machine, self.interface, place, self.findings))
+        return {name: backends[name] for name in self.backend_names if name in backends}
+
+    def _families(self) -> dict[str, model.Family]:
+        families = Declared[model.Family]("family", self.findings)
+        common = self._common()
+        for item in self.items:
+            if isinstance(item, ast.Family):
+                look_up({self.machine.name: self.machine}, item.machine, "machine", self.findings)
+                made = family(item, self.machine, self.interface, common, self.findings)
+                if made is not None:
+                    families.declare(item.name, made)
+        return dict(families)
+
+    def _common(self) -> Common:
+        """What families share; a symbol means the same to all of them."""
+        quiet = Findings()  # each family reports what is wrong with its own
+        owners = [item for item in self.items if isinstance(item, ast.Family | ast.Chain)]
+        declared = [symbol for item in owners for symbol in item.symbols]
+        symbols: dict[str, model.Symbol] = {}
+        for item in declared:
+            symbols.update(symbol_names([item], self.machine.bits, frozenset(), quiet))
+        return Common(self.backend_names, symbols, self.declared)
+
+    def _passes(self) -> tuple[str, ...]:
+        tables = {item.name.text for item in self.items if isinstance(item, ast.Family)}
+        if self.interface is not None and self.interface.layout is not None:
+            tables.add(self.interface.name)
+        order = Declared[None]("pass", self.findings)
+        for item in self.items:
+            if isinstance(item, ast.Passes):
+                for name in item.names:
+                    look_up(dict.fromkeys(tables, True), name, "table", self.findings)
+                    order.declare(name, None)
+        return tuple(order) or tuple(sorted(tables))
+
+    def _policy(self) -> tuple[model.Decision, ...]:
+        scope = self._policy_scope()
+        decisions = []
+        for item in self.items:
+            if not isinstance(item, ast.Policy):
+                continue
+            look_up({self.machine.name: self.machine}, item.machine, "machine", self.findings)
+            for decision in item.decisions:
+                numbers = [look_up(self.machine.features, n, "feature", self.findings) for n in decision.features]
+                chosen = tuple(number for number in numbers if number is not None)
+                condition = guard(decision.guard, scope, self.findings)
+                listed = decision.listed.value if decision.listed else ""
+                decisions.append(model.Decision(decision.sets, chosen, condition, listed, decision.numbers))
+        return tuple(decisions)
+
+    def _policy_scope(self) -> Scope:
+        """What a kernel's decisions may depend on."""
+        interface = self.interface
+        return Scope(
+            features=self.machine.features,
+            options=interface.names.options if interface else {},
+            symbols=interface.names.symbols if interface else {},
+            op_names=interface.ops if interface else (),
+            backends=self.backend_names,
+            nops=self.machine.nops,
+        )
+
+    def _tests(self) -> tuple[ast.Test, ...]:
+        tests = [item for item in self.items if isinstance(item, ast.Test)]
+        known = {item.name.text for item in self.items if isinstance(item, ast.Backend | ast.Family)}
+        for test in tests:
+            look_up(dict.fromkeys(known, True), test.name, "backend or family", self.findings)
+        return tuple(test for test in tests if test.name.text in self.backends or test.name.text in self.families)
+
+
+def _refers_to(item: ast.Backend, backends: Sequence[str]) -> bool:
+    arms = [arm for otherwise in item.otherwise for arm in otherwise.arms]
+    return any(isinstance(arm.action, ast.ChainRef) and arm.action.name.text in backends for arm in arms)

@@ -1,0 +1,175 @@
+"""What the compiler has to say about a spec: codes, labels, and how they are shown.
+
+A pass collects `Diagnostic`s and returns them; only the command line prints.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pvspec.engine.spec import Value
+from pvspec.lang.source import Span
+
+CODES = {
+    # reading
+    "PV001": "a spec file cannot be read",
+    "PV002": "the text does not follow the grammar",
+    "PV003": "a number, string or nesting beyond the language's limits",
+    "PV004": "an include that leads back to itself",
+    # names
+    "PV101": "an unknown name",
+    "PV102": "a name declared twice",
+    "PV103": "a name that the language or the output reserves",
+    "PV104": "something a spec must declare and does not",
+    # numbers and shapes
+    "PV201": "two ops with one number",
+    "PV202": "a number out of its range",
+    "PV203": "a record that cannot be laid out",
+    "PV204": "a nop table whose entries have the wrong length",
+    "PV205": "bytes that are no hexadecimal bytes",
+    # rules
+    "PV301": "code that fits no site",
+    "PV302": "an arm that can never be reached",
+    "PV303": "an op that a backend leaves unanswered",
+    "PV304": "a chain that refers to itself",
+    "PV305": "an action that has no meaning here",
+    "PV306": "a site that can be read in two ways",
+    "PV307": "a pass that destroys what a later one must recognise",
+    # code
+    "PV401": "a statement that cannot be assembled",
+    "PV402": "bytes that are no instructions",
+    "PV403": "code that breaks the op's calling contract",
+    "PV404": "control that leaves the code",
+    "PV405": "code that asks for what is no input",
+    "PV406": "memory that nothing declares",
+    "PV407": "a branch into an instruction",
+    "PV408": "code that works in one place only",
+    "PV409": "a hole that an address does not fit",
+    "PV410": "an instruction that two disassemblers read differently",
+    # tests in a spec
+    "PV501": "a test whose outcome differs",
+    "PV502": "a test that lacks something",
+    # proof
+    "PV601": "a meaning that the contract does not allow",
+    "PV602": "code that does not do what its op means",
+    "PV603": "a nop that does something",
+}
+
+
+class Label(Value):
+    """A place in a spec and what it shows."""
+
+    span: Span
+    text: str = ""
+
+
+class Diagnostic(Value):
+    """One finding: the first label is the place itself, the others are related places."""
+
+    code: str
+    message: str
+    labels: tuple[Label, ...] = ()
+    notes: tuple[str, ...] = ()
+    help: str | None = None
+
+    def sort_key(self) -> tuple[str, int, str, str]:
+        """By file and place, then by code."""
+        if not self.labels:
+            return ("", 0, self.code, self.message)
+        span = self.labels[0].span
+        return (span.source.name, span.start, self.code, self.message)
+
+    def as_json(self) -> dict[str, Any]:
+        """The stable form for machines; see docs/commands.md."""
+        return {
+            "code": self.code,
+            "message": self.message,
+            "labels": [_label_json(label) for label in self.labels],
+            "notes": list(self.notes),
+            "help": self.help,
+        }
+
+
+class SpecError(Exception):
+    """A spec is wrong; `diagnostics` says where and why."""
+
+    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
+        unique = {(d.sort_key(), d.notes): d for d in diagnostics}
+        self.diagnostics = tuple(sorted(unique.values(), key=Diagnostic.sort_key))
+        super().__init__("\n\n".join(render(d) for d in self.diagnostics))
+
+
+@dataclass
+class Findings:
+    """Where a pass collects what it finds."""
+
+    found: list[Diagnostic] = field(default_factory=list)
+
+    def add(
+        self,
+        code: str,
+        message: str,
+        *labels: tuple[Span, str],
+        notes: Iterable[str] = (),
+        help: str | None = None,
+    ) -> None:
+        """Record one finding; the first label is the place itself."""
+        assert code in CODES, code
+        self.found.append(Diagnostic(code, message, tuple(Label(*x) for x in labels), tuple(notes), help))
+
+
+def suggestion(word: str, known: Iterable[str]) -> str | None:
+    """A `did you mean` line for a misspelt word, or None."""
+    near = difflib.get_close_matches(word, sorted(set(known)), n=1, cutoff=0.6)
+    return f"did you mean `{near[0]}`?" if near else None
+
+
+def printable(text: str) -> str:
+    """The text with control characters escaped: a spec must not steer the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def render(diagnostic: Diagnostic) -> str:
+    """The text a user reads, without colour and without a final line end."""
+    lines = [f"error[{diagnostic.code}]: {printable(diagnostic.message)}"]
+    width = max((len(str(label.span.line)) for label in diagnostic.labels), default=1)
+    for label in diagnostic.labels:
+        lines += _render_label(label, width, "^" if label is diagnostic.labels[0] else "-")
+    bullets = [f"note: {note}" for note in diagnostic.notes]
+    bullets += [f"help: {diagnostic.help}"] if diagnostic.help else []
+    lines += [" " * width + f" = {printable(text)}" for text in bullets]
+    return "\n".join(lines)
+
+
+def _render_label(label: Label, width: int, mark: str) -> list[str]:
+    span, gutter = label.span, " " * width
+    line, column = span.line, span.column
+    shown = span.source.line(line)[:_SHOWN].expandtabs(1)
+    length = max(1, min(span.end - span.start, len(shown) - column + 1))
+    under = " " * (column - 1) + mark * length if column <= _SHOWN else ""
+    tail = f"{under} {label.text}" if label.text else under
+    return [
+        f"{gutter}--> {printable(str(span))}",
+        f"{gutter} |",
+        f"{line:>{width}} | {printable(shown)}".rstrip(),
+        f"{gutter} | {printable(tail)}".rstrip(),
+    ]
+
+
+def _label_json(label: Label) -> dict[str, Any]:
+    span = label.span
+    end_line, end_column = span.source.place(span.end)
+    return {
+        "file": span.source.name,
+        "line": span.line,
+        "column": span.column,
+        "end_line": end_line,
+        "end_column": end_column,
+        "text": label.text,
+    }
+
+
+_SHOWN = 240  # a generated or hostile line is not shown whole

@@ -1,0 +1,313 @@
+"""A checked spec: names resolved, numbers in range, records laid out. That it exists is the proof.
+
+Layouts, guards and the machine are already those of the runtime; code is still
+source text, for `assemble` to turn into bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import TypeAlias
+
+from pvspec.engine.spec import Decision as Decision
+from pvspec.engine.spec import Guard, Layout, Value
+from pvspec.engine.spec import Machine as Machine
+from pvspec.engine.spec import Read as Read
+from pvspec.engine.spec import Slot as Slot
+from pvspec.engine.spec import Target as Target
+from pvspec.lang import syntax as ast
+from pvspec.lang.source import Source, Span
+
+Configuration: TypeAlias = tuple[bool, ...]
+
+
+class Symbol(Value):
+    """An address bound per kernel; calling it may destroy these registers."""
+
+    name: str
+    span: Span
+    clobbers: frozenset[str]
+
+
+class Assembly(Value):
+    """Code in Intel syntax."""
+
+    source: ast.Text
+
+
+class RawBytes(Value):
+    """Code given in bytes; `partial`: not whole instructions, as where a family's site is a part of one."""
+
+    source: ast.Text
+    data: bytes
+    partial: bool
+
+
+class Branch(Value):
+    """`call` or `jmp` to a symbol, the op's `target`, or a field or read, or so many bytes behind it."""
+
+    mnemonic: str
+    symbol: str
+    addend: int
+    prefixed: bool
+    short: bool
+    span: Span
+
+
+class Store(Value):
+    """The value of a read, in so many bytes."""
+
+    name: str
+    size: int
+
+
+class Nop(Value):
+    """No code: the padding is all."""
+
+
+class Keep(Value):
+    """The original instructions."""
+
+
+class Bug(Value):
+    """Stop with this message."""
+
+    message: str
+
+
+class Query(Value):
+    """Ask a rom."""
+
+    rom: str
+    argument: int
+
+
+class Copy(Value):
+    """Copy the bytes that two fields describe."""
+
+    address: str
+    size: str | int
+    relocated: bool
+    throughout: bool
+
+
+Action: TypeAlias = Assembly | RawBytes | Branch | Store | Nop | Keep | Bug | Query | Copy
+
+
+class Arm(Value):
+    """One arm. `clobbers` are register names, `mask` their bits; `symbols` is what its code may name.
+
+    Two arms are never equal, however alike: each stands for its place in the spec.
+    """
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    span: Span
+    action: Action
+    guard: Guard | None
+    clobbers: frozenset[str]
+    mask: int
+    symbols: Mapping[str, Symbol]
+
+    def guarded(self, guard: Guard | None) -> Arm:
+        """The same arm with another guard."""
+        return Arm(self.span, self.action, guard, self.clobbers, self.mask, self.symbols)
+
+    @property
+    def emits(self) -> bool:
+        """Whether the arm's outcome is code, which may be too long or clobber too much."""
+        return isinstance(self.action, Assembly | RawBytes | Branch | Nop)
+
+
+Chain: TypeAlias = tuple[Arm, ...]
+
+
+class Op(Value):
+    """One op: its number in each configuration in which it exists, and its calling contract (registers)."""
+
+    name: str
+    span: Span
+    numbers: Mapping[Configuration, int]
+    inputs: frozenset[str]
+    results: frozenset[str]
+    clobbers: frozenset[str]
+    noreturn: bool
+    length: int | None
+    length_span: Span | None
+
+
+class Part(Value):
+    """A part of the machine's state: a register, `interrupt_flag` or a control register; or one bit of it."""
+
+    name: str
+    bit: int | None
+
+
+class Effect(Value):
+    """`place` becomes what `value` was, or that number."""
+
+    place: Part
+    value: Part | int
+
+
+class Meaning(Value):
+    """What an op does, whoever answers it: reference code (an arm that no chain has), or effects."""
+
+    span: Span
+    code: Arm | None
+    effects: tuple[Effect, ...]
+
+
+class Kept(Value):
+    """Where a backend keeps a part of the machine: while that is 1, the operand holds `number`, or has these bits.
+
+    Two are never equal, as with arms.
+    """
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    span: Span
+    name: str
+    operand: ast.Text
+    symbols: Mapping[str, Symbol]
+    number: int
+    bits: bool
+    guard: Guard | None
+
+
+class Names(Value):
+    """Options with their defaults, symbols, and protected functions of one part of a spec."""
+
+    options: Mapping[str, bool]
+    symbols: Mapping[str, Symbol]
+    protects: tuple[str, ...]
+
+
+class Interface(Value):
+    """What sites and backends agree on; `functions` is the symbol of the kernel's table of them."""
+
+    name: str
+    span: Span
+    layout: Layout | None
+    max_len: int
+    slots: tuple[Slot, ...]
+    functions: str | None
+    clobbers: Mapping[str, int]
+    names: Names
+    ops: Mapping[str, Op]
+    meanings: Mapping[str, Meaning] = MappingProxyType({})
+
+    def configurations(self) -> list[Configuration]:
+        """All settings of the options, the default first."""
+        settings: list[Configuration] = [()]
+        for default in self.names.options.values():
+            settings = [(*head, value) for value in (default, not default) for head in settings]
+        return settings
+
+
+class Answer(Value):
+    """What a rom's answer means."""
+
+    name: str
+    chain: Chain
+
+
+class Rom(Value):
+    """A ROM query."""
+
+    name: str
+    layout: Layout
+    answers: Mapping[int, Answer]
+    otherwise: Chain
+
+    def chains(self) -> Iterator[Chain]:
+        """All its chains."""
+        yield from (answer.chain for answer in self.answers.values())
+        yield self.otherwise
+
+
+class Rule(Value):
+    """What one backend makes of some ops."""
+
+    span: Span
+    ops: tuple[Op, ...]
+    chain: Chain
+
+
+class Backend(Value):
+    """Who answers the ops, and how; `otherwise` answers the ops without a rule (`rest`)."""
+
+    name: str
+    span: Span
+    rules: tuple[Rule, ...]
+    otherwise: Rule | None
+    names: Names
+    roms: Mapping[str, Rom]
+    targets: tuple[Target, ...]
+    kept: tuple[Kept, ...] = ()
+
+    def chain_of(self, op: str) -> Chain:
+        """The arms that answer an op."""
+        rules = (rule.chain for rule in self.rules if any(known.name == op for known in rule.ops))
+        return next(rules, self.otherwise.chain if self.otherwise else ())
+
+
+class Family(Value):
+    """Another table of sites, and its rule; `length` in bytes if the record has none, `decoded` if the site says."""
+
+    name: str
+    span: Span
+    layout: Layout
+    length: int | None
+    decoded: bool
+    place: tuple[str, int]
+    stacked: bool
+    longest: bool
+    relaid: bool
+    throughout: bool
+    reads: Mapping[str, Read]
+    names: Names
+    rule: Chain
+
+
+class Spec(Value):
+    """All that one compilation says."""
+
+    machine: Machine
+    interface: Interface | None
+    chains: Mapping[str, Chain]
+    backends: Mapping[str, Backend]
+    families: Mapping[str, Family]
+    passes: tuple[str, ...]
+    policy: tuple[Decision, ...]
+    probes: frozenset[str]
+    tests: tuple[ast.Test, ...]
+    sources: tuple[Source, ...]
+    text: tuple[int, int] | None = None  # where sites and functions may lie
+    nops: Mapping[str, tuple[Span, ...]] = MappingProxyType({})  # where the entries of each nop table stand
+
+    def references(self) -> Iterator[Arm]:
+        """The code that meanings refer to, once each."""
+        meanings = self.interface.meanings.values() if self.interface is not None else ()
+        yield from {id(meaning.code): meaning.code for meaning in meanings if meaning.code is not None}.values()
+
+    def arms(self) -> Iterator[Arm]:
+        """Every arm once, in the order of the spec."""
+        seen: dict[int, Arm] = {}
+        for chain in self._chains():
+            for arm in chain:
+                seen.setdefault(id(arm), arm)
+        yield from seen.values()
+
+    def _chains(self) -> Iterator[Chain]:
+        yield from self.chains.values()
+        for backend in self.backends.values():
+            for rom in backend.roms.values():
+                yield from rom.chains()
+            for rule in (*backend.rules, *([backend.otherwise] if backend.otherwise else [])):
+                yield rule.chain
+        for family in self.families.values():
+            yield family.rule

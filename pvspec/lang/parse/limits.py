@@ -1,0 +1,40 @@
+"""Limits that keep a hostile text from costing more than it is worth."""
+
+from __future__ import annotations
+
+import re
+
+from pvspec.lang.diagnostics import Diagnostic, Label, SpecError
+from pvspec.lang.source import Source, Span
+
+MAX_NESTING = 32  # parentheses; the tree is walked recursively
+MAX_NUMBER = (1 << 64) - 1
+MAX_TEXT = 16 << 20  # characters in a file
+
+_LEXEMES = re.compile(r'#[^\n]*|"""(?:.|\n)*?"""|"[^"\n]*"|\b[0-9][0-9A-Fa-fxX]*|[()]')
+
+
+def check_limits(source: Source) -> None:
+    """SpecError if a text goes beyond the limits above."""
+    if len(source.text) > MAX_TEXT:
+        raise SpecError([Diagnostic("PV003", f"{source.name} is longer than {MAX_TEXT} characters")])
+    depth = 0
+    for match in _LEXEMES.finditer(source.text):
+        lexeme = match.group()
+        depth += (lexeme == "(") - (lexeme == ")")
+        if depth > MAX_NESTING:
+            raise SpecError([_limit(source, match, f"parentheses nested deeper than {MAX_NESTING}")])
+        if lexeme[0].isdigit() and (len(lexeme) > 20 or number(lexeme) > MAX_NUMBER):
+            raise SpecError([_limit(source, match, "a number above 64 bits")])
+
+
+def number(lexeme: str) -> int:
+    """The value of a number as the grammar writes it."""
+    try:
+        return int(lexeme, 0)
+    except ValueError:
+        return int(lexeme) if lexeme.isdigit() else 0  # leading zeros; no number at all: the lexer's affair
+
+
+def _limit(source: Source, match: re.Match[str], message: str) -> Diagnostic:
+    return Diagnostic("PV003", message, (Label(Span(source, match.start(), match.end())),))

@@ -1,0 +1,83 @@
+"""Spec files and places in them.
+
+A `Span` travels with every node of the syntax tree, so that each message can
+name file, line and column and underline what it speaks of.
+"""
+
+from __future__ import annotations
+
+import bisect
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from pvspec.engine.spec import Value
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """One spec file: the name shown to users, its text, and the name that generated code gives it.
+
+    `label` is relative to what was compiled, so that the output does not depend on where that lies.
+    """
+
+    name: str
+    text: str = field(repr=False)
+    label: str = ""
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        starts = [0]
+        for index, char in enumerate(self.text):
+            if char == "\n":
+                starts.append(index + 1)
+        return starts
+
+    def place(self, offset: int) -> tuple[int, int]:
+        """Line and column (both from 1) of a character offset."""
+        line = bisect.bisect_right(self._starts, offset)
+        return line, offset - self._starts[line - 1] + 1
+
+    def line(self, number: int) -> str:
+        """The text of one line (from 1), without its line end."""
+        start = self._starts[number - 1]
+        end = self.text.find("\n", start)
+        return self.text[start : len(self.text) if end < 0 else end].rstrip("\r")
+
+
+class Span(Value):
+    """Characters [start, end) of a source."""
+
+    source: Source
+    start: int
+    end: int
+
+    @property
+    def line(self) -> int:
+        """Line of the first character, from 1."""
+        return self.source.place(self.start)[0]
+
+    @property
+    def column(self) -> int:
+        """Column of the first character, from 1."""
+        return self.source.place(self.start)[1]
+
+    @property
+    def text(self) -> str:
+        """The characters themselves."""
+        return self.source.text[self.start : self.end]
+
+    def __str__(self) -> str:
+        return f"{self.source.name}:{self.line}:{self.column}"
+
+    @property
+    def where(self) -> str:
+        """File and line, as generated code names them."""
+        return f"{self.source.label or self.source.name}:{self.line}"
+
+    def to(self, other: Span) -> Span:
+        """The span from the start of this one to the end of another."""
+        return Span(self.source, self.start, other.end)
+
+    def part(self, start: int, end: int) -> Span:
+        """A part of this span; offsets count from its start."""
+        return Span(self.source, self.start + start, self.start + max(end, start + 1))

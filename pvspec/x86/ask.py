@@ -1,0 +1,114 @@
+"""Ask the assembler for one statement: in words it understands, corrected where it is known to lie, read back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import takewhile
+
+from pvspec.x86.decode import Reading, read
+from pvspec.x86.encodings import (
+    DONOR_DIGIT,
+    DONOR_OPCODE,
+    FAR_POINTERS,
+    FIXED,
+    NO_OPERAND_SIZE,
+    PREFIX_BYTES,
+    PREFIX_RANK,
+    TRANSPLANTS,
+)
+from pvspec.x86.intel import (
+    GENERAL_SIZES,
+    SEGMENTS,
+    AsmError,
+    Immediate,
+    Memory,
+    Operand,
+    Register,
+    Statement,
+    Value,
+    format_statement,
+)
+from pvspec.x86.legality import all_prefixes
+from pvspec.x86.readback import check_reading
+
+Assembler = Callable[[str], bytes | None]
+
+
+def answer(statement: Statement, bits: int, assembler: Assembler) -> tuple[bytes, Reading]:
+    """Assemble a statement of numbers only, and read it back.
+
+    Raises AsmError if there is no answer, or one that does not say what the statement says.
+    """
+    data = _prefixed(statement, _bytes(statement, bits, assembler))
+    reading = read(data, bits, -len(all_prefixes(statement)) % (1 << 64))  # keystone counts from behind ours
+    if reading is None or reading.size != len(data):
+        raise refused(statement)
+    check_reading(statement, reading, bits)
+    return data, reading
+
+
+def _bytes(statement: Statement, bits: int, assembler: Assembler) -> bytes:
+    asked = statement.changed(prefixes=(), operands=tuple(_question(o, statement, bits) for o in statement.operands))
+    text = format_statement(asked)
+    answer = FIXED[bits].get(text) or _transplanted(asked, assembler) or assembler(text)
+    if not answer:
+        raise refused(statement)
+    return answer
+
+
+def _question(operand: Operand, statement: Statement, bits: int) -> Operand:
+    """Spell a memory operand so that keystone cannot misread it.
+
+    It drops some segments (they are added to the answer), takes `[number]` for rip-relative in 64-bit mode (`riz`
+    is its name for no index), and does not know the sizes of far pointers.
+    """
+    if not isinstance(operand, Memory):
+        return operand
+    operand = operand.changed(segment=None, size=None if statement.mnemonic in FAR_POINTERS else operand.size)
+    if bits == 32 or operand.base or operand.index or statement.mnemonic == "movabs":
+        return operand
+    number = operand.displacement.number
+    return operand.changed(index="riz", displacement=Value(number - (1 << 64) * (number >> 63 == 1)))
+
+
+def refused(statement: Statement) -> AsmError:
+    """Return the error for a statement without an encoding."""
+    return AsmError("no such instruction, or not with these operands", None, statement.start, statement.end)
+
+
+def _prefixed(statement: Statement, data: bytes) -> bytes:
+    """Add the statement's prefixes, and put all of them into the order of GNU as."""
+    own = bytes(takewhile(PREFIX_RANK.__contains__, data))
+    named = bytes(PREFIX_BYTES[prefix] for prefix in all_prefixes(statement))
+    kept = bytes(b for b in own if not (b == 0x66 and _has_no_operand_size(statement)))
+    ranked = sorted((PREFIX_RANK[byte], byte) for byte in named + kept)
+    return bytes(byte for _, byte in ranked) + data[len(own) :]
+
+
+def _has_no_operand_size(statement: Statement) -> bool:
+    if statement.mnemonic in NO_OPERAND_SIZE:
+        return True
+    if statement.mnemonic != "mov" or len(statement.operands) != 2:
+        return False
+    to, source = statement.operands
+    loads = isinstance(to, Register) and to.name in SEGMENTS
+    return loads or (isinstance(to, Memory) and isinstance(source, Register) and source.name in SEGMENTS)
+
+
+def _transplanted(statement: Statement, assembler: Assembler) -> bytes | None:
+    """Put an opcode that keystone lacks into the encoding of a `nop` with the same operand."""
+    if len(statement.operands) != 1 or isinstance(statement.operands[0], Immediate):
+        return None
+    operand = statement.operands[0]
+    size = operand.size if isinstance(operand, Memory) else GENERAL_SIZES.get(operand.name)
+    row = TRANSPLANTS.get((statement.mnemonic, size or 0))
+    if row is None:
+        return None
+    donated = operand.changed(size=4) if isinstance(operand, Memory) else operand
+    donor = assembler(format_statement(Statement((), "nop", (donated,)))) or b""
+    head, found, tail = donor.partition(DONOR_OPCODE)
+    if not found or not tail or tail[0] >> 3 & 7 != DONOR_DIGIT:
+        return None
+    legacy = bytes(b for b in head if b in PREFIX_RANK and b != 0x66)
+    rex = bytes(b for b in head if b not in PREFIX_RANK)
+    return legacy + row.prefix + rex + row.opcode + bytes([tail[0] & ~0x38 | row.digit << 3]) + tail[1:]

@@ -1,0 +1,204 @@
+"""Assemble Intel-syntax source to code with holes: the door to keystone.
+
+Keystone 0.9.2 answers with wrong code where it should refuse, so it gets one statement a call, with literal numbers
+only, and every answer is read back. Never set its `syntax` or its `sym_resolver`: numbers are hexadecimal from then on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator
+from difflib import get_close_matches
+from functools import cache
+
+from pvspec.x86.code import Code
+from pvspec.x86.encode import Encoded, encode
+from pvspec.x86.encodings import ALIASES, ALIASES_BY_MODE, BRANCHES, IMPLIED, REFUSED
+from pvspec.x86.intel import (
+    REGISTERS,
+    AsmError,
+    Immediate,
+    Memory,
+    Operand,
+    Register,
+    Statement,
+    Value,
+)
+from pvspec.x86.intel_parser import parse_statement
+from pvspec.x86.layout import Label, Placeable, lay_out
+from pvspec.x86.statements import Kept
+
+_STATEMENT = re.compile(r"[^;\n]+")
+_COMMENT = re.compile(r"#[^\n]*")
+_LABEL = re.compile(r"\s*([A-Za-z_.$][\w.$]*)\s*:", re.ASCII)
+_ANY_LABEL = "<label>"  # stands for every label, so that equal branches to different labels are encoded once
+
+
+_IN_MEMORY = Kept()  # a memo that lasts as long as the process
+
+
+class AsmErrors(Exception):
+    """All the statements that were refused, in the order of the source."""
+
+    def __init__(self, errors: tuple[AsmError, ...]) -> None:
+        super().__init__("; ".join(error.message for error in errors))
+        self.errors = errors
+
+
+def assemble(source: str, bits: int, symbols: Collection[str], kept: Kept = _IN_MEMORY) -> Code:
+    """Assemble statements, separated by newlines or `;`, for a 32- or 64-bit machine.
+
+    A name in `symbols` becomes a hole; labels are local. Branches to labels are short where that reaches.
+    `kept` knows statements that were encoded before. Raises AsmErrors with every error of the source.
+    """
+    errors: list[AsmError] = []
+    lines = list(_lines(source, errors))
+    labels = _labels(lines, symbols, errors)
+    items: list[Label | Placeable] = []
+    for line in lines:
+        try:
+            items.append(line if isinstance(line, Label) else _item(source, line, bits, labels, symbols, kept))
+        except AsmError as error:
+            errors.append(error)
+    if not errors:
+        try:
+            return lay_out(items, bits)
+        except AsmError as error:
+            errors.append(error)
+    raise AsmErrors(tuple(sorted(errors, key=lambda error: error.start)))
+
+
+def _lines(source: str, errors: list[AsmError]) -> Iterator[Label | Statement]:
+    for found in _STATEMENT.finditer(_COMMENT.sub(lambda comment: " " * len(comment[0]), source)):
+        text, start = found[0], found.start()
+        while label := _LABEL.match(text):
+            yield Label(label[1], start + label.start(1), start + label.end(1))
+            text, start = text[label.end() :], start + label.end()
+        if text.strip():
+            try:
+                yield parse_statement(text, start)
+            except AsmError as error:
+                errors.append(error)
+
+
+def _labels(lines: list[Label | Statement], symbols: Collection[str], errors: list[AsmError]) -> set[str]:
+    names: set[str] = set()
+    for label in lines:
+        if not isinstance(label, Label):
+            continue
+        if label.name in names or label.name in symbols or label.name.lower() in REGISTERS:
+            what = "label" if label.name in names else "symbol" if label.name in symbols else "register"
+            errors.append(AsmError(f"`{label.name}` is already a {what}", "rename the label", label.start, label.end))
+        names.add(label.name)
+    return names
+
+
+def _item(
+    source: str, statement: Statement, bits: int, labels: set[str], symbols: Collection[str], kept: Kept
+) -> Placeable:
+    statement = _unaliased(statement, bits)
+    is_branch = statement.mnemonic in BRANCHES
+    target = _checked_target(statement, labels, symbols) if is_branch else None
+    for operand in statement.operands if target is None else ():
+        _check_names(operand, is_branch, labels, symbols)
+    text = source[statement.start : statement.end]
+    if target is None:
+        forms = kept.forms(statement, bits, "statement", lambda: (encode(statement, bits, _assembler(bits)),))
+        return Placeable(statement, text, forms, None)
+    return _to_label(statement, bits, target, text, kept)
+
+
+def _unaliased(statement: Statement, bits: int) -> Statement:
+    mnemonic = ALIASES.get(statement.mnemonic, statement.mnemonic)
+    if mnemonic in REFUSED[bits]:
+        help = REFUSED[bits][mnemonic]
+        raise AsmError(
+            f"`{statement.mnemonic}` is not the name of one instruction",
+            f"write {help}" if help else None,
+            statement.start,
+            statement.end,
+        )
+    implied = IMPLIED[bits].get(mnemonic)
+    operands = (Register(implied),) if implied and not statement.operands else statement.operands
+    return statement.changed(mnemonic=ALIASES_BY_MODE[bits].get(mnemonic, mnemonic), operands=operands)
+
+
+def _checked_target(statement: Statement, labels: set[str], symbols: Collection[str]) -> str | None:
+    """Return the label that a branch goes to, None if it goes to a symbol or through an operand."""
+    if len(statement.operands) != 1 or not isinstance(statement.operands[0], Immediate):
+        return None
+    operand = statement.operands[0]
+    name = operand.value.symbol
+    if name is None:
+        raise AsmError("a branch out of the code needs a name", "declare a symbol for it", operand.start, operand.end)
+    if operand.offset or name not in labels:
+        return None
+    if operand.value.number:
+        raise AsmError("a branch goes to a label, not near it", None, operand.start, operand.end)
+    return name
+
+
+def _check_names(operand: Operand, is_branch: bool, labels: set[str], symbols: Collection[str]) -> None:
+    if isinstance(operand, Register):
+        return
+    name = (operand.displacement if isinstance(operand, Memory) else operand.value).symbol
+    if name is None:
+        return
+    if name in labels:
+        raise AsmError(f"label `{name}` can only be branched to", None, operand.start, operand.end)
+    if name not in symbols:
+        raise _unknown(name, operand, {*labels, *symbols} if is_branch else {*symbols, *REGISTERS})
+    if isinstance(operand, Immediate) and operand.offset == is_branch:
+        raise _bare_name(name, operand, is_branch)
+
+
+def _unknown(name: str, operand: Operand, known: set[str]) -> AsmError:
+    close = get_close_matches(name, sorted(known), 1)
+    help = f"did you mean `{close[0]}`?" if close else "declare it as a symbol"
+    return AsmError(f"`{name}` is no register, label or symbol", help, operand.start, operand.end)
+
+
+def _bare_name(name: str, operand: Operand, is_branch: bool) -> AsmError:
+    if is_branch:
+        return AsmError("a branch takes the name without `offset`", f"write `{name}`", operand.start, operand.end)
+    help = f"write `offset {name}` for its address, `[{name}]` for what lies there"
+    return AsmError(f"`{name}` alone is memory to some assemblers", help, operand.start, operand.end)
+
+
+def _to_label(statement: Statement, bits: int, target: str, source: str, kept: Kept) -> Placeable:
+    operand = statement.operands[0]
+    anywhere = statement.changed(operands=(Immediate(Value(0, _ANY_LABEL), False, operand.start, operand.end),))
+    forms = kept.forms(anywhere, bits, "branch", lambda: _branch_forms(anywhere, bits))
+    return Placeable(statement, source, forms, target)
+
+
+def _branch_forms(statement: Statement, bits: int) -> tuple[Encoded, ...]:
+    """Encode a branch in its short and its near form, as far as it has them."""
+    forms, errors = [], []
+    for size in (1, 4):
+        try:
+            encoded = encode(statement, bits, _assembler(bits), (size,))
+        except AsmError as error:
+            errors.append(error)
+        else:
+            forms += [encoded] if encoded.holes[0].size == size else []
+    if not forms:
+        raise errors[0]
+    return tuple(forms)
+
+
+@cache
+def _assembler(bits: int) -> Callable[[str], bytes | None]:
+    import keystone
+
+    engine = keystone.Ks(keystone.KS_ARCH_X86, keystone.KS_MODE_32 if bits == 32 else keystone.KS_MODE_64)
+
+    @cache
+    def assembler(statement: str) -> bytes | None:
+        try:
+            data, count = engine.asm(statement, as_bytes=True)
+        except keystone.KsError:
+            return None
+        return data if count == 1 else None
+
+    return assembler

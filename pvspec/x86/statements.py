@@ -1,0 +1,84 @@
+"""Statements that were encoded before, in this run or, in the user's cache, in an earlier one.
+
+Asking the assembler twice and reading the answers back is most of what a small compilation costs, and its result
+depends on nothing but the statement, this package and the two libraries, whose files' times and sizes name the cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from pvspec.support.cache import keep
+from pvspec.x86.code import Hole
+from pvspec.x86.encode import Encoded
+from pvspec.x86.intel import Statement
+
+Forms = tuple[Encoded, ...]
+
+MAX_STATEMENTS = 1024  # a spec with more of them would pay more for the file than it saves
+
+
+class Kept:
+    """Encoded statements; with a folder, those of earlier runs too, and `save` keeps them for later ones."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._path = None if folder is None else folder / f"statements-{_generation()}.json"
+        self._earlier = _load(self._path)
+        self._forms: dict[str, Forms] = {}
+        self._new = False
+
+    def forms(self, statement: Statement, bits: int, what: str, encode: Callable[[], Forms]) -> Forms:
+        """What `encode` gives for a statement, which is only asked if nobody knows; `what` tells its kinds apart."""
+        key = f"{what} {bits} {statement.spelling()}"
+        forms = self._forms.get(key) or _forms(self._earlier.get(key))
+        if forms is None:
+            forms, self._new = encode(), True
+        self._forms[key] = forms
+        return forms
+
+    def save(self) -> None:
+        """Write what this run encoded to the user's cache; where that is impossible, nothing happens."""
+        if self._path is None or not self._new or len(self._forms) > MAX_STATEMENTS:
+            return
+        text = json.dumps({**self._others(), **{key: _data(forms) for key, forms in self._forms.items()}})
+        keep(self._path, text.encode(), 1)
+
+    def _others(self) -> dict[str, Any]:
+        room = MAX_STATEMENTS - len(self._forms)
+        return dict([(key, data) for key, data in self._earlier.items() if key not in self._forms][:room])
+
+
+def _generation() -> str:
+    """A name that changes with this package's files and the libraries'."""
+    specs = [find_spec(name) for name in ("keystone", "iced_x86")]
+    libraries = [Path(spec.origin) for spec in specs if spec is not None and spec.origin is not None]
+    stamps = []
+    for file in [*sorted(Path(__file__).parent.glob("*.py")), *libraries]:
+        stat = file.stat()
+        stamps.append((file.name, stat.st_size, stat.st_mtime_ns))
+    return hashlib.sha256(repr(stamps).encode()).hexdigest()[:16]
+
+
+def _load(path: Path | None) -> dict[str, Any]:
+    with suppress(OSError, ValueError):
+        kept = json.loads(path.read_bytes()) if path is not None else {}
+        return kept if isinstance(kept, dict) else {}
+    return {}
+
+
+def _data(forms: Forms) -> list[Any]:
+    return [[form.data.hex(), [list(hole.__dict__.values()) for hole in form.holes], form.text] for form in forms]
+
+
+def _forms(data: Any) -> Forms | None:
+    """The forms that `_data` wrote; None for anything else."""
+    try:
+        return tuple(Encoded(bytes.fromhex(code), tuple(Hole(*h) for h in holes), text) for code, holes, text in data)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,75 @@
+"""Refusals: all of them at once, each at its place, with something to do about it."""
+
+import pytest
+
+from pvspec.x86.assembler import AsmErrors, assemble
+
+
+def errors(source: str, bits: int = 32) -> list[tuple[str, str, str | None]]:
+    with pytest.raises(AsmErrors) as raised:
+        assemble(source, bits, ("vcpu_info", "check_events"))
+    return [(source[e.start : e.end], e.message, e.help) for e in raised.value.errors]
+
+
+def test_every_bad_statement_is_reported_in_order() -> None:
+    source = "frobnicate eax  # no\n nop; mov al, 300\nx: jmp nowhere;\nmov eax, ,"
+    places = [place for place, _, _ in errors(source)]
+    assert places == ["frobnicate eax", "300", "nowhere", ","]
+
+
+def test_all_errors_and_their_messages_are_in_the_exception() -> None:
+    with pytest.raises(AsmErrors, match=r"300 does not fit 8 bits here; .* does not fit 16 bits"):
+        assemble("mov al, 300; mov ax, 0x10000", 32, ())
+
+
+@pytest.mark.parametrize(
+    ("source", "place", "message", "help"),
+    [
+        (
+            "call chek_events",
+            "chek_events",
+            "`chek_events` is no register, label or symbol",
+            "did you mean `check_events`?",
+        ),
+        ("mov eax, ecz", "ecz", "`ecz` is no register, label or symbol", "did you mean `ecx`?"),
+        ("mov al, 300", "300", "300 does not fit 8 bits here", "the assembler's answer reads `mov al, 0x2c`"),
+        ("mov [eax], 1", "[eax]", "the operand's size is not clear", "write `dword ptr […]` or the like"),
+        ("jmp 0x1234", "0x1234", "a branch out of the code needs a name", "declare a symbol for it"),
+        ("mov eax, 010", "010", "`010` is not a number here", "numbers are decimal, 0x… or 0b…"),
+        ("mov eax, [rax]", "mov eax, [rax]", "`rax` is not a register of 32-bit code", None),
+        ("  retn ", "retn", "`retn` is not the name of one instruction", "write ret"),
+        (
+            "lock",
+            "lock",
+            "`lock` is a prefix and needs its instruction",
+            "write both in one statement, as in `lock …`",
+        ),
+        (".byte 1", ".byte", "directive `.byte` is not an instruction", 'raw bytes are written `bytes "…"`'),
+        (
+            "mov eax, vcpu_info",
+            "vcpu_info",
+            "`vcpu_info` alone is memory to some assemblers",
+            "write `offset vcpu_info` for its address, `[vcpu_info]` for what lies there",
+        ),
+    ],
+)
+def test_one_error(source: str, place: str, message: str, help: str | None) -> None:
+    assert errors(source) == [(place, message, help)]
+
+
+@pytest.mark.parametrize(
+    "source", ["mov eax, \u00e9", "\u0665", "mov eax, 0x" + "f" * 5000, "mov eax, " + "-" * 999, "\0", "["]
+)
+@pytest.mark.parametrize("bits", [32, 64])
+def test_hostile_text_is_refused(source: str, bits: int) -> None:
+    assert errors(source, bits)
+
+
+@pytest.mark.parametrize("statement", ["mov ah, sil", "mov ah, r8b", "movzx rax, ah", "mov ah, [r8]", "add bh, r9b"])
+def test_what_makes_keystone_abort_the_process_is_not_asked(statement: str) -> None:
+    assert errors(statement, 64)
+
+
+def test_nothing_is_no_code() -> None:
+    code = assemble(" # nothing\n;;\n", 32, ())
+    assert (code.data, code.holes, code.instructions) == (b"", (), ())

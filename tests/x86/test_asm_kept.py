@@ -1,0 +1,78 @@
+"""Statements kept from earlier runs: they save asking the assembler, and change nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pvspec.x86.assembler import assemble
+from pvspec.x86.statements import MAX_STATEMENTS, Kept
+
+SOURCE = "cmp byte ptr fs:[state + 1], 1; jne done; call check; lock inc dword ptr [eax]\ndone:"
+SYMBOLS = ("state", "check")
+COMPILE = """
+import sys
+from pvspec.cli import main
+code = main(["compile", sys.argv[1], "-o", sys.argv[2]])
+sys.exit(code or ("keystone" in sys.modules) * 7)
+"""
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_equal_to_what_is_encoded_anew(bits: int, tmp_path: Path) -> None:
+    source = SOURCE.replace("eax", "rax") if bits == 64 else SOURCE
+    first = Kept(tmp_path)
+    anew = assemble(source, bits, SYMBOLS, first)
+    first.save()
+    second = Kept(tmp_path)
+    assert assemble(source, bits, SYMBOLS, second) == anew == assemble(source, bits, SYMBOLS)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    second.save()
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("damage", [b"", b"[]", b"{", b"null", b"\xff", b'{"x": 5}'])
+def test_a_damaged_file_is_no_file(damage: bytes, tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    anew = assemble(SOURCE, 32, SYMBOLS, kept)
+    kept.save()
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(damage)
+    assert assemble(SOURCE, 32, SYMBOLS, Kept(tmp_path)) == anew
+
+
+def test_entries_of_another_shape_are_encoded_anew(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    anew = assemble("cli", 32, (), kept)
+    kept.save()
+    (path,) = tmp_path.iterdir()
+    path.write_text(path.read_text().replace('"fa"', "17"))
+    assert assemble("cli", 32, (), Kept(tmp_path)) == anew
+
+
+def test_too_many_statements_are_not_kept(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    assemble("\n".join(f"mov eax, {n}" for n in range(MAX_STATEMENTS + 1)), 32, (), kept)
+    kept.save()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    kept = Kept(tmp_path / "nowhere")
+    assemble("cli", 32, (), kept)
+    kept.save()
+
+
+def test_a_second_compilation_needs_no_assembler(tmp_path: Path) -> None:
+    spec = Path(__file__).parents[1] / "pass" / "minimal.pvs"
+    environment = {**os.environ, "PVSPEC_CACHE": str(tmp_path / "cache")}
+    texts = []
+    for expected in (7, 0):
+        done = subprocess.run([sys.executable, "-c", COMPILE, spec, tmp_path / "out.py"], env=environment)
+        assert done.returncode == expected
+        texts.append((tmp_path / "out.py").read_text())
+    assert texts[0] == texts[1]
