@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.figure import Figure
 from pvspec.kernel import open_image
 from tests.oracle import bare, fetch, guest, qemu
-from tests.predict.hostile import alternatives, locks, make_image
+from tests.prediction.hostile import alternatives, locks, make_image
 
 REPS = 5
 TIME_BOUND = 3  # s, with the kernel unpacked and the spec compiled before; symbols are read anew

@@ -14,6 +14,6 @@ __version__ = "0.1.0"
 
 def load(path: str | PathLike[str]) -> ModuleType:
     """Compile a spec (a file or a directory) and import the result; diagnostics.SpecError if the spec is wrong."""
-    from pvspec.compile.pipeline import load
+    from pvspec.compiler.pipeline import load
 
     return load(path)

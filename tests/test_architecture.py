@@ -28,10 +28,10 @@ ROWS = [
     "lang.parse",
     "lang.files lang.format",
     "lang.check",
-    "compile.assemble",
-    "compile.sound compile.printout",
-    "compile.pipeline",
-    "compile.cached spectest prove simulate",
+    "compiler.assemble",
+    "compiler.sound compiler.printout",
+    "compiler.pipeline",
+    "compiler.cached spectest proof simulation",
     # kernels
     "kernel.errors",
     "kernel.files",
@@ -39,7 +39,7 @@ ROWS = [
     "kernel.image",
     "kernel.dump",
     "kernel",
-    "predict",
+    "prediction",
     "cli",
     "__main__",
 ]

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from pvspec.compile.pipeline import check_spec, compile_spec, import_text
-from pvspec.compile.printout import render as render_module
+from pvspec.compiler.pipeline import check_spec, compile_spec, import_text
+from pvspec.compiler.printout import render as render_module
 from pvspec.lang.diagnostics import CODES, render
 from pvspec.lang.format import format_text
 from pvspec.lang.source import Source
-from pvspec.prove import prove
+from pvspec.proof import prove
 from pvspec.spectest import run_tests
 from pvspec.support.paths import resource
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from pvspec.compile.pipeline import compile_spec
+from pvspec.compiler.pipeline import compile_spec
 from pvspec.lang.format import format_text
 from pvspec.lang.source import Source
 from pvspec.support.paths import resource

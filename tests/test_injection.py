@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pvspec.compile.pipeline import compile_spec, import_text
+from pvspec.compiler.pipeline import compile_spec, import_text
 
 ESCAPES = ['"""', "'''", "\\", "\n", "\r", "\x0c", "\x1b[2J", "\u2028", "{{ 7 * 7 }}", "{% for %}", "#}", "\x00"]
 PAYLOAD = "__import__('os').abort()"

@@ -7,7 +7,7 @@ import argparse
 from pvspec.cli.kernels import bound_kernel, described
 from pvspec.cli.report import Failure, Report
 from pvspec.kernel import ImageError
-from pvspec.predict.bind import Bound, PatchingError
+from pvspec.prediction.bind import Bound, PatchingError
 
 
 def run(arguments: argparse.Namespace, report: Report) -> None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from pvspec.cli.report import Report
-from pvspec.compile.pipeline import check_spec
+from pvspec.compiler.pipeline import check_spec
 
 
 def run(arguments: argparse.Namespace, report: Report) -> None:

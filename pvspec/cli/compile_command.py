@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from pvspec.cli.report import Failure, Report
-from pvspec.compile.pipeline import compile_spec
+from pvspec.compiler.pipeline import compile_spec
 from pvspec.lang.diagnostics import SpecError
 from pvspec.support.output import write_file
 

@@ -10,8 +10,8 @@ from pvspec.cli.kernels import predicted_kernel
 from pvspec.cli.report import Failure, Report
 from pvspec.kernel import ImageError
 from pvspec.kernel.dump.dump import open_dump
-from pvspec.predict import Prediction
-from pvspec.predict.compare import Difference, difference
+from pvspec.prediction import Prediction
+from pvspec.prediction.compare import Difference, difference
 
 _SHOWN = 20  # sites, for people
 

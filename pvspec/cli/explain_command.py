@@ -7,10 +7,10 @@ from typing import Any
 
 from pvspec.cli.kernels import bound_kernel
 from pvspec.cli.report import Failure, Report
-from pvspec.compile.pipeline import check_spec
+from pvspec.compiler.pipeline import check_spec
 from pvspec.kernel import ImageError, KernelImage
-from pvspec.predict.bind import PatchingError
-from pvspec.predict.explain import Step, explain, shown
+from pvspec.prediction.bind import PatchingError
+from pvspec.prediction.explain import Step, explain, shown
 
 
 def run(arguments: argparse.Namespace, report: Report) -> None:

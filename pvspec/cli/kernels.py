@@ -6,13 +6,13 @@ import argparse
 from pathlib import Path
 
 from pvspec.cli.report import Failure, Report
-from pvspec.compile.cached import load_spec
+from pvspec.compiler.cached import load_spec
 from pvspec.kernel import ImageError, KernelImage, open_image
 from pvspec.kernel.dump.dump import find_slide, open_dump
 from pvspec.lang.diagnostics import SpecError
-from pvspec.predict import Prediction, predict
-from pvspec.predict.bind import Bound, Choices, PatchingError, bind, shipped_spec
-from pvspec.predict.cpu import CpuError, read_cpu
+from pvspec.prediction import Prediction, predict
+from pvspec.prediction.bind import Bound, Choices, PatchingError, bind, shipped_spec
+from pvspec.prediction.cpu import CpuError, read_cpu
 
 
 def bound_kernel(arguments: argparse.Namespace, report: Report) -> tuple[Bound, Path] | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pvspec.cli.kernels import described, predicted_kernel
 from pvspec.cli.report import Failure, Report
-from pvspec.predict import Prediction, Site
+from pvspec.prediction import Prediction, Site
 from pvspec.support.output import replacing
 
 

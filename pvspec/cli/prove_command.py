@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from pvspec.cli.report import Report
-from pvspec.compile.pipeline import check_spec
+from pvspec.compiler.pipeline import check_spec
 from pvspec.lang import model
 from pvspec.lang.diagnostics import SpecError
-from pvspec.prove import EMULATED, UNPROVEN, Cell, Proof, Regions, Undecided, prove
-from pvspec.prove.regions import described
+from pvspec.proof import EMULATED, UNPROVEN, Cell, Proof, Regions, Undecided, prove
+from pvspec.proof.regions import described
 
 _TELLING = ("the same code", "the same call", "the same jump", "patching stops", "kept")
 

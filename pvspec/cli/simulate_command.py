@@ -6,14 +6,14 @@ import argparse
 from pathlib import Path
 
 from pvspec.cli.report import Failure, Report
-from pvspec.compile.pipeline import check_spec, import_text
-from pvspec.compile.printout import render
+from pvspec.compiler.pipeline import check_spec, import_text
+from pvspec.compiler.printout import render
 from pvspec.lang.diagnostics import SpecError
-from pvspec.simulate.claims import simulate
-from pvspec.simulate.guest import Guest, SimulationError, build
-from pvspec.simulate.picture import picture
-from pvspec.simulate.report import as_json, lines
-from pvspec.simulate.strategies import STRATEGIES
+from pvspec.simulation.claims import simulate
+from pvspec.simulation.guest import Guest, SimulationError, build
+from pvspec.simulation.picture import picture
+from pvspec.simulation.report import as_json, lines
+from pvspec.simulation.strategies import STRATEGIES
 from pvspec.support.output import write_file
 from pvspec.support.paths import resource
 

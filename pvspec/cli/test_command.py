@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pvspec.cli.report import Failure, Report
-from pvspec.compile.pipeline import check_spec, import_text
-from pvspec.compile.printout import render
+from pvspec.compiler.pipeline import check_spec, import_text
+from pvspec.compiler.printout import render
 from pvspec.lang.diagnostics import SpecError
 from pvspec.spectest import Result, run_tests
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.predict.hostile import SPEC, alternatives, locks, make_image
-from tests.predict.kernel import BASE
+from tests.prediction.hostile import SPEC, alternatives, locks, make_image
+from tests.prediction.kernel import BASE
 
 SECONDS, MEMORY = 60, 1 << 20  # KiB; a run that hangs is cut off. The benchmarks say how long one takes
 

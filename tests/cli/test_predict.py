@@ -11,7 +11,7 @@ import pytest
 
 from pvspec.kernel import KernelImage, open_image
 from tests.kernel.moving import table
-from tests.predict.kernel import CPUINFO, SOURCE, build
+from tests.prediction.kernel import CPUINFO, SOURCE, build
 
 from .conftest import Outcome, Run
 

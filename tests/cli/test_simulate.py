@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pvspec.simulate.strategies import STRATEGIES, two_stage
+from pvspec.simulation.strategies import STRATEGIES, two_stage
 
 from .conftest import Run
 from .test_json import COMMON, assert_shape

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pvspec.compile.pipeline import load
+from pvspec.compiler.pipeline import load
 
 SPEC = """
 machine x86_64 {

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import pytest
 
-from pvspec.compile.pipeline import load
+from pvspec.compiler.pipeline import load
 from pvspec.support.paths import resource
 from tests.exhaustive import model
 

@@ -11,15 +11,15 @@ from types import ModuleType
 from typing import Any
 from zlib import crc32
 
-from pvspec.compile.pipeline import compile_spec
+from pvspec.compiler.pipeline import compile_spec
 from pvspec.engine.records import PatchSite, build_records
 from pvspec.engine.spec import Copy, Family, PatchError
 from pvspec.kernel import ImageError, KernelImage, open_image
 from pvspec.kernel.dump.dump import open_dump
-from pvspec.predict import predict
-from pvspec.predict.bind import Bound, Choices, PatchingError, bind
-from pvspec.predict.compare import difference
-from pvspec.predict.cpu import read_cpu
+from pvspec.prediction import predict
+from pvspec.prediction.bind import Bound, Choices, PatchingError, bind
+from pvspec.prediction.compare import difference
+from pvspec.prediction.cpu import read_cpu
 from tests.engine.samples import make_kernel, make_spec, make_table
 from tests.engine.test_families import ALT, LOCK, UNLOCK
 from tests.fuzz import coverage

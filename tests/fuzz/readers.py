@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
-from pvspec.predict.cpu import CpuError, parse_cpuinfo, read_cpu
+from pvspec.prediction.cpu import CpuError, parse_cpuinfo, read_cpu
 from pvspec.support.paths import resource
 from tests.fuzz.loop import Target
 

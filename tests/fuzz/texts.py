@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
-from pvspec.compile.pipeline import check_spec
-from pvspec.compile.printout import render as render_module
+from pvspec.compiler.pipeline import check_spec
+from pvspec.compiler.printout import render as render_module
 from pvspec.lang.diagnostics import CODES, Diagnostic, SpecError, render
 from pvspec.lang.format import format_text
 from pvspec.lang.parse import parse

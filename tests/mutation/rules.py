@@ -10,12 +10,12 @@ from pathlib import Path
 from tests.mutation.mutant import ROOT, Mutant
 
 _FILES = (
-    "compile/assemble.py",
+    "compiler/assemble.py",
     "lang/parse/limits.py",
     "lang/files.py",
     "lang/check/*.py",
-    "compile/sound/*.py",
-    "prove/*.py",
+    "compiler/sound/*.py",
+    "proof/*.py",
 )
 
 

@@ -22,8 +22,8 @@ _SITES = tuple(f"tests/engine/test_{name}.py" for name in ("families", "sites", 
 _PATCHES = tuple(f"tests/engine/test_{name}.py" for name in ("patch", "families", "slots", "breakpoint", "records"))
 NEAR: dict[str, tuple[tuple[str, ...], ...]] = {
     "pvspec/lang/check": (_REFUSED, _PASSES),
-    "pvspec/compile/sound": (_REFUSED, ("tests/sound",), _PASSES),
-    "pvspec/prove": (_REFUSED, ("tests/prove",), ("tests/cli/test_prove.py",)),
+    "pvspec/compiler/sound": (_REFUSED, ("tests/sound",), _PASSES),
+    "pvspec/proof": (_REFUSED, ("tests/proof",), ("tests/cli/test_prove.py",)),
     "pvspec/lang/files": (
         ("tests/cli/test_hostile.py", "-k", "long_chain or each_other or that_is_no_spec or what_is_no_spec"),
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 TABLE: dict[str, dict[str, tuple[str, str]]] = {
-    "pvspec/compile/assemble.py": {
+    "pvspec/compiler/assemble.py": {
         "branch without its prefix": ('(b"\\x2e" if action.prefixed else b"")', 'b""'),
         "branch never short": ("size = 1 if action.short else 4", "size = 4"),
         "branch without its addend": ("addend=action.addend", "addend=0"),

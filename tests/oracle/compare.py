@@ -8,13 +8,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypedDict
 
-from pvspec.compile.pipeline import load
+from pvspec.compiler.pipeline import load
 from pvspec.kernel import open_image
 from pvspec.kernel.dump.dump import find_slide, open_dump
-from pvspec.predict import Prediction, predict
-from pvspec.predict.bind import Choices, bind, shipped_spec
-from pvspec.predict.compare import differing
-from pvspec.predict.cpu import QEMU_MODEL, Processor, parse_cpuinfo, profiles, read_cpu
+from pvspec.prediction import Prediction, predict
+from pvspec.prediction.bind import Choices, bind, shipped_spec
+from pvspec.prediction.compare import differing
+from pvspec.prediction.cpu import QEMU_MODEL, Processor, parse_cpuinfo, profiles, read_cpu
 
 from .boot import Dump
 from .qemu import Machine

@@ -20,8 +20,8 @@ from typing import TypedDict, TypeVar
 
 from pvspec.kernel import ImageError
 from pvspec.lang.diagnostics import SpecError
-from pvspec.predict.bind import PatchingError
-from pvspec.predict.cpu import CpuError
+from pvspec.prediction.bind import PatchingError
+from pvspec.prediction.cpu import CpuError
 
 from . import fetch
 from .boot import WAYS, Dump, boot

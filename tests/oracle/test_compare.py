@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pvspec.compile.pipeline import load
+from pvspec.compiler.pipeline import load
 from pvspec.kernel import open_image
-from pvspec.predict import Prediction, predict
-from pvspec.predict.bind import Choices, bind
-from tests.predict.kernel import build
+from pvspec.prediction import Prediction, predict
+from pvspec.prediction.bind import Choices, bind
+from tests.prediction.kernel import build
 
 from .compare import unexplained
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from debian.debfile import DebFile
 
-from pvspec.compile.pipeline import load
+from pvspec.compiler.pipeline import load
 from pvspec.kernel import KernelImage, open_image
-from pvspec.predict.bind import Choices, PatchingError, bind, shipped_spec
+from pvspec.prediction.bind import Choices, PatchingError, bind, shipped_spec
 
 from . import boot
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pvspec.compile.pipeline import load
+from pvspec.compiler.pipeline import load
 from pvspec.kernel import KernelImage
-from pvspec.predict import Prediction, predict
-from pvspec.predict.bind import Choices, bind, shipped_spec
+from pvspec.prediction import Prediction, predict
+from pvspec.prediction.bind import Choices, bind, shipped_spec
 
 from . import boot
 

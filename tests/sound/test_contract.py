@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pvspec.compile.pipeline import check_spec
+from pvspec.compiler.pipeline import check_spec
 
 SPEC = """
 machine m {{ bits {bits} {text} nops n {{ "90" }} choose nops n }}

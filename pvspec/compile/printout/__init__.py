@@ -1,5 +1,0 @@
-"""Program to the text of a Python module; the only door to jinja2."""
-
-from pvspec.compile.printout.module import render
-
-__all__ = ["render"]

@@ -1,0 +1,71 @@
+"""The whole pipeline: files, items, model, program, module text."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from pvspec.compiler.assemble import Program, assemble_spec
+from pvspec.compiler.sound import verify
+from pvspec.engine.spec import Value
+from pvspec.lang import model
+from pvspec.lang.check import check
+from pvspec.lang.diagnostics import Diagnostic, Findings, SpecError
+from pvspec.lang.files import read_spec
+
+
+class Checked(Value):
+    """What checking a spec gives: a program as far as there is one, and all findings, sorted by place."""
+
+    program: Program | None
+    diagnostics: tuple[Diagnostic, ...]
+
+    def sound(self) -> Program:
+        """The program; SpecError if anything is wrong."""
+        if self.diagnostics or self.program is None:
+            raise SpecError(self.diagnostics)
+        return self.program
+
+
+def check_spec(path: Path) -> Checked:
+    """Read, check, assemble and verify; each stage goes on with what the one before could make sense of.
+
+    Only a file that cannot be read or parsed ends it early: all that refers to it would seem to be wrong.
+    """
+    findings = Findings()
+    files = read_spec(path, findings)
+    spec = check(files.items, files.sources, findings) if not findings.found else None
+    program = _assembled(spec, findings) if spec is not None else None
+    return Checked(program, SpecError(findings.found).diagnostics)
+
+
+def _assembled(spec: model.Spec, findings: Findings) -> Program:
+    program = assemble_spec(spec, findings)
+    verify(program, findings)
+    return program
+
+
+def compile_spec(path: Path) -> str:
+    """The text of the module that a spec compiles to; SpecError if the spec is wrong."""
+    from pvspec.compiler.printout import render
+
+    return render(check_spec(path).sound())
+
+
+def load(path: str | os.PathLike[str]) -> ModuleType:
+    """Compile a spec (a file or a directory) and import the result; SpecError if the spec is wrong."""
+    return import_text(compile_spec(Path(path)), f"pvspec.generated.{Path(path).stem}")
+
+
+def import_text(text: str, name: str) -> ModuleType:
+    """A module made from its text."""
+    module = ModuleType(name)
+    sys.modules[name] = module  # dataclasses look their module up there
+    try:
+        exec(compile(text, f"<{name}>", "exec"), module.__dict__)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

@@ -1,0 +1,26 @@
+"""Checks that need the code: does it fit, is it ever reached, does it keep the op's contract?"""
+
+from __future__ import annotations
+
+from pvspec.compiler.assemble import Program
+from pvspec.compiler.sound.contract import check_contracts
+from pvspec.compiler.sound.fit import check_fit
+from pvspec.compiler.sound.holes import check_holes
+from pvspec.compiler.sound.nops import check_nops
+from pvspec.compiler.sound.order import check_order
+from pvspec.compiler.sound.reach import check_reach
+from pvspec.compiler.sound.slots import check_slots
+from pvspec.lang.diagnostics import Findings
+
+__all__ = ["verify"]
+
+
+def verify(program: Program, findings: Findings) -> None:
+    """All findings about a program's code."""
+    check_nops(program.spec, findings)
+    check_fit(program, findings)
+    check_reach(program, findings)
+    check_contracts(program, findings)
+    check_holes(program, findings)
+    check_slots(program.spec, findings)
+    check_order(program.spec, findings)

@@ -1,0 +1,354 @@
+"""The calling contract, on every path through an emitter's code.
+
+An emitter asks only for its op's inputs, leaves everything as it found it but for its op's results and what the op and
+the arm declare clobbered, leaves the stack alone, touches memory only through symbols and inputs, works wherever it is
+put, and goes on behind its end, or never where the op is `noreturn`. Control, debug and segment registers are what
+system ops are for: what becomes of them is for an op's meaning to say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from pvspec.compiler.assemble import Program
+from pvspec.compiler.sound.fit import rules
+from pvspec.compiler.sound.paths import (
+    CLEAR,
+    CONSTANT,
+    ENTRY,
+    FLAGS,
+    FLAGS_REGISTER,
+    GARBAGE,
+    STACK_POINTER,
+    STATUS,
+    UNSURE,
+    Content,
+    Paths,
+    State,
+    is_entry,
+    is_flags_copy,
+    is_general,
+    is_stack_access,
+    successors,
+)
+from pvspec.compiler.sound.places import instruction_span
+from pvspec.compiler.sound.reach import reachable
+from pvspec.lang import model
+from pvspec.lang.diagnostics import Findings
+from pvspec.lang.source import Span
+from pvspec.x86.code import Code, InstructionEffects, MemoryAccess
+from pvspec.x86.decode import read
+from pvspec.x86.effects import effects
+
+_SYSTEM = re.compile(r"(cr|dr|tr)\d+|[c-gs]s|[er]?sp|[er]?ip|gdtr?|idtr?|ldtr?|msr")
+
+
+def check_contracts(program: Program, findings: Findings) -> None:
+    """PV403 to PV408 for each arm that breaks the contract of an op it answers, once an arm; and for each meaning."""
+    interface = program.spec.interface
+    if interface is None:
+        return
+    told: set[model.Arm] = set()
+    for op, arm in _answers(program):
+        if arm in program.code and arm not in told and Contract(op, arm, program, findings).broken():
+            told.add(arm)
+
+
+def _answers(program: Program) -> Iterator[tuple[model.Op, model.Arm]]:
+    interface = program.spec.interface
+    assert interface is not None
+    for name, meaning in interface.meanings.items():
+        if meaning.code is not None:
+            yield interface.ops[name], meaning.code
+    for backend in program.spec.backends.values():
+        for rule in rules(backend):
+            for op in rule.ops:
+                fired = reachable(rule.chain, program, op)
+                yield from ((op, arm) for arm in rule.chain if arm in fired)
+
+
+class Contract:
+    """One op's contract, one arm's code."""
+
+    def __init__(self, op: model.Op, arm: model.Arm, program: Program, findings: Findings) -> None:
+        self.op = op
+        self.arm = arm
+        self.code: Code = program.code[arm]
+        self.findings = findings
+        self.bits = program.spec.machine.bits
+        self.everything = frozenset(program.spec.interface.clobbers if program.spec.interface else ())
+        self.allowed = op.results | op.clobbers | arm.clobbers
+        self.effects = () if isinstance(arm.action, model.Branch) else effects(self.code, self.bits)
+
+    def broken(self) -> bool:
+        """Report what breaks the contract; whether anything does."""
+        found = len(self.findings.found)
+        if isinstance(self.arm.action, model.Branch):
+            self._check_branch(self.arm.action)
+        elif not self.effects:
+            self._check_nothing()
+        else:
+            self._check_code()
+        return len(self.findings.found) > found
+
+    # ---- what needs no instructions
+
+    def _check_branch(self, action: model.Branch) -> None:
+        symbol = self.arm.symbols.get(action.symbol)
+        extra = (symbol.clobbers if symbol is not None else frozenset()) - self.allowed
+        if extra and not self.op.noreturn:
+            self._writes(f"`{action.symbol}` may destroy {_list(extra)}", extra, None)
+        if action.mnemonic == "jmp" and not self.op.noreturn:
+            self._leaves("a jump that does not come back", None)
+
+    def _check_nothing(self) -> None:
+        """No code: the results must be where the inputs were; what a target that does nothing means is its affair."""
+        if not asks_target(self.arm.guard) and not self.op.noreturn:
+            self._check_results(self.op.results - self.op.inputs)
+
+    def _check_results(self, missing: Iterable[str]) -> None:
+        if wanting := [name for name in missing if is_general(name)]:
+            self._add("PV403", f"the result {_list(wanting)} of `{self.op.name}` is never written", "", None)
+
+    # ---- code
+
+    def _check_code(self) -> None:
+        called = {e.instruction.offset: self._called(e) for e in self.effects if e.kind in ("call", "trap")}
+        paths = Paths(self.code, self.effects, self.bits, called)
+        for effect, state in paths.reached():
+            self._check_reads(effect, state, paths)
+            self._check_memory(effect, state)
+            self._check_control(effect)
+        if paths.clash_at is not None:  # what comes behind was not looked at, so this is refused for `noreturn`, too
+            self._clashes(paths)
+        elif self.op.noreturn:
+            if paths.at_end() is not None:
+                self._leaves("it falls through at its end", self.effects[-1])
+        elif (end := paths.at_end()) is not None:
+            self._check_end(end)
+
+    def _called(self, effect: InstructionEffects) -> frozenset[str]:
+        """What a call may destroy: all that the interface knows of, if it is not to a symbol."""
+        start, end = effect.instruction.offset, effect.instruction.offset + effect.instruction.size
+        for hole in self.code.holes:
+            if start <= hole.offset < end and hole.relative and hole.symbol in self.arm.symbols:
+                return self.arm.symbols[hole.symbol].clobbers
+        return self.everything
+
+    # ---- what is read
+
+    def _check_reads(self, effect: InstructionEffects, state: State, paths: Paths) -> None:
+        asked = self._pushed_flags(effect, state) or set()
+        if paths.moved(effect, state) is None:
+            for use in effect.uses:
+                if use.read and not _SYSTEM.fullmatch(use.register):
+                    cells = state.register(use.register, self.bits)[use.offset : use.offset + use.size]
+                    asked |= self._unknown(cells)
+        if asked:
+            names = _list(asked)
+            help = f"declare it: `({names})` among the inputs of `{self.op.name}`, or write it first"
+            self._asks(f"`{effect.instruction.text}` reads {names}", effect, help)
+        self._check_flag_reads(effect, state)
+
+    def _unknown(self, cells: Iterable[Content]) -> set[str]:
+        """The registers of which some bytes still hold what they did on entry, though they are no inputs."""
+        origins = {origin for cell in cells for origin in cell.origins}
+        names = {origin[0] for origin in origins if isinstance(origin, tuple)} - self.op.inputs
+        return names | ({"the caller's stack"} if GARBAGE in origins and not self.op.noreturn else set())
+
+    def _pushed_flags(self, effect: InstructionEffects, state: State) -> set[str] | None:
+        """The flags register, if it is pushed half changed: then what is pushed is more than a copy to come back."""
+        if not effect.instruction.text.startswith("pushf") or FLAGS_REGISTER in self.op.inputs:
+            return None
+        changed = any(state.flags[name].origins != {ENTRY} for name in ("df", "if", "ac"))
+        return {FLAGS_REGISTER} if changed else None
+
+    def _check_flag_reads(self, effect: InstructionEffects, state: State) -> None:
+        if is_flags_copy(effect) or FLAGS_REGISTER in self.op.inputs:
+            return
+        for name in sorted(effect.flags_read & STATUS):
+            origins = state.flags[name].origins
+            if origins & {ENTRY, UNSURE}:
+                why = "which nothing has set yet" if ENTRY in origins else "which holds nothing to rely on here"
+                self._asks(f"`{effect.instruction.text}` reads {name}, {why}", effect, "compare something first")
+
+    def _asks(self, what: str, effect: InstructionEffects, help: str) -> None:
+        self._add("PV405", f"code for `{self.op.name}` asks for what is no input", what, effect, help=help)
+
+    # ---- memory
+
+    def _check_memory(self, effect: InstructionEffects, state: State) -> None:
+        for access in effect.memory:
+            if not (access.read or access.written) or (effect.kind in ("call", "return") and is_stack_access(access)):
+                continue
+            if is_stack_access(access):
+                self._check_stack_access(access, effect, state)
+            elif effect.ip_relative and not self._has_hole(effect):
+                self._fixed("its memory moves along with the site", effect)
+            elif not self._is_declared(access, effect, state):
+                self._add(
+                    "PV406",
+                    f"code for `{self.op.name}` touches memory that nothing declares",
+                    f"`{effect.instruction.text}` goes through neither a symbol nor an input",
+                    effect,
+                    help="declare a symbol for it, or an input that holds its address",
+                )
+
+    def _check_stack_access(self, access: MemoryAccess, effect: InstructionEffects, state: State) -> None:
+        start = state.depth + access.displacement
+        lowest = min(state.depth, state.depth + (effect.stack_delta or 0))
+        if start < lowest:
+            why = "lies below the stack pointer, where an interrupt writes"
+        elif start + access.size > 0 and not self.op.noreturn:
+            why = "is the caller's stack"
+        else:
+            return
+        self._add("PV406", f"code for `{self.op.name}` touches memory that nothing declares", why, effect)
+
+    def _is_declared(self, access: MemoryAccess, effect: InstructionEffects, state: State) -> bool:
+        if self._has_hole(effect):
+            return True
+        names = [name for name in (access.base, access.index) if name is not None and is_general(name)]
+        origins = {o for name in names for cell in state.register(name, self.bits) for o in cell.origins}
+        return bool(origins - {CONSTANT, GARBAGE, STACK_POINTER})
+
+    def _has_hole(self, effect: InstructionEffects) -> bool:
+        """Whether a hole is the displacement of an instruction's memory operand."""
+        instruction = effect.instruction
+        data = self.code.data[instruction.offset : instruction.offset + instruction.size]
+        reading = read(data, self.bits, instruction.offset)
+        if reading is None or reading.displacement is None:
+            return False
+        return any(hole.offset == instruction.offset + reading.displacement.offset for hole in self.code.holes)
+
+    # ---- control
+
+    def _check_control(self, effect: InstructionEffects) -> None:
+        instruction, size = effect.instruction, len(self.code.data)
+        known = {other.instruction.offset for other in self.effects} | {size}
+        if any(target not in known for target in successors(effect)):
+            into = f"`{instruction.text}` goes to byte {effect.target}, which begins no instruction"
+            self._add("PV407", f"code for `{self.op.name}` branches into an instruction", into, effect)
+        direct = effect.kind in ("call", "jump", "branch") and self._direct(effect)
+        if direct and effect.target is None:
+            self._fixed("it goes a fixed way out of the site", effect)
+        elif direct and effect.kind == "call":
+            self._leaves(f"`{instruction.text}` calls into its own code", effect)
+        leaves = effect.kind == "return" or (effect.kind in ("jump", "branch") and effect.target is None)
+        if leaves and not direct and not self.op.noreturn:
+            self._leaves(f"`{instruction.text}` does not come back", effect)
+
+    def _direct(self, effect: InstructionEffects) -> bool:
+        """Whether a branch goes to a number, not to a symbol or through an operand."""
+        start, end = effect.instruction.offset, effect.instruction.offset + effect.instruction.size
+        reading = read(self.code.data[start:end], self.bits, start)
+        has_hole = any(start <= hole.offset < end for hole in self.code.holes)
+        return reading is not None and reading.target is not None and not has_hole
+
+    def _fixed(self, why: str, effect: InstructionEffects) -> None:
+        help = "declare a symbol for where it goes"
+        self._add("PV408", f"code for `{self.op.name}` works in one place only", why, effect, help=help)
+
+    def _leaves(self, why: str, effect: InstructionEffects | None) -> None:
+        kind = "never returns" if self.op.noreturn else "must go on behind the site"
+        self._add("PV404", f"`{self.op.name}` {kind}", why, effect, "its contract")
+
+    # ---- how it ends
+
+    def _clashes(self, paths: Paths) -> None:
+        if paths.clash is not None and paths.clash.stack_delta is None:
+            why = f"`{paths.clash.instruction.text}` moves the stack pointer out of sight"
+        else:
+            why = "paths meet with different stack depths"
+        self._unbalanced(why, paths.clash)
+
+    def _unbalanced(self, why: str, effect: InstructionEffects | None) -> None:
+        self._add("PV403", f"`{self.op.name}` does not leave the stack as it found it", why, effect, None)
+
+    def _check_end(self, end: State) -> None:
+        if end.depth:
+            side = "lower" if end.depth < 0 else "higher"
+            self._unbalanced(f"the stack pointer ends {abs(end.depth)} bytes {side}", None)
+        for effect in self.effects:
+            names = {name for name, cells in end.registers.items() if self._destroys(name, cells, effect)}
+            if names:
+                self._writes(f"`{effect.instruction.text}` writes {_list(names)}", frozenset(names), effect)
+        self._check_flags_left({name: end.flags[name] for name in FLAGS})
+        written = {name for name, cells in end.registers.items() if not is_entry(cells, name)}
+        self._check_results(self.op.results - written - self.op.inputs)
+        for name in sorted(self.op.results & written):
+            if unknown := self._unknown(end.registers[name]) - {name}:
+                writers = {writer for cell in end.registers[name] for writer in cell.writers}
+                first = next(iter(self._at(writers)), None)
+                help = f"declare it: `({_list(unknown)})` among the inputs of `{self.op.name}`"
+                what = f"the result {name} is what {_list(unknown)} happened to be"
+                self._add("PV405", f"code for `{self.op.name}` asks for what is no input", what, first, help=help)
+
+    def _destroys(self, name: str, cells: Sequence[Content], effect: InstructionEffects) -> bool:
+        """Whether an instruction leaves something in a register that the contract wants unchanged."""
+        if name in self.allowed or _SYSTEM.fullmatch(name) or is_entry(cells, name):
+            return False
+        return any(effect.instruction.offset in cell.writers for cell in cells)
+
+    def _check_flags_left(self, flags: dict[str, Content]) -> None:
+        free = set(STATUS) | ({"if"} if "interrupt_flag" in self.allowed else set())
+        for effect in self.effects if FLAGS_REGISTER not in self.allowed else ():
+            names = {name for name in flags.keys() - free if effect.instruction.offset in _changed(name, flags[name])}
+            if names:
+                word = "interrupt_flag" if names == {"if"} else FLAGS_REGISTER
+                self._writes(f"`{effect.instruction.text}` writes {_list(names)}", frozenset({word}), effect)
+
+    def _at(self, offsets: Iterable[int]) -> Sequence[InstructionEffects]:
+        return [effect for effect in self.effects if effect.instruction.offset in set(offsets)]
+
+    # ---- what is reported
+
+    def _writes(self, what: str, extra: frozenset[str], effect: InstructionEffects | None) -> None:
+        side = f"-> {_list(extra)}" if extra & {FLAGS_REGISTER, "interrupt_flag"} else f"clobbers {_list(extra)}"
+        self._add(
+            "PV403",
+            f"code for `{self.op.name}` breaks its contract",
+            what,
+            effect,
+            f"may write {_list(self.allowed) or 'no register'}",
+            f"declare it: `{side}`",
+        )
+
+    def _add(
+        self,
+        code: str,
+        message: str,
+        why: str,
+        effect: InstructionEffects | None,
+        contract: str | None = "its contract",
+        help: str | None = None,
+    ) -> None:
+        place: Span = self.arm.span if effect is None else instruction_span(self.arm, self.code, effect.instruction)
+        related = [(self.op.span, contract)] if contract is not None else []
+        shown = self.effects if effect is None else [effect]
+        self.findings.add(code, message, (place, why), *related, notes=self._shown(shown), help=help)
+
+    def _shown(self, shown: Sequence[InstructionEffects]) -> list[str]:
+        lines = []
+        for effect in shown:
+            start, size = effect.instruction.offset, effect.instruction.size
+            lines.append(f"{self.code.data[start : start + size].hex(' '):<24} {effect.instruction.text}")
+        return lines
+
+
+def _changed(name: str, flag: Content) -> frozenset[int]:
+    """The instructions that leave a flag changed; the ABI has the direction flag clear at calls."""
+    kept = {ENTRY, CLEAR} if name == "df" else {ENTRY}
+    return frozenset() if flag.origins <= kept else flag.writers
+
+
+def asks_target(guard: object) -> bool:
+    """Whether a guard asks for the op's target: then the arm does what that function does."""
+    if not isinstance(guard, tuple) or not guard:
+        return False
+    return guard[0] == "target" or any(asks_target(part) for part in guard[1:])
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))

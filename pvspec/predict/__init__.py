@@ -1,5 +1,0 @@
-"""What a kernel's text is once it has patched itself, without booting it."""
-
-from pvspec.predict.predict import Prediction, Site, predict
-
-__all__ = ["Prediction", "Site", "predict"]

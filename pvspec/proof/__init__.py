@@ -1,0 +1,62 @@
+"""What is proven of a program, how, and what is not.
+
+`verdicts` goes through the ops of each backend, `equivalence` runs code against its meaning in the `emulator`,
+`witnesses` asks a second library about each instruction, `regions` decides when each arm fires.
+"""
+
+from __future__ import annotations
+
+from pvspec.compiler.assemble import Program
+from pvspec.compiler.sound.order import unknown_overlaps
+from pvspec.engine.spec import Value
+from pvspec.lang.diagnostics import Diagnostic, Findings, SpecError
+from pvspec.proof.regions import Regions, Undecided, all_regions
+from pvspec.proof.verdicts import EMULATED, PROVEN, UNPROVEN, Cell, Prover, Verdict
+from pvspec.proof.witnesses import Witnesses, cross_examine
+
+__all__ = ["EMULATED", "PROVEN", "UNPROVEN", "Cell", "Proof", "Regions", "Undecided", "Verdict", "prove"]
+
+
+class Proof(Value):
+    """All of it.
+
+    `cells`: backend to a cell for each op. `nops`: nop table to the states run. `overlaps`: pairs of passes that are
+    taken to have no site in common. `regions`: empty if they were not asked for.
+    """
+
+    program: Program
+    cells: dict[str, tuple[Cell, ...]]
+    nops: dict[str, int]
+    witnesses: Witnesses
+    overlaps: tuple[tuple[str, str], ...]
+    regions: tuple[Regions | Undecided, ...]
+    diagnostics: tuple[Diagnostic, ...]
+
+
+def prove(program: Program) -> Proof:
+    """Prove what can be proven of a program that was checked; what is wrong is among the diagnostics."""
+    findings = Findings()
+    prover = Prover(program, findings)
+    nops = prover.nops()
+    cells = {backend.name: found for backend, found in prover.cells()}
+    witnesses = cross_examine(program, findings)
+    regions = tuple(all_regions(program))
+    _check_never(regions, program, findings)
+    overlaps = tuple(unknown_overlaps(program.spec))
+    return Proof(program, cells, nops, witnesses, overlaps, regions, SpecError(findings.found).diagnostics)
+
+
+def _check_never(regions: tuple[Regions | Undecided, ...], program: Program, findings: Findings) -> None:
+    """PV302 for an arm that fires for no site at all.
+
+    Arms of named chains and of roms are left to `check`: not everybody who goes on to them has sites for each.
+    """
+    shared = {arm.span for chain in program.spec.chains.values() for arm in chain}
+    roms = [rom for backend in program.spec.backends.values() for rom in backend.roms.values()]
+    shared |= {arm.span for rom in roms for chain in rom.chains() for arm in chain}
+    decided = [found for found in regions if isinstance(found, Regions)]
+    fired = {arm for found in decided for arm, _ in found.fires}
+    undecided = {found.owner for found in regions if isinstance(found, Undecided)}
+    for arm in dict.fromkeys(arm for found in decided if found.owner not in undecided for arm in found.never):
+        if arm not in fired and arm.span not in shared:
+            findings.add("PV302", "an arm that can never be reached", (arm.span, "never fires"))

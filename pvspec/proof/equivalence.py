@@ -1,0 +1,297 @@
+"""Does an emitter do what its op means? Run from many states and compared, padding included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from pvspec.compiler.assemble import Program
+from pvspec.engine.spec import Value
+from pvspec.lang import model
+from pvspec.proof.shadows import Place
+from pvspec.proof.states import states
+from pvspec.x86.code import Code
+from pvspec.x86.effects import effects
+from pvspec.x86.emulator.function import CARRY, CONTROL, GENERAL, INTERRUPT, TRAP, Emulator, Function, Outcome, State
+
+# What the emulator makes up, or does without anybody seeing it: to run it would prove nothing.
+BLIND = {
+    "rdtsc": "a counter that runs on",
+    "rdtscp": "a counter that runs on",
+    "rdpmc": "a counter that runs on",
+    "rdrand": "a random number",
+    "rdseed": "a random number",
+    "rdmsr": "registers of the CPU that the emulator lacks",
+    "wrmsr": "registers of the CPU that the emulator lacks",
+    "cpuid": "an answer that is each CPU's own",
+    "in": "a device",
+    "out": "a device",
+    "insb": "a device",
+    "outsb": "a device",
+    "wbinvd": "a cache that the emulator lacks",
+    "invd": "a cache that the emulator lacks",
+    "invlpg": "a TLB that the emulator lacks",
+    "lldt": "a descriptor that is not there",
+    "ltr": "a descriptor that is not there",
+    "lgdt": "a table that is not there",
+    "lidt": "a table that is not there",
+    "mov cr0": "another mode of the CPU",
+    "mov cr4": "another mode of the CPU",
+}
+NOP_STATES = 32  # besides the corners: a nop is a single instruction or two
+LAYOUTS = 17  # addresses, lengths and nop tables for the sites of one emitter
+_TRAPS = ("trap", "exception")
+
+
+class Emitter(Value):
+    """An arm's code for an op, at home in one setting of its backend's options."""
+
+    op: model.Op
+    arm: model.Arm
+    code: Code
+    allowed: frozenset[str]
+    functions: Mapping[str, Function]
+    addresses: Mapping[str, int]
+    place: Place | None
+
+
+class Difference(Value):
+    """A state from which an emitter does something else: the bytes that ran, and what was found, line by line."""
+
+    site: bytes
+    address: int
+    lines: tuple[str, ...]
+
+
+class Blind(Value):
+    """The first instruction that the emulator cannot judge, and why."""
+
+    text: str
+    why: str
+
+
+def blind_spot(code: Code, bits: int) -> Blind | None:
+    """What the emulator cannot judge in this code, if anything."""
+    for effect in effects(code, bits):
+        text = effect.instruction.text
+        words = text.replace(",", " ").split()
+        why = BLIND.get(words[0]) or BLIND.get(" ".join(words[:2]))
+        if why is None and (effect.kind in _TRAPS or effect.kind == "return"):
+            why = "another privilege, or another stack, which the emulator lacks"
+        if why is not None:
+            return Blind(text, why)
+    return None
+
+
+def compare(
+    emitter: Emitter, meaning: model.Meaning, program: Program, emulator: Emulator, nops: Sequence[Sequence[bytes]]
+) -> int | Difference | Blind:
+    """The number of states from which an emitter did what the op means, or what went wrong."""
+    bits = emulator.bits
+    named = _control_named(emitter, meaning, program, emulator)
+    reference = program.code[meaning.code] if meaning.code is not None else None
+    dealt = _varied(states(emitter.op.inputs, bits, emitter.place, named))
+    for variant, state in dealt:
+        address = emulator.site_address(variant)
+        site = padded(emitter, variant, nops)
+        found = emulator.run(filled(site, emitter, address, bits), address, state, emitter.functions)
+        if found.stop != "end" and "Invalid instruction" in found.stop:
+            return Blind(_text_at(emitter.code, found.at), "an instruction that the emulator does not know")
+        if reference is None:
+            lines = [*_broken(found, state, emitter, emulator, meaning)]
+            lines += _effects_missed(found, state, emitter, emulator, meaning)
+        else:
+            elsewhere = emulator.reference_address(variant)
+            code = filled(reference.data, emitter.changed(code=reference), elsewhere, bits)
+            wanted = emulator.run(code, elsewhere, state, emitter.functions)
+            if wanted.stop != "end" and found.stop == wanted.stop:
+                continue  # no memory there, for either
+            lines = [*_broken(found, state, emitter, emulator, meaning), *_unlike(found, wanted, emitter, emulator)]
+        if lines:
+            return Difference(filled(site, emitter, address, bits), address, (*_start(state, emitter), *lines))
+    return len(dealt)
+
+
+def _varied(all_states: Iterable[State]) -> list[tuple[int, State]]:
+    """The states dealt out to the ways in which a site is laid out, one way after the other."""
+    dealt: list[list[State]] = [[] for _ in range(LAYOUTS)]
+    for index, state in enumerate(all_states):
+        dealt[index % LAYOUTS].append(state)
+    return [(variant, state) for variant, some in enumerate(dealt) for state in some]
+
+
+def check_nop(nop: bytes, emulator: Emulator) -> int | tuple[str, ...]:
+    """The number of states in which a nop changed nothing, or what it changed."""
+    tried = list(states(("eax", "rax", "esi", "rsi"), emulator.bits, None, {}, NOP_STATES))
+    for state in tried:
+        address = emulator.site_address(0)
+        found = emulator.run(nop, address, state, {})
+        changed = [
+            f"{name} was {state.registers[name]:#x} and is {found.registers[name]:#x}"
+            for name in state.registers
+            if found.registers[name] != state.registers[name]
+        ]
+        if (found.flags ^ state.flags) & ~0x2:
+            changed.append(f"the flags were {state.flags:#x} and are {found.flags:#x}")
+        if found.written or found.stop != "end" or found.registers["stack pointer"] != emulator.stack:
+            changed.append("it touches memory or the stack, or does not end" if found.stop == "end" else found.stop)
+        if changed:
+            return tuple(changed)
+    return len(tried)
+
+
+def padded(emitter: Emitter, number: int, nops: Sequence[Sequence[bytes]]) -> bytes:
+    """The code at a site: of the op's length, or of another one each time, filled with nops of each table in turn."""
+    table, data = nops[number % len(nops)], emitter.code.data
+    length = emitter.op.length or len(data) + number % (2 * len(table) + 2)
+    whole, rest = divmod(max(0, length - len(data)), len(table))
+    return data + table[-1] * whole + (table[rest - 1] if rest else b"")
+
+
+def filled(site: bytes, emitter: Emitter, address: int, bits: int) -> bytes:
+    """A site with its holes filled."""
+    code = bytearray(site)
+    for hole in emitter.code.holes:
+        value = emitter.addresses[hole.symbol] + hole.addend - ((address + hole.end) if hole.relative else 0)
+        code[hole.offset : hole.offset + hole.size] = (value & ((1 << 8 * hole.size) - 1)).to_bytes(hole.size, "little")
+    return bytes(code)
+
+
+def _control_named(emitter: Emitter, meaning: model.Meaning, program: Program, emulator: Emulator) -> dict[str, int]:
+    """The control registers that the code or the meaning speaks of; only they are varied, which takes time."""
+    codes = [emitter.code, *([program.code[meaning.code]] if meaning.code is not None else [])]
+    named = {name for code in codes for effect in effects(code, emulator.bits) for name in effect.reads | effect.writes}
+    for effect in meaning.effects:
+        named |= {part.name for part in (effect.place, effect.value) if isinstance(part, model.Part)}
+    return {name: emulator.control(name) for name in CONTROL if name in named}
+
+
+def _text_at(code: Code, offset: int) -> str:
+    return next((one.text for one in code.instructions if one.offset == offset), "its padding")
+
+
+# ---- what must hold whatever the op means
+
+
+def _broken(
+    found: Outcome, state: State, emitter: Emitter, emulator: Emulator, meaning: model.Meaning
+) -> Iterator[str]:
+    if found.stop != "end":
+        yield f"it stops at byte {found.at}: {found.stop}"
+        return
+    for name in GENERAL[emulator.bits]:
+        if name not in emitter.allowed and found.registers[name] != state.registers[name]:
+            yield f"{name} was {state.registers[name]:#x} and is {found.registers[name]:#x}"
+    if found.registers["stack pointer"] != emulator.stack:
+        yield f"the stack pointer was {emulator.stack:#x} and is {found.registers['stack pointer']:#x}"
+    changed = (found.flags ^ state.flags) & ~(CARRY | TRAP | 0x2 | _free_flags(emitter))
+    if meaning.code is None and changed and not (changed == INTERRUPT and _sets_flag(meaning, emitter)):
+        yield f"the flags were {state.flags:#x} and are {found.flags:#x}"
+    if meaning.code is None:
+        named = {effect.place.name for effect in meaning.effects}
+        for name, value in state.control.items():
+            if name not in named and found.control[name] != value:
+                yield f"{name} was {value:#x} and is {found.control[name]:#x}"
+        yield from _memory_changed(found, emitter, emulator, _sets(meaning))
+
+
+def _free_flags(emitter: Emitter) -> int:
+    """The flags that the contract lets be anything: with `flags` all, unless the interrupt flag is kept elsewhere."""
+    return (~0 if emitter.place is None else ~INTERRUPT) if "flags" in emitter.allowed else 0
+
+
+def _sets(meaning: model.Meaning) -> bool:
+    return any(effect.place.name == "interrupt_flag" for effect in meaning.effects)
+
+
+def _sets_flag(meaning: model.Meaning, emitter: Emitter) -> bool:
+    return emitter.place is None and _sets(meaning)
+
+
+def _memory_changed(found: Outcome, emitter: Emitter, emulator: Emulator, sets_flag: bool) -> Iterator[str]:
+    place = emitter.place
+    own = range(place.address, place.address + place.size) if place is not None and sets_flag else range(0)
+    for address, value in sorted(_visible(found, emulator).items()):
+        if address not in own:
+            yield f"the byte at {address:#x} became {value:#x}"
+
+
+def _visible(found: Outcome, emulator: Emulator) -> dict[int, int]:
+    """What was written and is not below the stack pointer, where it is gone."""
+    dead = range(emulator.stack - 0x1000, emulator.stack)
+    return {address: value for address, value in found.written.items() if address not in dead}
+
+
+# ---- meanings
+
+
+def _effects_missed(
+    found: Outcome, state: State, emitter: Emitter, emulator: Emulator, meaning: model.Meaning
+) -> Iterator[str]:
+    if found.stop != "end":
+        return
+    for effect in meaning.effects:
+        now = _after(effect.place, found, emitter, emulator)
+        wanted = effect.value if isinstance(effect.value, int) else _before(effect.value, state, emitter)
+        if now != wanted:
+            yield f"{_name(effect.place)} is {now:#x}, and the op means {wanted:#x}"
+
+
+def _name(part: model.Part) -> str:
+    return part.name.replace("_", " ") + (f" bit {part.bit}" if part.bit is not None else "")
+
+
+def _bit(value: int, part: model.Part) -> int:
+    return value if part.bit is None else value >> part.bit & 1
+
+
+def _before(part: model.Part, state: State, emitter: Emitter) -> int:
+    if part.name == "interrupt_flag":
+        place = emitter.place
+        if place is None:
+            return state.flags // INTERRUPT & 1
+        (start, data), *_ = state.memory.items()
+        offset = place.address - start
+        return place.flag(int.from_bytes(data[offset : offset + place.size], "little"))
+    return _bit(state.control[part.name] if part.name in CONTROL else state.registers[part.name], part)
+
+
+def _after(part: model.Part, found: Outcome, emitter: Emitter, emulator: Emulator) -> int:
+    if part.name == "interrupt_flag":
+        place = emitter.place
+        if place is None:
+            return found.flags // INTERRUPT & 1
+        return place.flag(emulator.read(place.address, place.size))
+    return _bit(found.control[part.name] if part.name in CONTROL else found.registers[part.name], part)
+
+
+def _unlike(found: Outcome, wanted: Outcome, emitter: Emitter, emulator: Emulator) -> Iterator[str]:
+    """Where an emitter's outcome is not that of the reference code; what is clobbered may be anything."""
+    if found.stop != "end" or wanted.stop != "end":
+        if (found.stop, found.at) != (wanted.stop, wanted.at):
+            yield f"the reference ends otherwise: {wanted.stop}"
+        return
+    for name in sorted(emitter.op.results & set(GENERAL[emulator.bits])):
+        if found.registers[name] != wanted.registers[name]:
+            yield f"{name} is {found.registers[name]:#x}, of the reference code {wanted.registers[name]:#x}"
+    if (found.flags ^ wanted.flags) & ~(CARRY | 0x2):
+        yield f"the flags are {found.flags:#x}, of the reference code {wanted.flags:#x}"
+    for name in found.control:
+        if found.control[name] != wanted.control[name]:
+            yield f"{name} is {found.control[name]:#x}, of the reference code {wanted.control[name]:#x}"
+    ours, theirs = _visible(found, emulator), _visible(wanted, emulator)
+    for address in sorted(ours.keys() | theirs.keys()):
+        if ours.get(address) != theirs.get(address):
+            yield f"the byte at {address:#x} differs from what the reference code leaves"
+    if found.calls != wanted.calls:
+        ours_called, theirs_called = (", ".join(outcome.calls) or "nothing" for outcome in (found, wanted))
+        yield f"it calls {ours_called}, the reference code {theirs_called}"
+
+
+def _start(state: State, emitter: Emitter) -> Iterator[str]:
+    for name in sorted(emitter.op.inputs & state.registers.keys()):
+        yield f"from {name} = {state.registers[name]:#x}"
+    yield f"from flags = {state.flags:#x}"
+    for name, value in state.control.items():
+        yield f"from {name} = {value:#x}"
+    if emitter.place is not None:
+        yield f"from interrupt flag = {_before(model.Part('interrupt_flag', None), state, emitter)}"

@@ -1,0 +1,81 @@
+"""The states from which code is run: all corners of what it may ask for, and many at random."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Collection, Iterator, Sequence
+
+from pvspec.proof.shadows import Place
+from pvspec.x86.emulator.function import CARRY, GENERAL, INTERRUPT, State
+
+RANDOM = 256
+MAX_CORNERS = 1024
+TASK_SWITCHED = 0x8  # of cr0
+FREE_CONTROL = {"cr0": TASK_SWITCHED, "cr2": ~0xFFF, "cr3": 0x7FFFF000}  # what states may vary and the CPU goes on
+_WORDS = (0, 1, INTERRUPT)
+
+
+def states(
+    inputs: Collection[str], bits: int, place: Place | None, control: dict[str, int], count: int = RANDOM
+) -> Iterator[State]:
+    """The states for code with these inputs, the same in every run; `place`: where the interrupt flag is kept.
+
+    `count` of them are at random. `control`: the control registers that the code names, and what they hold normally.
+    """
+    chance = random.Random(bits)
+    for seed, (values, flags, kept, switched) in enumerate(_corners(inputs, bits, place, control, chance)):
+        registers = _anything(bits, chance) | values
+        yield State(registers, flags, _vary(control, chance, switched), _memory(place, kept, chance), seed)
+    for seed in range(1 << 20, (1 << 20) + count):
+        flags = chance.getrandbits(12) & (CARRY | INTERRUPT)
+        kept = chance.choice(_kept_values(place, chance))
+        yield State(_anything(bits, chance), flags, _vary(control, chance, None), _memory(place, kept, chance), seed)
+
+
+def _corners(
+    names: Collection[str], bits: int, place: Place | None, control: dict[str, int], chance: random.Random
+) -> Sequence[tuple[dict[str, int], int, int | None, bool | None]]:
+    inputs = sorted(set(names) & set(GENERAL[bits]))
+    top = 1 << (bits - 1)
+    corners = (*_WORDS, top - 1, top, 2 * top - 1)
+    flags = (0, INTERRUPT, CARRY, CARRY | INTERRUPT)
+    switched = (False, True) if "cr0" in control else (None,)
+    combined = [
+        (dict(zip(inputs, values, strict=True)), flag, kept, bit)
+        for values in itertools.product(corners, repeat=len(inputs))
+        for flag in flags
+        for kept in _kept_values(place, chance)
+        for bit in switched
+    ]
+    return combined if len(combined) <= MAX_CORNERS else chance.sample(combined, MAX_CORNERS)
+
+
+def _anything(bits: int, chance: random.Random) -> dict[str, int]:
+    return {name: chance.getrandbits(bits) for name in GENERAL[bits]}
+
+
+def _vary(control: dict[str, int], chance: random.Random, switched: bool | None) -> dict[str, int]:
+    varied = {}
+    for name, value in control.items():
+        mask = FREE_CONTROL.get(name, 0)
+        new = (value & ~mask) | (chance.getrandbits(32) & mask)
+        if name == "cr0" and switched is not None:
+            new = (value & ~TASK_SWITCHED) | (TASK_SWITCHED if switched else 0)
+        varied[name] = new & 0xFFFFFFFF
+    return varied
+
+
+def _kept_values(place: Place | None, chance: random.Random) -> Sequence[int | None]:
+    if place is None:
+        return (None,)
+    top = (1 << 8 * place.size) - 1
+    return sorted({0, 1, top, place.number & top, ~place.number & top, chance.getrandbits(8 * place.size)})
+
+
+def _memory(place: Place | None, value: int | None, chance: random.Random) -> dict[int, bytes]:
+    """What is kept, between neighbours that are 0 or 1 or something else."""
+    if place is None or value is None:
+        return {}
+    before, behind = (bytes([chance.choice((0, 1, chance.getrandbits(8)))]) for _ in range(2))
+    return {place.address - 1: before + value.to_bytes(place.size, "little") + behind}

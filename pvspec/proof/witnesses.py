@@ -1,0 +1,144 @@
+"""Two libraries on what instructions do, and who is right where they differ.
+
+The contract goes by iced-x86. Capstone is asked for each instruction, too. What it leaves out is named. What it adds
+counts: if the contract does not allow it either way, that is a finding; unless it is known to be wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from pvspec.compiler.assemble import Program
+from pvspec.compiler.sound.contract import Contract
+from pvspec.compiler.sound.paths import FLAGS, is_general
+from pvspec.compiler.sound.places import instruction_span
+from pvspec.engine.spec import Value
+from pvspec.lang import model
+from pvspec.lang.diagnostics import Findings
+from pvspec.x86.code import Code, InstructionEffects
+from pvspec.x86.decode import second_facts, second_opinions
+from pvspec.x86.effects import effects
+
+# What capstone says and the manual does not: an operand that is read for one that is written.
+ERRS = {"cdq": {"eax"}, "cdqe": {"eax"}, "cqo": {"rax"}, "cwde": {"eax"}, "test": {"eax", "rax"}}
+_PARTS: dict[int, dict[str, tuple[str, ...]]] = {32: {}, 64: {}}
+for _name in ("ax", "bx", "cx", "dx"):
+    _PARTS[32][f"e{_name}"] = (f"e{_name}", _name, f"{_name[0]}l", f"{_name[0]}h")
+    _PARTS[64][f"r{_name}"] = (f"r{_name}", *_PARTS[32][f"e{_name}"])
+for _name in ("si", "di", "bp"):
+    _PARTS[32][f"e{_name}"] = (f"e{_name}", _name)
+    _PARTS[64][f"r{_name}"] = (f"r{_name}", f"e{_name}", _name, f"{_name}l")
+for _name in (f"r{number}" for number in range(8, 16)):
+    _PARTS[64][_name] = (_name, f"{_name}d", f"{_name}w", f"{_name}b")
+_CLEARS = re.compile(r"(?:xor|sub) (\w+), \1")  # whatever the register was: it is 0 afterwards
+_FULL = {bits: {part: full for full, parts in table.items() for part in parts} for bits, table in _PARTS.items()}
+
+
+class Witnesses(Value):
+    """What the second library said.
+
+    `instructions`: how many were looked at. `left_out`: what it does not know of, `added`: what it alone says and
+    the contract allows, each as (instruction, what).
+    """
+
+    instructions: int
+    left_out: tuple[tuple[str, str], ...]
+    added: tuple[tuple[str, str], ...]
+
+
+def cross_examine(program: Program, findings: Findings) -> Witnesses:
+    """Ask capstone about every instruction of every emitter; PV410 where it says something that matters."""
+    left_out: set[tuple[str, str]] = set()
+    added: set[tuple[str, str]] = set()
+    arms: dict[model.Arm, model.Op] = dict(_emitters(program))
+    for arm, op in arms.items():
+        code = program.code[arm]
+        _check_lengths(arm, code, program, findings)
+        contract = Contract(op, arm, program, Findings())
+        for effect in effects(code, program.spec.machine.bits):
+            less, more = _compared(effect, code, program.spec.machine.bits)
+            left_out |= {(effect.instruction.text.split(" ")[0], what) for what in less}
+            extra = [(kind, name) for kind, name in more if not _allowed(kind, name, contract, effect)]
+            added |= {(effect.instruction.text, f"{kind} {name}") for kind, name in more if (kind, name) not in extra}
+            if extra:
+                _differs(arm, code, effect, [f"{kind} {name}" for kind, name in extra], findings)
+    count = sum(len(program.code[arm].instructions) for arm in arms)
+    return Witnesses(count, tuple(sorted(left_out)), tuple(sorted(added)))
+
+
+def _emitters(program: Program) -> Iterator[tuple[model.Arm, model.Op]]:
+    """Each arm with code of its own, and an op that it answers."""
+    for backend in program.spec.backends.values():
+        for rule in (*backend.rules, *([backend.otherwise] if backend.otherwise else [])):
+            for arm in rule.chain:
+                if rule.ops and arm in program.code and isinstance(arm.action, model.Assembly | model.RawBytes):
+                    yield arm, rule.ops[0]
+
+
+def _check_lengths(arm: model.Arm, code: Code, program: Program, findings: Findings) -> None:
+    for opinion in second_opinions(code.data, program.spec.machine.bits):
+        (instruction,) = (one for one in code.instructions if one.offset == opinion.offset)
+        findings.add(
+            "PV410",
+            "an instruction that two disassemblers read differently",
+            (instruction_span(arm, code, instruction), f"iced-x86: {instruction.text} ({instruction.size} bytes)"),
+            notes=[f"capstone: {opinion.text} ({opinion.size} bytes)"],
+            help="processors may differ, too: use an instruction that is read in one way only",
+        )
+
+
+def _compared(effect: InstructionEffects, code: Code, bits: int) -> tuple[set[str], list[tuple[str, str]]]:
+    """What capstone leaves out, and what it adds: (`reads` or `writes`, register or flag)."""
+    start = effect.instruction.offset
+    facts = second_facts(code.data[start : start + effect.instruction.size], bits)
+    if facts is None:
+        return {"everything"}, []
+    wrong = ERRS.get(effect.instruction.text.split(" ")[0], set())
+    less: set[str] = set()
+    more: list[tuple[str, str]] = []
+    for kind, ours, theirs in (
+        ("reads", _registers(effect.reads), _full(facts.reads, bits)),
+        ("writes", _registers(effect.writes), _full(facts.writes, bits) - wrong),
+        ("reads", effect.flags_read & set(FLAGS), facts.flags_read & set(FLAGS)),
+        ("writes", effect.flags_written & set(FLAGS), facts.flags_written & set(FLAGS)),
+    ):
+        less |= {f"{kind} {name}" for name in ours - theirs}
+        more += [(kind, name) for name in sorted(theirs - ours)]
+    return less, more
+
+
+def _registers(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(name for name in names if is_general(name))
+
+
+def _full(names: Iterable[str], bits: int) -> frozenset[str]:
+    return frozenset(_FULL[bits][name] for name in names if name in _FULL[bits])
+
+
+def _allowed(kind: str, name: str, contract: Contract, effect: InstructionEffects) -> bool:
+    """Whether what only capstone says is within the contract; flags that tell of a result are anybody's to write."""
+    if contract.op.noreturn and kind == "writes":
+        return True
+    if kind == "reads" and _CLEARS.fullmatch(effect.instruction.text):
+        return True
+    if name in FLAGS:
+        side = contract.op.inputs if kind == "reads" else contract.allowed
+        free = kind == "writes" and name not in ("df", "if", "ac")
+        return free or "flags" in side or (name == "if" and "interrupt_flag" in side)
+    if kind == "writes":
+        return name in contract.allowed
+    earlier = (one for one in contract.effects if one.instruction.offset < effect.instruction.offset)
+    return name in contract.op.inputs or any(name in one.writes for one in earlier)
+
+
+def _differs(arm: model.Arm, code: Code, effect: InstructionEffects, extra: list[str], findings: Findings) -> None:
+    findings.add(
+        "PV410",
+        "an instruction that two disassemblers read differently",
+        (
+            instruction_span(arm, code, effect.instruction),
+            f"capstone: it {', '.join(extra)}; iced-x86 knows nothing of it",
+        ),
+        help="declare it in the contract, if that is what the instruction does, or use another one",
+    )

@@ -1,0 +1,98 @@
+"""A simulation as a whole: each strategy on one processor and beside a second, and what that has to show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pvspec.simulation.guest import Guest, Site
+from pvspec.simulation.interleave import STORES, Event, Exploration, Rules, Tally, program
+from pvspec.simulation.replay import Replay, replays
+from pvspec.simulation.second_cpu import SecondCpu
+
+_POKES = tuple(Rules(stores) for stores in STORES)
+RULES: dict[str, tuple[Rules, ...]] = {
+    "two-stage": _POKES,
+    "unfilled": (),  # what lies on the stack is another story each time
+    "marshalled": _POKES,
+    "breakpoint": tuple(Rules("any order", split=True, sync=sync) for sync in ("none", "serialise", "wait")),
+}
+"""What is assumed of the second processor, by strategy: for the first ones the best, for the last one the worst."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """The interleavings of one strategy under some rules: for each site their number, and one that breaks."""
+
+    strategy: str
+    rules: Rules
+    tallies: Mapping[Site, Tally]
+    witnesses: Mapping[Site, Sequence[Event]]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the simulation has to show, and whether it did."""
+
+    text: str
+    held: bool
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """All that was found: by strategy the replays of each order of the sites, the interleavings, and the claims."""
+
+    guest: Guest
+    replays: Mapping[str, tuple[Replay, ...]]
+    rows: tuple[Row, ...]
+    claims: tuple[Claim, ...]
+
+
+def simulate(guest: Guest, strategies: Sequence[str]) -> Simulation:
+    """Run strategies on a guest: every order of the sites, then every interleaving at each site."""
+    found = {strategy: tuple(replays(guest, strategy)) for strategy in strategies}
+    cpus = [SecondCpu(guest, site) for site in guest.sites]
+    rows = tuple(_row(guest, strategy, rules, cpus) for strategy in strategies for rules in RULES[strategy])
+    return Simulation(guest, found, rows, tuple(_claims(guest, found, rows)))
+
+
+def changed(guest: Guest) -> list[Site]:
+    """The sites that do not stay as they are."""
+    return [site for site in guest.sites if guest.patched(site) != site.original]
+
+
+def _row(guest: Guest, strategy: str, rules: Rules, cpus: Sequence[SecondCpu]) -> Row:
+    tallies, witnesses = {}, {}
+    for cpu in cpus:
+        exploration = Exploration(cpu, program(guest, strategy, cpu.site, rules.stores), rules)
+        tallies[cpu.site], witnesses[cpu.site] = exploration.tally(), exploration.witness()
+    return Row(strategy, rules, tallies, witnesses)
+
+
+def _claims(guest: Guest, found: Mapping[str, Sequence[Replay]], rows: Sequence[Row]) -> Iterator[Claim]:
+    for strategy, all in found.items():
+        survived = sum(replay.survived for replay in all)
+        if _breaks(guest, strategy):
+            yield Claim(f"{strategy}: breaks the processor that patches, in every order of the sites", survived == 0)
+        else:
+            yield Claim(f"{strategy}: every order of the sites ends with all of them right", survived == len(all))
+    for row in rows:
+        yield from _row_claims(guest, row)
+
+
+def _breaks(guest: Guest, strategy: str) -> bool:
+    """Whether a strategy has to fail on one processor: an unfilled buffer harms only where something is kept."""
+    return strategy == "two-stage" or (strategy == "unfilled" and len(changed(guest)) < len(guest.sites))
+
+
+def _row_claims(guest: Guest, row: Row) -> Iterator[Claim]:
+    broken = {site: row.tallies[site].broken > 0 for site in changed(guest)}
+    if row.strategy != "breakpoint" and row.rules.stores.startswith(("bytes", "any")):
+        yield Claim(f"{row.strategy}, {row.rules.stores}: breaks a second processor at each site", all(broken.values()))
+    elif row.strategy == "breakpoint" and row.rules.sync == "wait":
+        safe = not any(tally.broken for tally in row.tallies.values())
+        yield Claim("breakpoint, with a sync that waits: safe under all interleavings", safe)
+    elif row.strategy == "breakpoint" and row.rules.sync == "serialise":
+        single = [tally for site, tally in row.tallies.items() if guest.instructions(site) == 1]
+        safe = not any(tally.broken for tally in single)
+        yield Claim("breakpoint, with a sync that serialises: safe where the site is one instruction", safe)

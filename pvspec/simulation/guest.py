@@ -1,0 +1,219 @@
+"""The guest, built: its memory, its sites, and a kernel of the spec's generated module bound to it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from pvspec.simulation.kernel_text import KERNEL_TEXT, OPS, ROM_CALLS, call, function, functions, slot
+from pvspec.x86.assembler import assemble
+from pvspec.x86.code import Code
+from pvspec.x86.emulator.machine import PAGE, Machine, Region
+
+TEXT = Region(0xC0100000, 2 * PAGE)
+DETOURS = TEXT.start + PAGE  # copies of sites, for whoever meets a breakpoint
+RETURN = DETOURS - 16  # where a function that the machine calls returns to
+DATA = Region(0xC0110000, PAGE)
+STACKS = (Region(0xC0120000, PAGE), Region(0xC0122000, PAGE))
+TABLES = Region(0xC0130000, 8 * PAGE)
+ROM = Region(0xFC000000, PAGE)
+WRITABLE = (DATA, *STACKS, TABLES)
+WINDOW = 0xD0000000  # where vmap() maps two pages
+
+_OPS_TABLE = DATA.start + 0x400  # struct paravirt_ops
+_DATA = {
+    "swapper_pg_dir": TABLES.start,
+    "vcpu_info": DATA.start,
+    "irq_enabled": DATA.start + 4,
+    "window": WINDOW,
+}
+_INTERRUPTS_ON = bytes(4) + (0x200).to_bytes(4, "little")  # vcpu_info and irq_enabled
+_ALIGNMENT = 16  # bytes between the starts of functions
+
+
+class SimulationError(Exception):
+    """The guest cannot be built from this spec and backend; the message says why."""
+
+
+class Site(NamedTuple):
+    """A site: `type`, `addr`, `len` and `clobber` as in its record, and the original instructions."""
+
+    op: str
+    type: int
+    addr: int
+    len: int
+    clobber: int
+    original: bytes
+
+    @property
+    def end(self) -> int:
+        """The address behind it."""
+        return self.addr + self.len
+
+
+@dataclass(frozen=True)
+class Guest:
+    """`memory`: what lies where, by kernel address. `sites` are in the order of their table.
+
+    `symbols`: addresses of functions and data. `detours`: for a site's address that of the copy of its instructions.
+    """
+
+    module: ModuleType
+    backend: str
+    kernel: Any
+    sites: tuple[Site, ...]
+    symbols: Mapping[str, int]
+    memory: Mapping[int, bytes]
+    detours: Mapping[int, int]
+
+    def machine(self, writable: Collection[Region] = WRITABLE) -> Machine:
+        """A machine in which nothing has run yet; where the guest may write: anywhere, or less."""
+        machine = _machine(writable)
+        for address, data in self.memory.items():
+            machine.write(address, data)
+        return machine
+
+    def table(self, sites: Iterable[Site]) -> bytes:
+        """The section of the sites' records, in this order."""
+        records = (self.module.PatchSite(site.addr, site.type, site.len, site.clobber) for site in sites)
+        return bytes(self.module.build_sites(records))
+
+    def patched(self, site: Site) -> bytes:
+        """What a site has to become, by the patch function and the padding."""
+        insnbuf = bytearray(site.original)
+        used = self.kernel.patch(site.type, site.clobber, insnbuf, site.addr, site.len)
+        self.kernel.pad(insnbuf, used, site.len)
+        return bytes(insnbuf)
+
+    def instructions(self, site: Site) -> int:
+        """How many instructions a site has before it is patched."""
+        return len(call(site.op))
+
+    @property
+    def text(self) -> bytes:
+        """The text before anything is patched; it starts at `TEXT.start`."""
+        return self.memory[TEXT.start]
+
+    def name(self, address: int) -> str:
+        """A code address by its function, as in `vmap+0x3`; any other in figures."""
+        starts = {start: name for name, start in self.symbols.items() if _is_code(start) and start <= address}
+        if not starts or not _is_code(address):
+            return f"{address:#x}"
+        start = max(starts)
+        return f"{starts[start]}+{address - start:#x}"
+
+
+def build(module: ModuleType, backend: str) -> Guest:
+    """The guest for one backend of a spec's generated module; SimulationError if they do not fit together."""
+    numbers = _numbers(module)
+    rom = {function(backend, op) for op in ROM_CALLS.get(backend, {}).values()}
+    sources = {**KERNEL_TEXT, **functions(backend)}
+    slots = {slot(op): _OPS_TABLE + 4 * number for op, number in numbers.items()}
+    data = {**slots, **_DATA, "window_entry": _machine().entry(WINDOW)}
+    code = {name: assemble(text, 32, {*sources, *data}) for name, text in sources.items()}
+    places = {**_places(code, TEXT.start, code.keys() - rom), **_places(code, ROM.start, rom)}
+    symbols = {**data, **places}
+    linked = {name: _linked(code[name], place, symbols) for name, place in places.items()}
+    sites = tuple(_sites(code, linked, places, numbers))
+    detours = {site.addr: DETOURS + 64 * number for number, site in enumerate(sites)}
+    targets = {numbers[op]: places[function(backend, op)] for op in OPS}
+    in_text = [(places[name], linked[name]) for name in places if name not in rom]
+    in_text += [(detours[site.addr], _detour(site, detours[site.addr])) for site in sites]
+    memory = {
+        TEXT.start: _image(TEXT, in_text),
+        ROM.start: _image(ROM, [(places[name], linked[name]) for name in rom]),
+        DATA.start: _INTERRUPTS_ON,
+        **{_OPS_TABLE + 4 * number: target.to_bytes(4, "little") for number, target in targets.items()},
+    }
+    text_poke = places["text_poke"], places["text_poke"] + len(linked["text_poke"])
+    kernel = _bound(module, backend, targets, symbols, text_poke)
+    return Guest(module, backend, kernel, sites, symbols, memory, detours)
+
+
+def _machine(writable: Collection[Region] = WRITABLE) -> Machine:
+    regions = [Region(region.start, region.size, region in writable) for region in (TEXT, ROM, *WRITABLE)]
+    return Machine(regions, TABLES.start, (WINDOW,))
+
+
+def _is_code(address: int) -> bool:
+    return any(region.start <= address < region.start + region.size for region in (TEXT, ROM))
+
+
+def _numbers(module: ModuleType) -> dict[str, int]:
+    """Op name to number, with the spec's default options."""
+    interface = module.SPEC.interface
+    if module.SPEC.machine.bits != 32 or interface is None:
+        raise SimulationError("the guest is an i386 with an interface of ops; the spec is of something else")
+    numbers = interface.numbers[tuple(interface.names.options.values())]
+    found = {op: number for number, op in numbers.items()}
+    for op in OPS:
+        if op not in found:
+            raise SimulationError(f"the guest calls the op {op}, which {interface.name} does not have")
+    return {op: found[op] for op in OPS}
+
+
+def _bound(
+    module: ModuleType, backend: str, targets: Mapping[int, int], symbols: Mapping[str, int], text_poke: tuple[int, int]
+) -> Any:
+    calls = ROM_CALLS.get(backend, {})
+
+    def relocation(number: int) -> int:
+        """The ROM's answer: a call, to this function."""
+        return 1 << 32 | symbols[function(backend, calls[number])]
+
+    rom = {"relocation": relocation} if calls else {}
+    try:
+        return module.bind(backend, targets=targets, symbols=symbols, rom=rom, protect={"text_poke": text_poke})
+    except module.PatchError as error:
+        raise SimulationError(str(error)) from None
+
+
+def _places(code: Mapping[str, Code], start: int, names: Collection[str]) -> dict[str, int]:
+    """Addresses of functions, one behind the other."""
+    places = {}
+    for name in (name for name in code if name in names):
+        places[name] = start
+        start += -(-len(code[name].data) // _ALIGNMENT) * _ALIGNMENT
+    return places
+
+
+def _linked(code: Code, place: int, symbols: Mapping[str, int]) -> bytes:
+    data = bytearray(code.data)
+    for hole in code.holes:
+        value = symbols[hole.symbol] + hole.addend - (place + hole.end if hole.relative else 0)
+        data[hole.offset : hole.offset + hole.size] = (value & 0xFFFFFFFF).to_bytes(hole.size, "little")
+    return bytes(data)
+
+
+def _sites(
+    code: Mapping[str, Code], linked: Mapping[str, bytes], places: Mapping[str, int], numbers: Mapping[str, int]
+) -> Iterator[Site]:
+    """The sites that the functions' sources hold: each is the instructions of a call to an op."""
+    for name, place in places.items():
+        instructions = code[name].instructions
+        for op in OPS:
+            statements = call(op)
+            for index in range(len(instructions)):
+                found = instructions[index : index + len(statements)]
+                if tuple(instruction.source.strip() for instruction in found) == statements:
+                    start, end = found[0].offset, found[-1].offset + found[-1].size
+                    # CLBR_EAX where the call saves the rest, else CLBR_ANY
+                    clobber = 1 if OPS[op].saves else 7
+                    yield Site(op, numbers[op], place + start, end - start, clobber, linked[name][start:end])
+
+
+def _image(region: Region, pieces: Iterable[tuple[int, bytes]]) -> bytes:
+    """A region of code: int3 wherever nothing lies."""
+    image = bytearray(b"\xcc" * region.size)
+    for address, code in pieces:
+        offset = address - region.start
+        image[offset : offset + len(code)] = code
+    return bytes(image)
+
+
+def _detour(site: Site, place: int) -> bytes:
+    """A site's instructions, which run anywhere, and a jump to what follows the site."""
+    distance = site.end - (place + site.len + 5)
+    return site.original + b"\xe9" + distance.to_bytes(4, "little", signed=True)

@@ -1,0 +1,83 @@
+"""Each moment of a patch against each place of a second processor: what becomes of it if the rest takes its time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from pvspec.simulation.guest import Guest, Site
+from pvspec.simulation.interleave import SYNC, Group, program, written
+from pvspec.simulation.second_cpu import Place, SecondCpu
+from pvspec.x86.decode import disassemble
+
+WAITS = "waits"
+"""The moment does not come while the processor is there: a `sync` waits for it to leave."""
+
+
+class Moment(NamedTuple):
+    """A store has appeared: `code` is what it wrote, empty before the first; `synced` if a `sync` came before it."""
+
+    code: bytes
+    synced: bool
+
+
+class Lane(NamedTuple):
+    """A place of the second processor, by what it runs next, and what becomes of it at each moment.
+
+    The outcomes are those of `Place.end`, and WAITS.
+    """
+
+    next: str
+    outcomes: tuple[str, ...]
+
+
+class Timeline(NamedTuple):
+    """One site, one strategy, the bytes of each write one by one upward."""
+
+    strategy: str
+    site: Site
+    moments: tuple[Moment, ...]
+    lanes: tuple[Lane, ...]
+
+
+def timeline(guest: Guest, strategy: str, cpu: SecondCpu) -> Timeline:
+    """The moments of a strategy at the processor's site, against all places on the way through the original code."""
+    groups = program(guest, strategy, cpu.site, "bytes upward")
+    lanes = (Lane(_next(guest, cpu, place), tuple(_outcomes(cpu, place, groups))) for place in _places(cpu))
+    return Timeline(strategy, cpu.site, tuple(_moments(groups)), tuple(lanes))
+
+
+def _moments(groups: Sequence[Group]) -> Iterator[Moment]:
+    yield Moment(b"", False)
+    synced = False
+    for group in groups:
+        if group == SYNC:
+            synced = True
+        else:
+            yield Moment(group[0][1], synced)
+            synced = False
+
+
+def _places(cpu: SecondCpu) -> Iterator[Place]:
+    place = cpu.start
+    while not place.end:
+        yield place
+        place = cpu.step(place, cpu.site.original).place
+
+
+def _next(guest: Guest, cpu: SecondCpu, place: Place) -> str:
+    if not cpu.in_site(place):
+        return f"in {guest.name(place.address).partition('+')[0]}"
+    offset = place.address - cpu.site.addr
+    return disassemble(cpu.site.original[offset:], 32, place.address)[0].text
+
+
+def _outcomes(cpu: SecondCpu, place: Place, groups: Sequence[Group]) -> Iterator[str]:
+    code, waits = cpu.site.original, False
+    yield cpu.finish(place, code).end
+    for group in groups:
+        if group == SYNC:
+            waits = waits or cpu.inside(place)
+        else:
+            code = written(code, group[0])
+            yield WAITS if waits else cpu.finish(place, code).end

@@ -1,0 +1,108 @@
+"""CPUs: shipped profiles, a machine's own /proc/cpuinfo, and what its kernel says of vulnerabilities."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pvspec.prediction.cpu import CpuError, Processor, parse_cpuinfo, profiles, read_cpu
+
+CPUINFO = """\
+processor\t: 0
+vendor_id\t: GenuineIntel
+cpu family\t: 6
+model\t\t: 85
+model name\t: Intel(R) Xeon(R): a name
+stepping\t: 7
+flags\t\t: fpu vme sse2
+bugs\t\t: spectre_v1 retbleed
+bogomips\t: 5000.00
+
+processor\t: 1
+vendor_id\t: AuthenticAMD
+cpu family\t: 25
+flags\t\t: none
+"""
+
+
+def test_the_first_processor_counts() -> None:
+    flags = frozenset({"fpu", "vme", "sse2", "bug spectre_v1", "bug retbleed"})
+    assert parse_cpuinfo(CPUINFO, "cpuinfo") == Processor("GenuineIntel", 6, 85, 7, flags, 2)
+
+
+def test_a_vendor_with_spaces() -> None:
+    """Zhaoxin's name begins with two spaces and ends with two."""
+    text = CPUINFO.replace("GenuineIntel", "  Shanghai  ")
+    assert parse_cpuinfo(text, "cpuinfo").vendor == "  Shanghai  "
+
+
+def test_no_bugs_and_no_number() -> None:
+    text = "".join(line + "\n" for line in CPUINFO.splitlines()[1:7])
+    assert parse_cpuinfo(text, "cpuinfo") == Processor("GenuineIntel", 6, 85, 7, frozenset({"fpu", "vme", "sse2"}), 0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("vendor_id", "vendor", "no line `vendor_id`"),
+        ("cpu family", "family", "no line `cpu family`"),
+        ("flags", "Features", "no line `flags`"),
+        ("stepping\t: 7", "stepping\t: unknown", "invalid literal"),
+    ],
+)
+def test_what_is_no_cpuinfo(old: str, new: str, message: str) -> None:
+    first = CPUINFO.partition("\n\n")[0]
+    with pytest.raises(CpuError, match=rf"^odd: no /proc/cpuinfo: .*{message}"):
+        parse_cpuinfo(first.replace(old, new), "odd")
+
+
+@pytest.mark.parametrize("name", profiles())
+def test_every_profile_is_one(name: str) -> None:
+    cpu = read_cpu(name)
+    assert "fpu" in cpu.flags
+    assert cpu.vendor in ("GenuineIntel", "AuthenticAMD", "HygonGenuine")
+    assert cpu.count == 0  # it is nobody's machine
+
+
+def test_a_profile_comes_before_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("EPYC").write_text(CPUINFO)
+    Path("mine").write_text(CPUINFO)
+    assert read_cpu("EPYC").vendor == "AuthenticAMD"
+    assert read_cpu("./EPYC") == read_cpu("mine")
+
+
+SAID = {"retbleed": "Mitigation: Stuffing", "spectre_v2": "Mitigation: Retpolines; IBPB: conditional"}
+
+
+class TestVulnerabilities:
+    def test_a_folder(self, tmp_path: Path) -> None:
+        folder = tmp_path / "vulnerabilities"
+        folder.mkdir()
+        for name, text in SAID.items():
+            (folder / name).write_text(text + "\n")
+        assert read_cpu("qemu64", str(folder)).vulnerabilities == SAID
+
+    @pytest.mark.parametrize("where", ["", "/sys/devices/system/cpu/vulnerabilities/"])
+    def test_a_file_as_grep_writes_it(self, tmp_path: Path, where: str) -> None:
+        file = tmp_path / "said"
+        file.write_text("\n".join(f"{where}{name}:{text}" for name, text in SAID.items()) + "\n\n")
+        assert read_cpu("qemu64", str(file)).vulnerabilities == SAID
+
+    def test_a_file_of_something_else(self, tmp_path: Path) -> None:
+        file = tmp_path / "said"
+        file.write_text("HOME=/root:PATH=/bin\n")
+        with pytest.raises(CpuError, match="nothing about spectre_v2"):
+            read_cpu("qemu64", str(file))
+
+    def test_none(self) -> None:
+        assert read_cpu("qemu64").vulnerabilities == {}
+
+    @pytest.mark.parametrize("contents", [None, b"\xff\xfe\0"])
+    def test_what_cannot_be_read(self, tmp_path: Path, contents: bytes | None) -> None:
+        file = tmp_path / "said"
+        if contents is not None:
+            file.write_bytes(contents)
+        with pytest.raises(CpuError, match=r"said: cannot be read \("):
+            read_cpu("qemu64", str(file))

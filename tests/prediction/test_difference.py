@@ -1,0 +1,62 @@
+"""Two texts side by side: whose site a difference is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pvspec.compiler.pipeline import load
+from pvspec.kernel import open_image
+from pvspec.prediction import Prediction, predict
+from pvspec.prediction.bind import Choices, bind
+from pvspec.prediction.compare import difference, differing
+
+from .kernel import SOURCE, build
+
+
+@pytest.fixture
+def prediction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prediction:
+    """The small kernel with a lock prefix that begins its alternative, so that two tables have a site there."""
+    monkeypatch.chdir(tmp_path)
+    vmlinux = build(SOURCE.replace(".long locked - .,", ".long alternative - .,"))
+    return predict(bind(load(Path("kernel.pvs")), open_image(vmlinux), Choices("native", cpus=1, features=("XMM2",))))
+
+
+def compared(prediction: Prediction, *offsets: int) -> list[tuple[str | None, int, int]]:
+    """Family, offset from the alternative and length, where the text differs at offsets from there."""
+    address = prediction.bound.image.symbols.address("alternative")
+    assert address is not None
+    first, second = bytes(prediction.text), bytearray(prediction.text)
+    for offset in offsets:
+        second[address - prediction.start + offset] ^= 0xFF
+    found = difference(prediction, first, bytes(second))
+    for item in found:
+        part = slice(item.address - prediction.start, item.address - prediction.start + len(item.first))
+        assert (item.first, item.second) == (first[part], bytes(second[part]))
+    return [(item.family, item.address - address, len(item.first)) for item in found]
+
+
+def test_the_last_pass_that_has_a_site_there(prediction: Prediction) -> None:
+    assert compared(prediction, 0) == [("smp_locks", 0, 1)]
+    assert compared(prediction, 1) == [("alternatives", 0, 6)]
+    assert sorted(compared(prediction, 0, 5), key=str) == [("alternatives", 0, 6), ("smp_locks", 0, 1)]
+
+
+def test_bytes_of_no_table_are_runs(prediction: Prediction) -> None:
+    assert compared(prediction, -3, -2, -1) == [(None, -3, 3)]
+    assert compared(prediction, -3, -1, 6) == [(None, -3, 1), (None, -1, 1), ("jump_labels", 6, 5)]
+
+
+def test_nothing(prediction: Prediction) -> None:
+    assert compared(prediction) == []
+
+
+@given(st.binary(max_size=40), st.binary(min_size=40, max_size=40), st.integers(4080, 4110))
+def test_differing(one: bytes, other: bytes, at: int) -> None:
+    """Over the end of a page, too."""
+    first = bytes(at) + one
+    second = bytes(at) + other[: len(one)]
+    assert list(differing(first, second)) == [n for n in range(len(first)) if first[n] != second[n]]
