@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pvspec.engine.apply import Kernel
-from pvspec.engine.spec import Backend, Chain, Code, Field, Hole, Interface, Keep, Layout, Machine, Spec
+from pvspec.engine.facts import Facts
+from pvspec.engine.spec import Architecture, Backend, Chain, Code, Field, Hole, Interface, Keep, Layout, Spec
 
 BASE = 0xC0100000
 CLBR_ANY = 7
@@ -89,9 +90,9 @@ def make_kernel(ops: list[Op], bits: int) -> Kernel:
     numbers = {number: f"op{number}" for number in range(len(ops))}
     interface = Interface("pv", Layout(".parainstructions", half // 4, fields), 254, {}, {(): numbers})
     rules = {f"op{number}": _chain(op) for number, op in enumerate(ops)}
-    machine = Machine("pc", bits, {}, frozenset(), {"p6": NOPS}, (("p6", None),))
+    machine = Architecture("pc", bits, {}, frozenset(), {"p6": NOPS}, (("p6", None),))
     spec = Spec(machine, interface, {"native": Backend("native", rules, ())}, {}, ("pv",))
-    return Kernel(spec, "native", targets={number: op.target for number, op in enumerate(ops)})
+    return Kernel(Facts(spec, "native", targets={number: op.target for number, op in enumerate(ops)}))
 
 
 def _chain(op: Op) -> Chain:

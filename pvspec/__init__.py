@@ -1,19 +1,172 @@
-"""pvspec: what a kernel's machine code becomes once it has patched itself.
+"""pvspec: what a kernel's machine code becomes once it has patched itself. This is its API; see docs/api.md.
 
-`load("native.pvs")` compiles a spec and gives the generated module; docs/generated-module.md says what is in it.
+    from pvspec import Machine, open_kernel, predict, read_cpu
+    kernel = open_kernel("linux-image-6.1.0-57-cloud-amd64-unsigned_6.1.192-3_amd64.deb")
+    prediction = predict(kernel, Machine(cpu=read_cpu("EPYC"), cmdline="mitigations=off"))
+
+Everything is imported when it is first asked for, so that `import pvspec` itself costs nothing.
 """
 
 from __future__ import annotations
 
-from os import PathLike
-from types import ModuleType
+import importlib
+from typing import TYPE_CHECKING
 
-__all__ = ["__version__", "load"]
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from pvspec.compiler.cached import load_spec as load_spec
+    from pvspec.compiler.pipeline import Checked as Checked
+    from pvspec.compiler.pipeline import check_spec as check_spec
+    from pvspec.compiler.pipeline import compile_spec as compile_spec
+    from pvspec.compiler.pipeline import load as load
+    from pvspec.engine.apply import Kernel as Kernel
+    from pvspec.engine.errors import BindError as BindError
+    from pvspec.engine.errors import PatchBug as PatchBug
+    from pvspec.engine.errors import PatchError as PatchError
+    from pvspec.engine.errors import PvspecError as PvspecError
+    from pvspec.engine.errors import StateError as StateError
+    from pvspec.engine.facts import Facts as Facts
+    from pvspec.engine.spec import Spec as Spec
+    from pvspec.kernel import ImageError as ImageError
+    from pvspec.kernel import KernelImage as KernelImage
+    from pvspec.kernel import open_dump as open_dump
+    from pvspec.kernel import open_kernel as open_kernel
+    from pvspec.kernel.dump.dump import Dump as Dump
+    from pvspec.lang.diagnostics import Diagnostic as Diagnostic
+    from pvspec.lang.diagnostics import SpecError as SpecError
+    from pvspec.lang.format import FormattedFile as FormattedFile
+    from pvspec.lang.format import format_spec as format_spec
+    from pvspec.prediction import Bound as Bound
+    from pvspec.prediction import Difference as Difference
+    from pvspec.prediction import Explanation as Explanation
+    from pvspec.prediction import Instruction as Instruction
+    from pvspec.prediction import Machine as Machine
+    from pvspec.prediction import Patched as Patched
+    from pvspec.prediction import Prediction as Prediction
+    from pvspec.prediction import PredictionError as PredictionError
+    from pvspec.prediction import Site as Site
+    from pvspec.prediction import bind_kernel as bind_kernel
+    from pvspec.prediction import compare as compare
+    from pvspec.prediction import explain as explain
+    from pvspec.prediction import patch as patch
+    from pvspec.prediction import predict as predict
+    from pvspec.prediction.cpu import CpuError as CpuError
+    from pvspec.prediction.cpu import Processor as Processor
+    from pvspec.prediction.cpu import parse_cpuinfo as parse_cpuinfo
+    from pvspec.prediction.cpu import profiles as profiles
+    from pvspec.prediction.cpu import read_cpu as read_cpu
+    from pvspec.prediction.forms import Form as Form
+    from pvspec.proof import Cell as Cell
+    from pvspec.proof import Proof as Proof
+    from pvspec.proof import Regions as Regions
+    from pvspec.proof import Undecided as Undecided
+    from pvspec.proof import prove as prove
+    from pvspec.simulation import Simulation as Simulation
+    from pvspec.simulation import SimulationError as SimulationError
+    from pvspec.simulation import simulate as simulate
+    from pvspec.spectest import Result as Result
+    from pvspec.spectest import run_tests as run_tests
+
+__version__ = "0.2.0"
+
+_HOMES = {
+    "compiler.cached": ("load_spec",),
+    "compiler.pipeline": ("Checked", "check_spec", "compile_spec", "load"),
+    "engine.apply": ("Kernel",),
+    "engine.errors": ("BindError", "PatchBug", "PatchError", "PvspecError", "StateError"),
+    "engine.facts": ("Facts",),
+    "engine.spec": ("Spec",),
+    "kernel": ("ImageError", "KernelImage", "open_dump", "open_kernel"),
+    "kernel.dump.dump": ("Dump",),
+    "lang.diagnostics": ("Diagnostic", "SpecError"),
+    "lang.format": ("FormattedFile", "format_spec"),
+    "prediction": (
+        *(
+            "Bound",
+            "Difference",
+            "Explanation",
+            "Instruction",
+            "Machine",
+            "Patched",
+            "Prediction",
+            "PredictionError",
+            "Site",
+        ),
+        *("bind_kernel", "compare", "explain", "patch", "predict"),
+    ),
+    "prediction.cpu": ("CpuError", "Processor", "parse_cpuinfo", "profiles", "read_cpu"),
+    "prediction.forms": ("Form",),
+    "proof": ("Cell", "Proof", "Regions", "Undecided", "prove"),
+    "simulation": ("Simulation", "SimulationError", "simulate"),
+    "spectest": ("Result", "run_tests"),
+}
+"""Where each name of the API is, by module."""
+
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "BindError",
+    "Bound",
+    "Cell",
+    "Checked",
+    "CpuError",
+    "Diagnostic",
+    "Difference",
+    "Dump",
+    "Explanation",
+    "Facts",
+    "Form",
+    "FormattedFile",
+    "ImageError",
+    "Instruction",
+    "Kernel",
+    "KernelImage",
+    "Machine",
+    "PatchBug",
+    "PatchError",
+    "Patched",
+    "Prediction",
+    "PredictionError",
+    "Processor",
+    "Proof",
+    "PvspecError",
+    "Regions",
+    "Result",
+    "Simulation",
+    "SimulationError",
+    "Site",
+    "Spec",
+    "SpecError",
+    "StateError",
+    "Undecided",
+    "__version__",
+    "bind_kernel",
+    "check_spec",
+    "compare",
+    "compile_spec",
+    "explain",
+    "format_spec",
+    "load",
+    "load_spec",
+    "open_dump",
+    "open_kernel",
+    "parse_cpuinfo",
+    "patch",
+    "predict",
+    "profiles",
+    "prove",
+    "read_cpu",
+    "run_tests",
+    "simulate",
+]
 
 
-def load(path: str | PathLike[str]) -> ModuleType:
-    """Compile a spec (a file or a directory) and import the result; diagnostics.SpecError if the spec is wrong."""
-    from pvspec.compiler.pipeline import load
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'pvspec' has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(f"pvspec.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
 
-    return load(path)
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
+from pvspec.compiler.lower import lower
 from pvspec.compiler.pipeline import check_spec, compile_spec, import_text
-from pvspec.compiler.printout import render as render_module
 from pvspec.lang.diagnostics import CODES, render
 from pvspec.lang.format import format_text
 from pvspec.lang.source import Source
-from pvspec.proof import prove
-from pvspec.spectest import run_tests
+from pvspec.proof import prove_program
+from pvspec.spectest import run_cases
 from pvspec.support.paths import resource
 
 HERE = Path(__file__).parent
@@ -56,9 +56,8 @@ def test_is_refused(path: Path, golden: Golden) -> None:
     diagnostics = list(check_spec(path.relative_to(HERE)).diagnostics)
     if not diagnostics:
         program = check_spec(path.relative_to(HERE)).sound()
-        module = import_text(render_module(program), "pvspec.generated.case")
-        diagnostics = [d for result in run_tests(program.spec, module) for d in result.diagnostics]
-        diagnostics = diagnostics or list(prove(program).diagnostics)
+        diagnostics = [d for result in run_cases(program.spec, lower(program).spec) for d in result.diagnostics]
+        diagnostics = diagnostics or list(prove_program(program).diagnostics)
     assert diagnostics
     golden(path.with_suffix(".err"), "\n\n".join(map(render, diagnostics)) + "\n")
 
@@ -71,8 +70,7 @@ def test_every_diagnostic_has_a_case() -> None:
 @pytest.mark.parametrize("path", [*cases("run"), *shipped()], ids=lambda path: "-".join(path.parts[-2:]))
 def test_passes_its_own_tests(path: Path) -> None:
     program = check_spec(path).sound()
-    module = import_text(render_module(program), "pvspec.generated.case")
-    results = list(run_tests(program.spec, module))
+    results = list(run_cases(program.spec, lower(program).spec))
     assert results
     assert [render(d) for result in results for d in result.diagnostics] == []
 
@@ -86,8 +84,20 @@ def test_is_in_the_canonical_layout(path: Path) -> None:
         assert format_text(Source(file.name, text)) == text
 
 
+def told(value: object) -> object:
+    """A value of the engine, in this package or in a printed module, as what is the same in both."""
+    if isinstance(value, frozenset):
+        return "frozenset", sorted(value)
+    if isinstance(value, Mapping):
+        return "mapping", [(told(key), told(part)) for key, part in value.items()]
+    names = getattr(value, "_fields", None)
+    if names is not None:
+        return type(value).__name__, [(name, told(getattr(value, name))) for name in names]
+    return [told(part) for part in value] if isinstance(value, tuple) else value
+
+
 @pytest.mark.parametrize("path", shipped(), ids=lambda path: "-".join(path.parts[-2:]))
-class TestGeneratedModule:
+class TestPrintedModule:
     def test_needs_the_standard_library_only(self, path: Path, tmp_path: Path) -> None:
         module = tmp_path / "module.py"
         module.write_text(compile_spec(path), encoding="utf-8")
@@ -104,6 +114,11 @@ class TestGeneratedModule:
         ):
             done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, cwd=tmp_path)
             assert done.returncode == 0, done.stdout + done.stderr
+
+    def test_is_the_engine_and_the_value(self, path: Path) -> None:
+        """The value in the printed module is the lowered one, class by class and field by field."""
+        module = import_text(compile_spec(path), "pvspec.generated.printed")
+        assert told(module.SPEC) == told(lower(check_spec(path).sound()).spec)
 
     def test_is_the_same_to_the_byte(self, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         elsewhere = tmp_path / "copy" / path.name

@@ -1,4 +1,7 @@
-"""The command line: one file a command, and nothing heavy is imported before a command needs it."""
+"""The command line: one file a command in `commands/`, a thin caller of the API.
+
+Nothing heavy is imported before a command needs it, and no command but the one that is run.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +10,27 @@ import gc
 import importlib
 import json
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import NoReturn, Protocol, cast
 
 from pvspec import __version__
-from pvspec.cli.report import Failure, Report
-from pvspec.lang.diagnostics import printable
+from pvspec.cli.report import Failure, Report, printable
 
-COMMANDS = {
-    "compile": "compile a spec to a Python module of patch functions",
-    "check": "check a spec and report all that is wrong with it",
-    "test": "run the tests in a spec",
-    "prove": "prove what can be proven of a spec's code, and say what cannot",
-    "fmt": "bring specs into the canonical layout",
-    "apply": "patch the sites of a kernel as it would itself",
-    "predict": "say what a kernel's text is once it has patched itself",
-    "explain": "tell what becomes of the site at an address, and why",
-    "diff-text": "compare two texts of a kernel, predicted or dumped, family by family",
-    "simulate": "patch a small kernel that runs what it patches, in ways that fail and ways that do not",
-}
+COMMANDS = ("compile", "check", "test", "prove", "fmt", "apply", "predict", "explain", "diff-text", "simulate")
+
+
+class Command(Protocol):
+    """A module of `commands/`: HELP is one line."""
+
+    HELP: str
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the command's arguments."""
+
+    def run(self, arguments: argparse.Namespace, report: Report) -> None:
+        """Run it; Failure, or what the API raises, if it cannot go on."""
 
 
 @contextmanager
@@ -46,15 +48,15 @@ def _without_collector() -> Iterator[None]:
 @_without_collector()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0: fine, 1: the input is wrong or a test failed, 2: wrong usage."""
-    parsed = _parser().parse_args(arguments)
-    command = importlib.import_module(f"pvspec.cli.{parsed.command.replace('-', '_')}_command")
-    report = Report(parsed.command)
+    words = sys.argv[1:] if arguments is None else arguments
+    name, parsed = _parsed(words)
+    command, report = _command(name), Report(name)
     try:
         command.run(parsed, report)
     except Failure as failure:
         report.fail(str(failure))
     try:
-        _show(report, parsed.json)
+        _show(report, bool(parsed.json))
         sys.stdout.flush()
     except BrokenPipeError:  # whoever reads has read enough; the interpreter must not try again when it ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -67,155 +69,25 @@ class _Parser(argparse.ArgumentParser):
         super().error(printable(message))
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError("must be a number from 1 on")
-    return int(text)
+def _command(name: str) -> Command:
+    return cast("Command", importlib.import_module(f"pvspec.cli.commands.{name.replace('-', '_')}"))
 
 
-def _address(text: str) -> int:
-    return _number(text, "an address such as 0xffffffff81000000")
-
-
-def _slide(text: str) -> int:
-    return _number(text, "a number of bytes such as 0x1e000000")
-
-
-def _number(text: str, what: str) -> int:
-    try:
-        number = int(text, 0)
-    except ValueError:
-        number = -1
-    if not 0 <= number < 1 << 64:
-        raise argparse.ArgumentTypeError(f"must be {what}")
-    return number
-
-
-def _place(text: str) -> str:
-    if not re.fullmatch(r"(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20}|[A-Za-z_.][\w.]*)(\+(0[xX][0-9a-fA-F]+|[0-9]+))?", text):
-        raise argparse.ArgumentTypeError("must be an address, or a symbol as in start_kernel+0x10")
-    return text
-
-
-def _option(text: str) -> tuple[str, bool]:
-    name, _, value = text.partition("=")
-    if value not in ("true", "false"):
-        raise argparse.ArgumentTypeError("must be NAME=true or NAME=false")
-    return name, value == "true"
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="pvspec", description="Say once how a kernel patches its text.")
+def _parsed(words: Sequence[str]) -> tuple[str, argparse.Namespace]:
+    """The command and its arguments; only that command is imported. Without one: help, version, or wrong usage."""
+    if words and words[0] in COMMANDS:
+        name, command = words[0], _command(words[0])
+        parser = _Parser(prog=f"pvspec {name}", description=f"{command.HELP[0].upper()}{command.HELP[1:]}.")
+        command.arguments(parser)
+        parser.add_argument("--json", action="store_true", help="print one JSON object for machines")
+        return name, parser.parse_args(words[1:])
+    parser = _Parser(prog="pvspec", description="Predict and check how a Linux kernel patches its own code.")
     parser.add_argument("--version", action="version", version=f"pvspec {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, help in COMMANDS.items():
-        command = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
-        _ARGUMENTS[name](command)
-        command.add_argument("--json", action="store_true", help="print one JSON object for machines")
-    return parser
-
-
-def _compile(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("spec", metavar="SPEC|DIR", help="a spec file, or a directory of them")
-    parser.add_argument("-o", "--output", metavar="OUT.py", required=True, help="the module to write")
-
-
-def _specs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("specs", metavar="SPEC|DIR", nargs="+", help="spec files, or directories of them")
-
-
-def _prove(parser: argparse.ArgumentParser) -> None:
-    _specs(parser)
-    parser.add_argument("--regions", action="store_true", help="print when each arm of each chain fires")
-
-
-def _fmt(parser: argparse.ArgumentParser) -> None:
-    _specs(parser)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if a file would change")
-
-
-def _kernel(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("kernel", metavar="KERNEL", help="ELF vmlinux, bzImage, module (.ko) or Debian package")
-    _choices(parser)
-    parser.add_argument("--vmlinux", metavar="KERNEL", help="for a module: the kernel that loads it")
-    parser.add_argument("--load-address", metavar="ADDRESS", type=_address, help="where a module lies")
-
-
-def _choices(parser: argparse.ArgumentParser) -> None:
-    """What a kernel's text depends on besides its image."""
-    parser.add_argument("--spec", metavar="DIR", help="the spec; default: the shipped one for this kernel")
-    parser.add_argument("--cpu", metavar="PROFILE|FILE", help="a shipped CPU profile, or a machine's /proc/cpuinfo")
-    parser.add_argument("--vulnerabilities", metavar="PATH", help="the machine's …/system/cpu/vulnerabilities")
-    parser.add_argument(
-        "--features",
-        metavar="NAME,…",
-        default="",
-        help="features that the kernel decided by (none); with --cpu: that the CPU has besides, with - has not",
-    )
-    parser.add_argument("--cpus", metavar="N", type=_count, help="processors (as many as the cpuinfo has; else 2)")
-    parser.add_argument(
-        "--hypervisor", "--backend", metavar="NAME", default="native", help="who answers the ops (native)"
-    )
-    parser.add_argument("--cmdline", metavar="WORDS", default="", help="the kernel's command line")
-    parser.add_argument("--state", metavar="DUMP", help="memory of the running kernel: an ELF core, or the image's")
-    parser.add_argument(
-        "--kaslr", metavar="SLIDE", type=_slide, help="bytes by which KASLR moved the kernel (as the dump says; else 0)"
-    )
-    parser.add_argument("--nops", metavar="NAME", help="nop table; default: what the kernel would choose")
-    parser.add_argument(
-        "--option", metavar="NAME=BOOL", type=_option, action="append", default=[], help="an option of the spec"
-    )
-    parser.add_argument(
-        "--symbols", metavar="FILE", help="a System.map, or a package or vmlinux with debug symbols (its own kallsyms)"
-    )
-
-
-def _apply(parser: argparse.ArgumentParser) -> None:
-    _kernel(parser)
-    parser.add_argument("-o", "--output", metavar="OUT", required=True, help="the patched ELF to write")
-
-
-def _predict(parser: argparse.ArgumentParser) -> None:
-    _kernel(parser)
-    parser.add_argument("-o", "--output", metavar="TEXT", help="the text to write, from _text to _etext")
-
-
-def _diff_text(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("kernel", metavar="KERNEL", help="ELF vmlinux, bzImage or Debian package")
-    parser.add_argument("texts", metavar="TEXT", nargs=2, help="a predicted text, or a memory dump of the kernel")
-    _choices(parser)
-    parser.set_defaults(vmlinux=None, load_address=None)
-
-
-def _explain(parser: argparse.ArgumentParser) -> None:
-    _kernel(parser)
-    parser.add_argument("address", metavar="ADDRESS", type=_place, help="in the site; or a symbol: start_kernel+0x10")
-
-
-def _simulate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("spec", metavar="SPEC|DIR", nargs="?", help="an i386 spec; default: Linux 2.6.23's")
-    parser.add_argument("--backend", metavar="NAME", default="xen", help="who answers the ops (xen)")
-    parser.add_argument(
-        "--strategy",
-        choices=("two-stage", "unfilled", "marshalled", "breakpoint", "all"),
-        default="all",
-        help="the way to patch (all)",
-    )
-    parser.add_argument("--svg", metavar="FILE", help="draw each moment of a patch against a second processor")
-
-
-_ARGUMENTS = {
-    "compile": _compile,
-    "check": _specs,
-    "test": _specs,
-    "prove": _prove,
-    "fmt": _fmt,
-    "apply": _apply,
-    "predict": _predict,
-    "explain": _explain,
-    "diff-text": _diff_text,
-    "simulate": _simulate,
-}
+    for name in COMMANDS:
+        commands.add_parser(name, help=_command(name).HELP)
+    parser.parse_args(words)
+    raise AssertionError("a command that is none is wrong usage")
 
 
 def _show(report: Report, as_json: bool) -> None:

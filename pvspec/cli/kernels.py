@@ -1,87 +1,84 @@
-"""What `apply`, `predict`, `explain` and `diff-text` share: arguments to a kernel bound to its machine."""
+"""What `apply`, `predict`, `explain` and `diff-text` share: from arguments to a kernel, its machine and its dump."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
-from pvspec.cli.report import Failure, Report
-from pvspec.compiler.cached import load_spec
-from pvspec.kernel import ImageError, KernelImage, open_image
-from pvspec.kernel.dump.dump import find_slide, open_dump
-from pvspec.lang.diagnostics import SpecError
-from pvspec.prediction import Prediction, predict
-from pvspec.prediction.bind import Bound, Choices, PatchingError, bind, shipped_spec
-from pvspec.prediction.cpu import CpuError, read_cpu
+from pvspec import (
+    Dump,
+    KernelImage,
+    Machine,
+    PvspecError,
+    SpecError,
+    open_dump,
+    open_kernel,
+    read_cpu,
+)
+from pvspec.cli.report import Failure, Json, Report
 
 
-def bound_kernel(arguments: argparse.Namespace, report: Report) -> tuple[Bound, Path] | None:
-    """The kernel that the arguments describe, and its spec; None if the spec is wrong, which the report then says."""
+class Given(NamedTuple):
+    """What the arguments describe."""
+
+    kernel: KernelImage
+    machine: Machine
+    spec: str | None
+    dump: Dump | None
+
+
+@contextmanager
+def reporting(report: Report) -> Iterator[None]:
+    """What the API raises goes to the report: findings of a spec, else an error."""
     try:
-        image = _image(arguments)
-        choices = _choices(arguments)
-        spec = Path(arguments.spec) if arguments.spec else shipped_spec(image)
-        module = load_spec(spec)
-        dump = open_dump(arguments.state, image.kernel or image) if arguments.state else None
-        return bind(module, image, choices, dump), spec
+        yield
     except SpecError as error:
         report.found(error.diagnostics)
-        return None
-    except (CpuError, ImageError, PatchingError) as error:
+    except PvspecError as error:
         raise Failure(str(error)) from None
 
 
-def predicted_kernel(arguments: argparse.Namespace, report: Report) -> Prediction | None:
-    """The prediction for the kernel that the arguments describe; None if the spec is wrong."""
-    found = bound_kernel(arguments, report)
-    if found is None:
-        return None
-    bound, _ = found
-    if bound.module.SPEC.policy and not arguments.cpu and not arguments.features:
-        raise Failure("on which CPU? name a profile or a /proc/cpuinfo with --cpu, or its features with --features")
-    try:
-        return predict(bound)
-    except PatchingError as error:
-        raise Failure(str(error)) from None
+def described_kernel(arguments: argparse.Namespace) -> Given:
+    """The kernel where it is in memory, its machine, spec and dump; raises PvspecError."""
+    machine = described_machine(arguments)
+    vmlinux: str | None = arguments.vmlinux
+    loads = open_kernel(vmlinux if vmlinux else arguments.kernel, symbols=arguments.symbols) if vmlinux else None
+    kernel = loads or open_kernel(arguments.kernel, symbols=arguments.symbols, load_address=arguments.load_address)
+    dump = None
+    if arguments.state:
+        dump = open_dump(arguments.state, kernel if arguments.kaslr is None else kernel.moved(arguments.kaslr))
+        kernel = kernel.moved(dump.slide)
+    elif arguments.kaslr is not None:
+        kernel = kernel.moved(arguments.kaslr)
+    if loads is not None:
+        kernel = open_kernel(arguments.kernel, vmlinux=kernel, load_address=arguments.load_address)
+    return Given(kernel, machine, arguments.spec, dump)
 
 
-def _image(arguments: argparse.Namespace) -> KernelImage:
-    symbols = Path(arguments.symbols) if arguments.symbols else None
-    if not arguments.vmlinux:
-        return _moved(
-            open_image(Path(arguments.kernel), load_address=arguments.load_address, symbols=symbols), arguments
-        )
-    kernel = _moved(open_image(arguments.vmlinux, symbols=symbols), arguments)
-    return open_image(Path(arguments.kernel), load_address=arguments.load_address, kernel=kernel)
-
-
-def _moved(image: KernelImage, arguments: argparse.Namespace) -> KernelImage:
-    """The kernel where the arguments or the dump say that it lies."""
-    if arguments.kaslr is not None:
-        return image.moved(arguments.kaslr)
-    return image.moved(find_slide(arguments.state, image)) if arguments.state else image
-
-
-def described(image: KernelImage) -> dict[str, str | int]:
-    """What `--json` says of a kernel."""
-    return {"kind": image.kind, "machine": image.machine, "release": image.release, "slide": image.slide}
-
-
-def _choices(arguments: argparse.Namespace) -> Choices:
+def described_machine(arguments: argparse.Namespace) -> Machine:
+    """The machine that the arguments describe; raises PvspecError."""
     if arguments.vulnerabilities and not arguments.cpu:
-        raise Failure("--vulnerabilities tell what a kernel makes of a CPU: name that with --cpu")
-    cpu = read_cpu(arguments.cpu, arguments.vulnerabilities) if arguments.cpu else None
-    names = [name for name in arguments.features.split(",") if name]
-    return Choices(
-        arguments.hypervisor,
-        arguments.nops,
+        raise Failure("--vulnerabilities requires --cpu")
+    names = [name for name in str(arguments.features).split(",") if name]
+    return Machine(
+        cpu=read_cpu(arguments.cpu, arguments.vulnerabilities) if arguments.cpu else None,
+        cpus=arguments.cpus,
+        cmdline=arguments.cmdline,
+        hypervisor=arguments.hypervisor,
         features=tuple(name for name in names if not name.startswith("-")),
         lacking=tuple(name[1:] for name in names if name.startswith("-")),
-        cpu=cpu,
-        cpus=arguments.cpus or (cpu.count if cpu else 0) or _CPUS,
-        cmdline=arguments.cmdline,
         options=dict(arguments.option),
+        nops=arguments.nops,
     )
 
 
-_CPUS = 2  # where nobody says how many there are
+def kernel_json(kernel: KernelImage) -> Json:
+    """What `--json` says of a kernel."""
+    return {"kind": kernel.kind, "machine": kernel.machine, "release": kernel.release, "slide": kernel.slide}
+
+
+def hexadecimal(name: str, address: int) -> dict[str, Json]:
+    """An address as `--json` has it: a number, and beside it the text that people search for."""
+    return {name: address, f"{name}_hex": f"{address:#x}"}

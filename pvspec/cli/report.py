@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
-from pvspec.lang.diagnostics import Diagnostic, printable, render
+if TYPE_CHECKING:
+    from pvspec import Diagnostic
+
+Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | bool | None"
 
 
 class Failure(Exception):
@@ -21,7 +24,7 @@ class Report:
     lines: list[str] = field(default_factory=list)
     diagnostics: list[Diagnostic] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-    result: dict[str, Any] = field(default_factory=dict)
+    result: dict[str, Json] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -42,15 +45,20 @@ class Report:
 
     def problems(self) -> Iterator[str]:
         """Texts for the error stream."""
-        yield from map(render, self.diagnostics)
+        yield from map(str, self.diagnostics)
         yield from (f"error: {printable(message)}" for message in self.errors)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Json]:
         """The stable form for machines; see docs/commands.md."""
         return {
             "command": self.command,
             "ok": self.ok,
             "diagnostics": [diagnostic.as_json() for diagnostic in self.diagnostics],
-            "errors": self.errors,
+            "errors": [*self.errors],
             **self.result,
         }
+
+
+def printable(text: str) -> str:
+    """The text with control characters escaped: no input may steer the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pvspec.engine.spec import Value
+from pvspec.engine.value import Value
 from pvspec.lang import model
 from pvspec.lang.diagnostics import Findings
 from pvspec.support.paths import cache_directory

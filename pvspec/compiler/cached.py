@@ -1,56 +1,54 @@
-"""Modules of specs that were compiled before, kept in the user's cache as Python's own byte code.
+"""Specs that were compiled before, kept in the user's cache as data.
 
 A kernel is predicted again and again with the same spec, and compiling that is a tenth of the time. The name of a kept
-module is a digest of the spec's files, of this package's and of the Python that runs.
+spec is a digest of its files and of this package's.
 """
 
 from __future__ import annotations
 
 import hashlib
-import marshal
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import CodeType, ModuleType
 
+from pvspec.compiler.stored import dumps, loads
+from pvspec.engine.spec import Spec
 from pvspec.support.cache import keep
 from pvspec.support.paths import cache_directory, resource
 
-_MOST = 32  # modules
+_MOST = 32  # specs
 
 
-def load_spec(path: Path) -> ModuleType:
-    """The module of a spec, a file or a directory; SpecError if the spec is wrong."""
-    kept = _place(path)
-    code = _read(kept) or _compile(path, kept)
-    module = ModuleType("pvspec.generated.applied")
-    sys.modules[module.__name__] = module  # dataclasses look their module up there
-    exec(code, module.__dict__)
-    return module
+def load_spec(path: str | os.PathLike[str]) -> Spec:
+    """A spec, a file or a directory, as the engine's value; SpecError if it is wrong."""
+    path = Path(path)
+    place = _place(path)
+    known = _read(place)
+    return _compile(path, place) if known is None else known
 
 
-def _compile(path: Path, kept: Path | None) -> CodeType:
+def _compile(path: Path, place: Path | None) -> Spec:
+    from pvspec.compiler.lower import lower
     from pvspec.compiler.pipeline import check_spec
-    from pvspec.compiler.printout import render
 
     program = check_spec(path).sound()
-    code = compile(render(program), "<pvspec.generated.applied>", "exec")
+    spec = lower(program).spec
     own = all(Path(source.name).resolve().is_relative_to(path.resolve()) for source in program.spec.sources)
-    if kept is not None and own:
-        keep(kept, marshal.dumps(code), _MOST)
-    return code
+    if place is not None and own:
+        keep(place, dumps(spec), _MOST)
+    return spec
 
 
-def _read(kept: Path | None) -> CodeType | None:
-    with suppress(OSError, ValueError, EOFError, TypeError):
-        code = marshal.loads(kept.read_bytes()) if kept is not None else None
-        return code if isinstance(code, CodeType) else None
+def _read(place: Path | None) -> Spec | None:
+    with suppress(OSError, ValueError):
+        return loads(place.read_bytes()) if place is not None else None
     return None
 
 
 def _place(path: Path) -> Path | None:
-    """Where the module of a directory is kept; None for a file, whose includes may lie anywhere."""
+    """Where the spec of a directory is kept; None for a file, whose includes may be anywhere."""
     cache = cache_directory()
     if cache is None or not path.is_dir():
         return None
@@ -58,13 +56,13 @@ def _place(path: Path) -> Path | None:
     for file in sorted(path.rglob("*.pvs")):
         digest.update(f"\0{file}\0".encode() + file.read_bytes())
     digest.update(repr(list(_stamps())).encode())
-    return cache / f"module-{digest.hexdigest()[:32]}"
+    return cache / f"spec-{digest.hexdigest()[:32]}"
 
 
 def _stamps() -> Iterator[tuple[str, int, int]]:
     """What tells one state of this package from another."""
-    for folder in (Path(__file__).parent.parent, resource("grammar"), resource("templates")):
+    for folder in (Path(__file__).parent.parent, resource("grammar")):
         for file in sorted(folder.rglob("*")):
-            if file.suffix in (".py", ".lark", ".jinja"):
+            if file.suffix in (".py", ".lark"):
                 stat = file.stat()
                 yield file.name, stat.st_size, stat.st_mtime_ns

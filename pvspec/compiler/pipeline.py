@@ -9,7 +9,7 @@ from types import ModuleType
 
 from pvspec.compiler.assemble import Program, assemble_spec
 from pvspec.compiler.sound import verify
-from pvspec.engine.spec import Value
+from pvspec.engine.value import Value
 from pvspec.lang import model
 from pvspec.lang.check import check
 from pvspec.lang.diagnostics import Diagnostic, Findings, SpecError
@@ -29,13 +29,13 @@ class Checked(Value):
         return self.program
 
 
-def check_spec(path: Path) -> Checked:
+def check_spec(path: str | os.PathLike[str]) -> Checked:
     """Read, check, assemble and verify; each stage goes on with what the one before could make sense of.
 
     Only a file that cannot be read or parsed ends it early: all that refers to it would seem to be wrong.
     """
     findings = Findings()
-    files = read_spec(path, findings)
+    files = read_spec(Path(path), findings)
     spec = check(files.items, files.sources, findings) if not findings.found else None
     program = _assembled(spec, findings) if spec is not None else None
     return Checked(program, SpecError(findings.found).diagnostics)
@@ -47,7 +47,7 @@ def _assembled(spec: model.Spec, findings: Findings) -> Program:
     return program
 
 
-def compile_spec(path: Path) -> str:
+def compile_spec(path: str | os.PathLike[str]) -> str:
     """The text of the module that a spec compiles to; SpecError if the spec is wrong."""
     from pvspec.compiler.printout import render
 
@@ -56,7 +56,7 @@ def compile_spec(path: Path) -> str:
 
 def load(path: str | os.PathLike[str]) -> ModuleType:
     """Compile a spec (a file or a directory) and import the result; SpecError if the spec is wrong."""
-    return import_text(compile_spec(Path(path)), f"pvspec.generated.{Path(path).stem}")
+    return import_text(compile_spec(path), f"pvspec.generated.{Path(path).stem}")
 
 
 def import_text(text: str, name: str) -> ModuleType:

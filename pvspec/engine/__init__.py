@@ -1,19 +1,23 @@
-"""What a generated module does: these files, in this order, are carried in it verbatim.
+"""What patches: a spec as a value, a kernel's facts, and how its sites are decided and written.
 
-Standard library only. The rules are data (`rules`), tables of sites are
-`records`, a kernel's text is `text`; `binding` is one kernel's values for the
-spec's names and decides guards, `patcher` patches one site, `sites` finds out
-what the sites of all other tables tell, `families` decides them, `applier` patches whole tables (`breakpoint`:
-while others run them).
+Standard library only: a printed module carries these files verbatim, in this order. `value`, `errors`, `site`,
+`guards` and `spec` are what a spec says; `facts` what one kernel is bound to, `decide` what it decides by that;
+`patch` patches one site, `sites` finds out what the sites of all other tables tell, `families` decides them, `apply`
+patches whole tables (`breakpoint`: while other processors run them).
 """
 
 PARTS = (
+    "value",
+    "errors",
+    "site",
+    "guards",
     "spec",
     "instructions",
     "records",
     "relocation",
     "text",
-    "binding",
+    "facts",
+    "decide",
     "patch",
     "slots",
     "sites",

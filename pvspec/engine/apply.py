@@ -9,34 +9,38 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from pvspec.engine.breakpoint import poke_by
+from pvspec.engine.errors import PatchError
 from pvspec.engine.families import FamilySites, Outcome
-from pvspec.engine.patch import KEPT, REL32_REACH, Patcher, Way
+from pvspec.engine.patch import REL32_REACH, UNCHANGED, Patcher, Way
 from pvspec.engine.records import Columns, PatchSite
 from pvspec.engine.sites import FamilySite, State
-from pvspec.engine.spec import NOTHING, PatchError
-from pvspec.engine.text import PACKS, Extents, Pack, Text, in_order, merged
+from pvspec.engine.text import PACKS, Buffer, Extents, Pack, Text, in_order, merged
 
 Poke: TypeAlias = Callable[[int, bytes], object]
+Table: TypeAlias = bytes | memoryview
 
-Writer: TypeAlias = tuple[Pack | None, Any]
-"""How the sites of one kind are written: (pack, code), or (None, choice).
+Choice: TypeAlias = tuple[int, Pack, bytes, int, bytes, Iterable[Way]]
+"""(needs, pack, head, value, tail, others): a way with a rel32, and those that a site takes to which it is not open.
 
-A choice is (needs, pack, head, value, tail, others): a way with a rel32, and those that a site takes to which it is not
-open. Its values count from the text's base, as offsets do. The others are the kind's own ways, or an iterator that
+Its values count from the text's base, as offsets do. The others are the kind's own ways, or an iterator that
 has one way ready for each of its sites.
 """
 
+Writer: TypeAlias = tuple[Pack, bytes, Choice | None]
+"""How the sites of one kind are written: by `pack` and the code, or else by a choice."""
+
 _NEVER = -1  # needs that no clobber mask meets
+_NO_PROTECTED: Mapping[str, tuple[int, int]] = {}
 
 
 class Plan(NamedTuple):
     """What will be written, when nothing can be wrong any more: for each site its offset and its kind's writer."""
 
     columns: Columns
-    offsets: Any
+    offsets: array[int]
     writers: Sequence[Writer]
 
 
@@ -45,8 +49,8 @@ class Kernel(Patcher):
 
     def apply(
         self,
-        table: bytes | memoryview,
-        text: Any,
+        table: Table,
+        text: Buffer,
         base: int,
         *,
         table_address: int = 0,
@@ -75,8 +79,8 @@ class Kernel(Patcher):
     def apply_family(
         self,
         name: str,
-        table: bytes | memoryview,
-        text: Any,
+        table: Table,
+        text: Buffer,
         base: int,
         *,
         table_address: int = 0,
@@ -93,8 +97,8 @@ class Kernel(Patcher):
 
     def apply_passes(
         self,
-        tables: Mapping[str, tuple[bytes | memoryview, int]],
-        text: Any,
+        tables: Mapping[str, tuple[Table, int]],
+        text: Buffer,
         base: int,
         *,
         executable: Sequence[tuple[int, int]] = (),
@@ -125,16 +129,16 @@ class Kernel(Patcher):
             pokes += 1
         return pokes
 
-    def _text(self, buffer: Any, base: int, executable: Sequence[tuple[int, int]], poke: Poke | None) -> Text:
+    def _text(self, buffer: Buffer, base: int, executable: Sequence[tuple[int, int]], poke: Poke | None) -> Text:
         place = Text(buffer, base, executable, writable=poke is None)
         if base < 0 or place.end > 1 << self.spec.machine.bits:
             bits = self.spec.machine.bits
-            raise PatchError(f"text from {base:#x} to {place.end:#x} does not lie in {bits}-bit addresses")
+            raise PatchError(f"text from {base:#x} to {place.end:#x} is not in {bits}-bit addresses")
         return place
 
     # ---- an interface's table, by its columns
 
-    def _plan(self, table: bytes | memoryview, address: int, place: Text) -> Plan:
+    def _plan(self, table: Table, address: int, place: Text) -> Plan:
         interface = self.spec.interface
         if interface is None or interface.layout is None:
             raise PatchError("the spec has no interface with a table of sites")
@@ -144,17 +148,17 @@ class Kernel(Patcher):
 
     def _writers(self, columns: Columns, place: Text) -> Sequence[Writer]:
         """For each key how its sites are written; PatchError if one of them cannot be patched."""
-        writers: list[Writer] = [(None, None)] * (max(columns.kinds, default=-1) + 1)
+        writers: list[Writer] = [(PACKS[0], b"", None)] * (max(columns.kinds, default=-1) + 1)
         singly: dict[int, list[Way]] = {}
         for key, (type, length) in columns.kinds.items():
             ways = self.ways(type, length)
             if len(ways) == 1 and ways[0][0] == 0 and ways[0][4] is None:
-                writers[key] = ways[0][2:4]
+                writers[key] = ways[0][2], ways[0][3], None
             elif not ways or ways[-1][0] or not all(_reaches(way, place.base, place.end) for way in ways):
                 singly[key] = []
-                writers[key] = None, (_NEVER, PACKS[0], b"", 0, b"", iter(singly[key]))
+                writers[key] = PACKS[0], b"", (_NEVER, PACKS[0], b"", 0, b"", iter(singly[key]))
             else:
-                writers[key] = None, _choice([_from_base(way, place.base) for way in ways])
+                writers[key] = PACKS[0], b"", _choice([_from_base(way, place.base) for way in ways])
         if singly:
             for index, key in enumerate(columns.keys):
                 if key in singly:
@@ -169,7 +173,7 @@ class Kernel(Patcher):
             return way
         try:
             row = self.row(site.type, site.clobber, site.len)
-            code = b"" if row is KEPT else self.placed(row, site.addr)
+            code = b"" if row is UNCHANGED else self.placed(row, site.addr)
         except PatchError as error:
             raise error.__class__(f"site {site.addr:#x}: {error}") from None
         return 0, row.used, PACKS[len(code)], code, None, b""
@@ -178,27 +182,25 @@ class Kernel(Patcher):
         # The loop over all sites: four of five are written by the first pack, nearly all others by the second.
         buffer, writers = place.buffer, plan.writers
         for offset, key, clobber in zip(plan.offsets, plan.columns.keys, plan.columns.clobbers, strict=True):
-            pack, code = writers[key]
-            if pack is not None:
+            pack, code, choice = writers[key]
+            if choice is None:
                 pack(buffer, offset, code)
                 continue
-            needs, pack, head, value, tail, others = code
+            needs, pack, head, value, tail, others = choice
             if clobber & needs == needs:
                 pack(buffer, offset, head, value - offset, tail)
                 continue
-            for needs, _, pack, head, value, tail in others:
+            for needs, _, pack, head, target, tail in others:
                 if clobber & needs == needs:
-                    if value is None:
+                    if target is None:
                         pack(buffer, offset, head)
                     else:
-                        pack(buffer, offset, head, value - offset, tail)
+                        pack(buffer, offset, head, target - offset, tail)
                     break
 
     # ---- passes, on a copy of the text
 
-    def _pass(
-        self, name: str, table: bytes | memoryview, address: int, copy: Text, sites: Extents, state: State | None
-    ) -> None:
+    def _pass(self, name: str, table: Table, address: int, copy: Text, sites: Extents, state: State | None) -> None:
         """Apply one pass to the copy, and add its sites."""
         interface = self.spec.interface
         if interface is not None and name == interface.name:
@@ -213,7 +215,7 @@ class Kernel(Patcher):
         else:
             raise PatchError(f"there is no family {name!r}")
 
-    def outcomes_of(self, sites: FamilySites, table: bytes | memoryview, address: int) -> Iterator[Outcome]:
+    def outcomes_of(self, sites: FamilySites, table: Table, address: int) -> Iterator[Outcome]:
         """Write a family's sites, one record after the other, and tell what became of each; PatchError."""
         family, text, own = sites.family, sites.text, Extents()
         protected = self.protected(family.names)
@@ -228,7 +230,7 @@ class Kernel(Patcher):
                 outcome = sites.outcome(site, number)
                 _, start, size, _, code, *_ = outcome
                 if sites.named or code is not None:
-                    text.check(start, size, NOTHING if code is None else protected)
+                    text.check(start, size, _NO_PROTECTED if code is None else protected)
                     add_start(start)
                     add_size(size)
                 if code is not None:
@@ -246,7 +248,7 @@ def _from_base(way: Way, base: int) -> Way:
     return needs, used, pack, head, None if value is None else value - base, tail
 
 
-def _choice(ways: Sequence[Way]) -> tuple[int, Pack, bytes, int, bytes, Sequence[Way]]:
+def _choice(ways: Sequence[Way]) -> Choice:
     needs, _, pack, head, value, tail = ways[0]
     if value is None:
         return _NEVER, PACKS[0], b"", 0, b"", ways
@@ -259,9 +261,10 @@ def _reaches(way: Way, *addresses: int) -> bool:
     return value is None or all(-REL32_REACH <= value - address < REL32_REACH for address in addresses)
 
 
-def _offsets(columns: Columns, place: Text, protected: Mapping[str, tuple[int, int]]) -> Any:
+def _offsets(columns: Columns, place: Text, protected: Mapping[str, tuple[int, int]]) -> array[int]:
     """The sites' offsets in the text; PatchError if a site may not lie where it does, or two overlap."""
-    offsets, end = array(columns.typecode), 0
+    end = 0
+    offsets: array[int] = array(columns.typecode)
     in_order = columns.cells is not None and all(length for _, length in columns.kinds.values())
     for lanes in columns.lanes():
         before, (start, end) = end, lanes.extent()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pvspec.engine.spec import PatchError
+from pvspec.engine.errors import PatchError
 
 STRATEGIES = ("marshalled", "breakpoint")
 INT3 = b"\xcc"

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, assert_never
 
-from pvspec.engine.binding import CODE
+from pvspec.engine.errors import PatchBug, PatchError
+from pvspec.engine.guards import Test
 from pvspec.engine.instructions import instruction_length
 from pvspec.engine.patch import REL32_REACH, Patcher
 from pvspec.engine.records import records_as, require_fields
 from pvspec.engine.relocation import all_relaid, ones_relaid, relocated, relocated_throughout
-from pvspec.engine.sites import FamilySite, Finder, State
-from pvspec.engine.spec import ELSEWHERE, Arm, Bug, Code, Copy, Family, Keep, PatchBug, PatchError, Store
+from pvspec.engine.sites import NO_BRANCH, FamilySite, SiteContext, State
+from pvspec.engine.spec import ELSEWHERE, Arm, Bug, Code, Copy, Family, Keep, Query, Store
 from pvspec.engine.text import Text
 
-Giver: TypeAlias = Callable[[FamilySite], bytes | None]
-"""The code that an arm gives a site; None: it stays."""
+SiteWriter: TypeAlias = Callable[[FamilySite], bytes | None]
+"""The code that an arm writes over a site; None: the site stays as it is."""
 
 
 class Outcome(NamedTuple):
@@ -41,10 +42,10 @@ class FamilySites:
         self.kernel = kernel
         self.family = family
         self.text = text
-        self.find = Finder(kernel, family, text, state or text.read)
-        self.bits, self.mask = self.find.bits, self.find.mask
-        self._givers: dict[int, Giver] = {}  # by the arm's identity
-        self._own = self.find.fields | _NO_FIELDS
+        self.context = SiteContext(kernel, family, text, state or text.read)
+        self.bits, self.mask = self.context.bits, self.context.mask
+        self._writers: dict[int, SiteWriter] = {}  # by the arm's identity
+        self._own = self.context.fields | _NO_FIELDS
         self._chain = list(self._open_arms())
         self._branches = [name for name, read in family.reads.items() if not read.size]
         #: Whether a table says where sites lie. Where memory or a symbol leads to may be anywhere.
@@ -63,14 +64,14 @@ class FamilySites:
     def site(self, record: FamilySite) -> FamilySite | None:
         """The site of a record, None if it has none: there is no branch to read, or the site's pointer is null."""
         site, family = record, self.family
-        site.find, site.lost = self.find, _NOTHING
+        site.context, site.unreadable = self.context, _NOTHING
         place, offset = family.place
         address = site[place]
         if not address and place in family.reads:
             return None
         site["site"] = address + offset & self.mask
         for name in self._branches:
-            if site[name] is None:
+            if site[name] == NO_BRANCH:
                 return None
         site.length = family.length or self._length(site)
         return site
@@ -78,7 +79,7 @@ class FamilySites:
     def _length(self, site: FamilySite) -> int:
         """A site's length in bytes, where the family does not say it."""
         if not self.family.decoded:
-            return int(site["len"])
+            return site["len"]
         size = instruction_length(self.text.up_to(site["site"], 15), 0, self.bits)
         if not size:
             raise PatchError("there is no instruction")
@@ -88,61 +89,62 @@ class FamilySites:
         """What becomes of a site, which is not written; PatchError if it cannot be patched."""
         decided: Arm | None = None
         code = None
-        for arm, condition, size, give in self._chain:
-            if size <= site.length and (condition is True or condition(site)):
-                decided, code = arm, give(site)
+        for arm, test, size, write in self._chain:
+            if size <= site.length and (test is None or test(site)):
+                decided, code = arm, write(site)
                 break
         if self.family.relaid:
-            old = site[CODE]
+            old = site.code
             new = self._relaid(old if code is None else code)
             code = new if code is not None or new != old else None
-        return Outcome(record, site["site"], site.length, decided, code, site[CODE], site)
+        return Outcome(record, site["site"], site.length, decided, code, site.code, site)
 
     def fits(self, arm: Arm, site: FamilySite) -> bool:
         """Whether what an arm writes is no longer than the site."""
-        return self._choice(arm)[2] <= site.length
+        return _needs(arm) <= site.length
 
     def code(self, arm: Arm, site: FamilySite) -> bytes | None:
-        """The code that an arm gives a site, all of it; None if the site stays. PatchError if it cannot be had."""
-        return self._giver(arm)(site)
+        """The code that an arm writes over a site, all of it; None if the site stays. PatchError if it cannot."""
+        return self._writer(arm)(site)
 
-    def _open_arms(self) -> Iterator[tuple[Arm, Any, int, Giver]]:
-        """The arms that may decide a site, up to one that decides every site that comes to it."""
+    def _open_arms(self) -> Iterator[tuple[Arm, Test | None, int, SiteWriter]]:
+        """The arms that may decide a site, up to one that decides every site that comes to it.
+
+        Each with the test to put to the site (None: it always holds), the bytes that it needs, and its writer.
+        """
         for arm in self.family.rule:
-            choice = _, condition, size, _ = self._choice(arm)
+            condition = True if arm.guard is None else self.kernel.condition(arm.guard)
             if condition is not False:
-                yield choice
-            if condition is True and size <= (self.family.length or 0):
+                yield arm, None if condition is True else condition, _needs(arm), self._writer(arm)
+            if condition is True and _needs(arm) <= (self.family.length or 0):
                 return
 
-    def _choice(self, arm: Arm) -> tuple[Arm, Any, int, Giver]:
-        """An arm, when it is taken, the bytes that it needs, and what gives its code."""
-        condition = True if arm.guard is None else self.kernel.condition(arm.guard)
-        size = len(arm.data) if isinstance(arm, Code) else arm.size if isinstance(arm, Store) else 0
-        return arm, condition, size, self._giver(arm)
+    # ---- what an arm writes
 
-    # ---- what an arm gives
+    def _writer(self, arm: Arm) -> SiteWriter:
+        writer = self._writers.get(id(arm))
+        if writer is None:
+            writer = self._writers[id(arm)] = self._new_writer(arm)
+        return writer
 
-    def _giver(self, arm: Arm) -> Giver:
-        giver = self._givers.get(id(arm))
-        if giver is None:
-            giver = self._givers[id(arm)] = self._new_giver(arm)
-        return giver
-
-    def _new_giver(self, arm: Arm) -> Giver:
+    def _new_writer(self, arm: Arm) -> SiteWriter:
         match arm:
             case Code():
                 return self._emitting(arm)
             case Copy():
                 return lambda site: self._filled(self._copied(arm, site), site.length)
             case Store():
-                return lambda site: (int(site[arm.name]) & (1 << 8 * arm.size) - 1).to_bytes(arm.size, "little")
+                return lambda site: (site[arm.name] & (1 << 8 * arm.size) - 1).to_bytes(arm.size, "little")
             case Bug():
                 return lambda site: _stop(arm)
-        return lambda site: None
+            case Keep():
+                return lambda site: None
+            case Query():
+                raise PatchError(f"{arm.where}: a family has no rom to ask")
+        assert_never(arm)
 
-    def _emitting(self, arm: Code) -> Giver:
-        emitters: dict[int, Giver] = {}  # by the site's length
+    def _emitting(self, arm: Code) -> SiteWriter:
+        emitters: dict[int, SiteWriter] = {}  # by the site's length
 
         def emit(site: FamilySite) -> bytes | None:
             emitter = emitters.get(site.length)
@@ -152,8 +154,8 @@ class FamilySites:
 
         return emit
 
-    def _emitter(self, arm: Code, site: FamilySite) -> Giver:
-        """What gives the code of sites of this one's length; quick where they differ in one rel32 at most."""
+    def _emitter(self, arm: Code, site: FamilySite) -> SiteWriter:
+        """What writes the code of sites of this one's length; quick where they differ in one rel32 at most."""
         kernel, length = self.kernel, site.length
         row = kernel.filled(arm, length, site)
         own = {hole.symbol for hole in arm.holes} & self._own
@@ -167,7 +169,7 @@ class FamilySites:
         start = value if name is None else value - site[name]
 
         def emit(site: FamilySite) -> bytes:
-            distance: int = start - site["site"] if name is None else start + site[name] - site["site"]
+            distance = start - site["site"] if name is None else start + site[name] - site["site"]
             if -REL32_REACH <= distance < REL32_REACH:
                 return head + distance.to_bytes(4, "little", signed=True) + tail
             return kernel.placed(kernel.filled(arm, length, site), site["site"])
@@ -200,6 +202,11 @@ class FamilySites:
 
 _NOTHING: frozenset[str] = frozenset()
 _NO_FIELDS = frozenset(("target", ELSEWHERE))  # what holes may name that is no value of the site
+
+
+def _needs(arm: Arm) -> int:
+    """The bytes that an arm needs."""
+    return len(arm.data) if isinstance(arm, Code) else arm.size if isinstance(arm, Store) else 0
 
 
 def _stop(bug: Bug) -> bytes | None:

@@ -6,26 +6,16 @@ import struct
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, assert_never
 
-from pvspec.engine.binding import NUMBER, OP, Binding
+from pvspec.engine.decide import Decided
+from pvspec.engine.errors import BindError, PatchBug, PatchError, StateError
+from pvspec.engine.facts import Facts
 from pvspec.engine.records import fits, parse_records
 from pvspec.engine.relocation import wrapped
-from pvspec.engine.spec import (
-    ELSEWHERE,
-    BindError,
-    Bug,
-    Chain,
-    Code,
-    Hole,
-    Keep,
-    PatchBug,
-    PatchError,
-    Query,
-    Spec,
-    StateError,
-)
-from pvspec.engine.text import PACKS, Pack
+from pvspec.engine.site import Site
+from pvspec.engine.spec import ELSEWHERE, Bug, Chain, Code, Copy, Hole, Keep, Query, Spec, Store
+from pvspec.engine.text import PACKS, Buffer, Pack
 
 
 class Row(NamedTuple):
@@ -43,7 +33,7 @@ class Row(NamedTuple):
 
 REL32_REACH = 1 << 31  # bytes, without wrapping: where addresses wrap, `row` and `placed` say what is in reach
 
-KEPT = Row(b"", -1)  # the original instructions stay
+UNCHANGED = Row(b"", -1)  # the original instructions stay
 
 Way: TypeAlias = tuple[int, int, Pack, bytes, int | None, bytes]
 """A way to patch the sites of one type and length: (needs, used, pack, head, value, tail).
@@ -54,18 +44,18 @@ plain tuple because that takes a NamedTuple twice the time.
 """
 
 
-class Patcher(Binding):
-    """What is bound for one kernel, and the patch function: see `Binding` for the arguments."""
+class Patcher(Decided):
+    """A kernel that patches single sites."""
 
-    def __init__(self, spec: Spec, backend: str | None = None, **bound: Any) -> None:
-        super().__init__(spec, backend, **bound)
-        self._bits = spec.machine.bits
-        self._clobber_mask = _clobber_mask(spec)
+    def __init__(self, facts: Facts) -> None:
+        super().__init__(facts)
+        self._bits = self.spec.machine.bits
+        self._clobber_mask = _clobber_mask(self.spec)
         self._ways: dict[tuple[int, int, bool], tuple[Way, ...]] = {}
         self._open: dict[int, dict[int, dict[int, Way]]] = {}  # by type, length and clobber mask
         self._nop_runs: dict[int, tuple[Pack, bytes]] = {}
 
-    def patch(self, type: int, clobber: int, insnbuf: Any, addr: int, len: int) -> int:
+    def patch(self, type: int, clobber: int, insnbuf: Buffer, addr: int, len: int) -> int:
         """Write the code for one site into `insnbuf`, which holds the original instructions; return the bytes used.
 
         `type` is the op's number, `clobber` the mask of dead registers, `addr` the site's address, `len` its
@@ -89,7 +79,7 @@ class Patcher(Binding):
             raise PatchError(f"insnbuf cannot be written: {error}") from None
         return used
 
-    def pad(self, insnbuf: Any, used: int, len: int) -> None:
+    def pad(self, insnbuf: Buffer, used: int, len: int) -> None:
         """Fill insnbuf[used:len] with nops, longest first; PatchError if there is no such part of it."""
         try:
             pack, nops = self._nop_runs[len - used]
@@ -131,12 +121,12 @@ class Patcher(Binding):
         """Whether a ROM is asked for this op: then each of its sites may get another answer."""
         return any(isinstance(arm, Query) for arm in self._rule(type))
 
-    def choose(self, chain: Chain, clobber: int, length: int, site: Mapping[str, Any]) -> Row | None:
+    def choose(self, chain: Chain, clobber: int, length: int, site: Site) -> Row | None:
         """The row of the first arm that does not decline, None if all do; `site` as for `outcomes`."""
         rows = (row for needs, row in self.outcomes(chain, length, site) if clobber & needs == needs)
         return next(rows, None)
 
-    def outcomes(self, chain: Chain, length: int, site: Mapping[str, Any]) -> Iterator[tuple[int, Row]]:
+    def outcomes(self, chain: Chain, length: int, site: Site) -> Iterator[tuple[int, Row]]:
         """The arms that may decide a site of this length, in order: the mask that each clobbers, and its row.
 
         `site` holds what guards and holes may ask of a site: its record's fields, for an op its name and number.
@@ -147,14 +137,19 @@ class Patcher(Binding):
                 continue
             match arm:
                 case Keep():
-                    yield 0, KEPT
+                    yield 0, UNCHANGED
                 case Bug():
                     raise PatchBug(f"{arm.where}: {arm.message}")
                 case Query():
                     answer, answers = self._ask(arm)
-                    yield from self.outcomes(answers, length, {**site, **answer})
-                case Code() if len(arm.data) <= length:
-                    yield arm.clobbers, self.filled(arm, length, site)
+                    yield from self.outcomes(answers, length, op_site(site.op_number, site.op_name, {**site, **answer}))
+                case Code():
+                    if len(arm.data) <= length:
+                        yield arm.clobbers, self.filled(arm, length, site)
+                case Store() | Copy():
+                    raise PatchError(f"{arm.where}: only a family's record says what to write here")
+                case _:
+                    assert_never(arm)
 
     def placed(self, row: Row, addr: int) -> bytes:
         """A row's code with the relative fields of a site at this address; PatchError if one is out of reach."""
@@ -166,13 +161,9 @@ class Patcher(Binding):
                 raise PatchError(f"{row.where}: the target is out of reach from {addr:#x}") from None
         return bytes(code)
 
-    def op_name(self, number: int) -> str | None:
-        """The name of an op, None if there is none with this number."""
-        return self._ops.get(number)
-
     # ---- one site
 
-    def _patch_new(self, type: int, clobber: int, insnbuf: Any, addr: int, length: int) -> int:
+    def _patch_new(self, type: int, clobber: int, insnbuf: Buffer, addr: int, length: int) -> int:
         """As `patch`, for the first site of its like, or one to which no way is open."""
         row = self.row(type, clobber, length)
         for way in self.ways(type, length, padded=False):
@@ -194,13 +185,13 @@ class Patcher(Binding):
                     break
         return tuple(found)
 
-    def _misuse(self, insnbuf: Any, addr: int, length: int) -> PatchError:
+    def _misuse(self, insnbuf: Buffer, addr: int, length: int) -> PatchError:
         if not 0 <= addr <= self._mask:
-            return PatchError(f"{addr:#x} is no {self._bits}-bit address")
+            return PatchError(f"{addr:#x} is not a {self._bits}-bit address")
         return PatchError(f"insnbuf holds {len(insnbuf)} bytes, the site has {length}")
 
-    def _patch_row(self, row: Row, insnbuf: Any, addr: int, length: int) -> int:
-        if row is KEPT:
+    def _patch_row(self, row: Row, insnbuf: Buffer, addr: int, length: int) -> int:
+        if row is UNCHANGED:
             return length
         try:
             PACKS[row.used](insnbuf, 0, self.placed(row, addr)[: row.used])
@@ -226,10 +217,10 @@ class Patcher(Binding):
             raise PatchError(f"{length} bytes: a site holds 0 to {interface.max_len}")
         op = self._ops[type]
         try:
-            yield from self.outcomes(self._rule(type), length, {OP: op, NUMBER: type})
+            yield from self.outcomes(self._rule(type), length, op_site(type, op))
         except PatchError as error:
             raise error.__class__(f"{backend.name}, op {op}: {error}") from None
-        yield 0, KEPT
+        yield 0, UNCHANGED
 
     def _rule(self, type: int) -> Chain:
         if self.backend is None or type not in self._ops:
@@ -239,9 +230,9 @@ class Patcher(Binding):
     # ---- what is asked for
 
     def _ask(self, query: Query) -> tuple[dict[str, int], Chain]:
-        if self.backend is None or query.rom not in self.rom:
+        if self.backend is None or query.rom not in self.facts.rom:
             raise BindError(f"rom {query.rom} is not bound")
-        rom, word = self.backend.roms[query.rom], self.rom[query.rom](query.argument)
+        rom, word = self.backend.roms[query.rom], self.facts.rom[query.rom](query.argument)
         if not fits(word, 8 * rom.answer.size, False):
             raise PatchError(f"{query.where}: rom {query.rom} answered {word:#x}, more than {rom.answer.size} bytes")
         (answer,) = parse_records(rom.answer, word.to_bytes(rom.answer.size, "little"))
@@ -249,7 +240,7 @@ class Patcher(Binding):
 
     # ---- fields
 
-    def filled(self, arm: Code, length: int, site: Mapping[str, Any]) -> Row:
+    def filled(self, arm: Code, length: int, site: Site) -> Row:
         """The row of an arm at sites of this length (bytes): its code, with the fields that are the same for all."""
         code, relative = bytearray(self.padded(arm.data, length)), []
         for hole in arm.holes:
@@ -260,12 +251,12 @@ class Patcher(Binding):
                 code[hole.offset : hole.offset + hole.size] = self._absolute(hole, value, arm.where)
         return Row(bytes(code), len(arm.data), tuple(relative), arm.where)
 
-    def _address(self, name: str, site: Mapping[str, Any]) -> int:
+    def _address(self, name: str, site: Site) -> int:
         if name == "target":
-            return self.target(site[NUMBER])
+            return self.target(site.op_number)
         if name == ELSEWHERE:
             raise StateError("it leads to where the kernel chose at boot")
-        return int(site[name]) if name in site else self.symbol(name)
+        return site[name] if name in site else self.symbol(name)
 
     def _absolute(self, hole: Hole, value: int, where: str) -> bytes:
         try:
@@ -283,8 +274,15 @@ class Patcher(Binding):
 _size = len  # `patch` has a parameter of that name
 
 
+def op_site(number: int, name: str | None, answer: Mapping[str, int] | None = None) -> Site:
+    """A site of an op, with what a ROM has answered for it."""
+    site = Site(answer or {})
+    site.op_number, site.op_name = number, name
+    return site
+
+
 def _way(needs: int, row: Row, length: int, padded: bool) -> Way:
-    if row is KEPT:
+    if row is UNCHANGED:
         return needs, length, PACKS[0], b"", None, b""
     code = row.code if padded else row.code[: row.used]
     if not row.relative:

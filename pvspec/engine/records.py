@@ -8,11 +8,12 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import product
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
-from pvspec.engine.spec import Layout, PatchError
+from pvspec.engine.errors import PatchError
+from pvspec.engine.spec import Layout
 
-R = TypeVar("R", bound=dict[str, Any])
+R = TypeVar("R", bound=dict[str, int])
 
 
 class PatchSite(NamedTuple):
@@ -27,6 +28,12 @@ class PatchSite(NamedTuple):
 def parse_records(layout: Layout, table: bytes | memoryview, address: int = 0) -> Iterator[dict[str, int]]:
     """The fields of each record of a table that lies at `address`; PatchError if the table is cut short."""
     return records_as(dict, layout, table, address)
+
+
+def parse_sites(layout: Layout, table: bytes | memoryview, address: int = 0) -> list[PatchSite]:
+    """The records of an interface's table that is at `address`; PatchError if it is cut short or lacks a field."""
+    require_fields(layout, "addr", "type", "len")
+    return [PatchSite(**record) for record in parse_records(layout, table, address)]
 
 
 def records_as(kind: type[R], layout: Layout, table: bytes | memoryview, address: int) -> Iterator[R]:
@@ -178,7 +185,7 @@ class Lanes(NamedTuple):
         width = self.grid.width
         return self.starts & (1 << width) - 1, self.ends >> 8 * self.grid.bytes - width
 
-    def offsets(self, base: int) -> Any:
+    def offsets(self, base: int) -> array[int]:
         """How far each site lies from `base`, behind which all of them start."""
         distances = self.starts - self.grid.address(base)
         return _lower_halves(self.grid.width // 8, distances.to_bytes(self.grid.bytes, "little"))
@@ -193,8 +200,8 @@ class Columns:
     comes apart without a look at a single record: its key is the 16-bit cell of type and length.
     """
 
-    keys: Any
-    clobbers: Any
+    keys: array[int]
+    clobbers: array[int] | bytes
     kinds: dict[int, tuple[int, int]]
 
     def __init__(self, layout: Layout, table: bytes | memoryview, address: int = 0) -> None:
@@ -210,7 +217,7 @@ class Columns:
         return len(self.keys)
 
     @cached_property
-    def addresses(self) -> Any:
+    def addresses(self) -> array[int]:
         """Where the sites lie."""
         return self._parsed if self.cells is None else _lower_halves(self.size, self.cells)
 
@@ -261,7 +268,7 @@ def _is_paravirt_patch_site(layout: Layout) -> bool:
     return layout.size in (8, 16) and not layout.padded and layout.fields in (fields, (*fields, clobber))
 
 
-def _lower_halves(size: int, cells: bytes) -> Any:
+def _lower_halves(size: int, cells: bytes) -> array[int]:
     """The first half of each cell of 8 or 16 bytes, as a number."""
     return _array(_TYPECODES[size], cells)[::2]
 
@@ -269,8 +276,8 @@ def _lower_halves(size: int, cells: bytes) -> Any:
 _TYPECODES = {8: "I", 16: "Q"}
 
 
-def _array(typecode: str, cells: bytes) -> Any:
-    column = array(typecode)
+def _array(typecode: str, cells: bytes) -> array[int]:
+    column: array[int] = array(typecode)
     column.frombytes(cells)
     if sys.byteorder == "big":
         column.byteswap()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pvspec.engine.errors import PatchError
 from pvspec.engine.instructions import distances, instruction_length
 from pvspec.engine.records import fits
-from pvspec.engine.spec import PatchError
 
 _CALL, _JMP, _JMP_SHORT, _INT3 = 0xE8, 0xE9, 0xEB, b"\xcc"
 _NOP, _ONE_NOP = 0x90, b"\x90"

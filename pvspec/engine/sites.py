@@ -1,63 +1,65 @@
-"""What a family's site tells: its record's fields, what they lead to, its code now, and the op that it calls."""
+"""The sites of a family's table: fields and reads, the code there now, and the op that it calls."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
-from pvspec.engine.binding import BRANCH, CODE, NUMBER, OP, PEEK
-from pvspec.engine.patch import Patcher
+from pvspec.engine.decide import Decided
+from pvspec.engine.errors import BindError, PatchError
+from pvspec.engine.site import Branch, Site
 from pvspec.engine.slots import slot_of
-from pvspec.engine.spec import ELSEWHERE, BindError, Family, PatchError, Read
+from pvspec.engine.spec import ELSEWHERE, Family, Read
 from pvspec.engine.text import Text
 
-State = Callable[[int, int], bytes]
+State: TypeAlias = Callable[[int, int], bytes]
 """Memory as it is while the kernel runs: (address, bytes) to contents; StateError where that is not known."""
 
-Branch: TypeAlias = tuple[bool, int, int]
-"""A call or jump: behind a cs prefix or not, its opcode, where it leads."""
+NO_BRANCH = -1
+"""The value of a read of a branch where there is none."""
 
 
-class FamilySite(dict[str, Any]):
-    """The fields of a family's record and, for those who ask, what it reads, its code now, and the op it calls.
+class FamilySite(Site):
+    """A record of a family's table; what it reads, its branch and its op are found when they are asked for.
 
-    `length` in bytes; `lost`: what it reads, and nobody knows; `find`: what finds out about it, by what is asked for.
+    `unreadable`: the names of the values that it reads where no memory is known. `context`: what finds out about it.
     """
 
-    __slots__ = ("find", "length", "lost")
-    find: Mapping[str, Callable[[FamilySite], Any]]
-    length: int
-    lost: frozenset[str]
+    __slots__ = ("context", "unreadable")
+    context: SiteContext
+    unreadable: frozenset[str]
 
-    def __contains__(self, key: object) -> bool:
-        return super().__contains__(key) or key in self.find
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or name in self.context.readers
 
-    def __missing__(self, key: str) -> Any:
-        value = self[key] = self.find[key](self)
+    def __missing__(self, name: str) -> int:
+        value = self[name] = self.context.readers[name](self)
+        return value
+
+    def __getattr__(self, name: str) -> object:
+        """What of a site is not set yet; the slot then has it."""
+        finder = _FINDERS.get(name)
+        if finder is None:
+            raise AttributeError(name)
+        value = finder(self.context, self)
+        setattr(self, name, value)
         return value
 
 
-class Finder(dict[str, Callable[[FamilySite], Any]]):
-    """What finds out about a family's sites in a text, by what rules ask for."""
+class SiteContext:
+    """What finds out about a family's sites in a text."""
 
-    def __init__(self, kernel: Patcher, family: Family, text: Text, state: State) -> None:
+    def __init__(self, kernel: Decided, family: Family, text: Text, state: State) -> None:
         self.kernel, self.family, self.text, self.state = kernel, family, text, state
         self.bits = kernel.spec.machine.bits
         self.mask = (1 << self.bits) - 1
-        #: What a site has of its own: the rest are symbols.
+        #: What a site has of its own: all other names are symbols.
         self.fields = frozenset(("site", *(field.name for field in family.layout.fields), *family.reads))
-        super().__init__(self._finders())
+        self.readers: Mapping[str, Callable[[FamilySite], int]] = {
+            name: self._reader(read) for name, read in family.reads.items()
+        }
 
-    def _finders(self) -> Iterator[tuple[str, Callable[[FamilySite], Any]]]:
-        yield CODE, self._code
-        yield BRANCH, lambda site: self.branch(site[CODE], site["site"]) or _NO_BRANCH
-        yield PEEK, lambda site: self.text.up_to
-        yield NUMBER, self._op_number
-        yield OP, lambda site: self.kernel.op_name(site[NUMBER])
-        for name, read in self.family.reads.items():
-            yield name, self._reader(read)
-
-    def _reader(self, read: Read) -> Callable[[FamilySite], Any]:
+    def _reader(self, read: Read) -> Callable[[FamilySite], int]:
         """What reads a value at a field, or at a symbol."""
         if read.base == ELSEWHERE:
             return lambda site: 0  # as long as nobody says otherwise
@@ -70,20 +72,25 @@ class Finder(dict[str, Callable[[FamilySite], Any]]):
         code = self.state(base + read.offset & self.mask, read.size)
         return int.from_bytes(code, "little", signed=read.signed)
 
-    def _leads_to(self, read: Read, base: int) -> int | None:
-        """Where the call or jump leads that lies there; None if there is none."""
+    def _leads_to(self, read: Read, base: int) -> int:
+        """Where the call or jump at an address leads; NO_BRANCH if there is none."""
         address = base + read.offset & self.mask
-        branch = self.branch(self.text.up_to(address, _LONGEST_BRANCH), address)
-        return None if branch is None else branch[2]
+        branch = self.branch_at(self.text.up_to(address, _LONGEST_BRANCH), address)
+        return NO_BRANCH if branch is None else branch[2]
 
-    def _code(self, site: FamilySite) -> bytes:
+    def code(self, site: FamilySite) -> bytes:
+        """The site's bytes now; PatchError if they are outside the text."""
         code = self.text.up_to(site["site"], site.length)
         # what memory leads to may be a module's, which is nobody's fault; what a table names may not
         if len(code) < site.length and self.family.place[0] not in self.family.reads:
-            raise PatchError(f"its {site.length} bytes lie outside the text")
+            raise PatchError(f"its {site.length} bytes are outside the text")
         return code
 
-    def branch(self, code: bytes, address: int) -> Branch | None:
+    def branch(self, site: FamilySite) -> Branch:
+        """The branch that the site begins with; one that leads nowhere if there is none."""
+        return self.branch_at(site.code, site["site"]) or _NO_BRANCH
+
+    def branch_at(self, code: bytes, address: int) -> Branch | None:
         """The call or jump that `code` at an address begins with."""
         opcode, at = code[:1], 1
         if opcode not in _CALL_OR_JMP:
@@ -97,11 +104,11 @@ class Finder(dict[str, Callable[[FamilySite], Any]]):
         prefixed = opcode == b"\x2e"
         return prefixed, code[prefixed], address + at + 4 + distance & self.mask
 
-    def _op_number(self, site: FamilySite) -> int:
-        """The op whose slot the site names."""
+    def op_number(self, site: FamilySite) -> int:
+        """The op whose slot the site names; PatchError, BindError if there is none."""
         kernel = self.kernel
         interface, pointer = kernel.spec.interface, self.bits // 8
-        slot = None if interface is None else slot_of(interface, site["site"], site[CODE])
+        slot = None if interface is None else slot_of(interface, site["site"], site.code)
         if interface is None or interface.functions is None or slot is None:
             raise PatchError("the site names no slot of a table of functions")
         number, rest = divmod(slot - kernel.symbol(interface.functions), pointer)
@@ -110,6 +117,13 @@ class Finder(dict[str, Callable[[FamilySite], Any]]):
         return number
 
 
+_FINDERS: dict[str, Callable[[SiteContext, FamilySite], object]] = {
+    "branch": SiteContext.branch,
+    "code": SiteContext.code,
+    "op_name": lambda context, site: context.kernel.op_name(site.op_number),
+    "op_number": SiteContext.op_number,
+    "peek": lambda context, site: context.text.up_to,
+}
 _CALL_OR_JMP = frozenset((b"\xe8", b"\xe9"))
 _JCC = frozenset(bytes((opcode,)) for opcode in range(0x80, 0x90))
 _NO_BRANCH: Branch = False, 0, 0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pvspec.engine.errors import PatchError
 from pvspec.engine.records import parse_records
-from pvspec.engine.spec import Interface, PatchError
+from pvspec.engine.spec import Interface
 
 
 def find_table(

@@ -1,78 +1,15 @@
-"""Patch rules as data, and what can go wrong with them."""
+"""A spec as one immutable value: tables, rules, decisions. What patches, predicts and proves works on this."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple, Self, TypeAlias, dataclass_transform
+from typing import NamedTuple, TypeAlias
 
-Guard: TypeAlias = tuple[Any, ...]
+from pvspec.engine.guards import Guard
+from pvspec.engine.value import Map, Value
 
 ELSEWHERE = "elsewhere"
 """The name of what only the running kernel knows: where a branch leads, or what memory it reads."""
-
-NOTHING: Mapping[str, Any] = MappingProxyType({})
-
-
-@dataclass_transform(frozen_default=True)
-class Value:
-    """An immutable record: its fields are its annotations, a class attribute is a field's default.
-
-    A frozen dataclass in all but what it costs to declare, 10 µs instead of 500 to 900: a generated module has
-    some, and a compiler that starts anew for each spec has a hundred.
-    """
-
-    _fields: ClassVar[tuple[str, ...]] = ()
-
-    def __init_subclass__(cls) -> None:
-        cls._fields = (*cls._fields, *cls.__annotations__)
-        setattr(cls, "__match_args__", cls._fields)  # noqa: B010 - mypy knows a read-only one
-
-    def __init__(self, *values: Any, **named: Any) -> None:
-        self.__dict__.update(zip(self._fields, values, strict=False))
-        if named or len(values) != len(self._fields):
-            self._complete(len(values), named)
-
-    def _complete(self, count: int, named: dict[str, Any]) -> None:
-        """Fill in the fields behind the first `count`: from the named ones, else with their defaults."""
-        for name in self._fields[count:]:
-            if name not in named and not hasattr(type(self), name):
-                raise TypeError(f"{type(self).__name__} needs {name}")
-            self.__dict__[name] = named.pop(name) if name in named else getattr(type(self), name)
-        if named or count > len(self._fields):
-            raise TypeError(f"{type(self).__name__} takes {', '.join(self._fields)} once each, nothing else")
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"{type(self).__name__}.{name} cannot be changed")
-
-    def changed(self, **changes: Any) -> Self:
-        """A copy with some fields changed."""
-        return type(self)(**{**self.__dict__, **changes})
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and other.__dict__ == self.__dict__
-
-    def __hash__(self) -> int:
-        return hash(tuple(getattr(self, name) for name in self._fields))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in self._fields)})"
-
-
-class PatchError(Exception):
-    """A site, table or binding with which nothing was patched."""
-
-
-class PatchBug(PatchError):
-    """A `bug` arm was reached: where the kernel has a BUG_ON."""
-
-
-class StateError(PatchError):
-    """Memory is asked for whose contents are not known."""
-
-
-class BindError(PatchError):
-    """A rule asks for a target, symbol, rom or the like that was not bound."""
 
 
 class Hole(NamedTuple):
@@ -91,14 +28,14 @@ class Hole(NamedTuple):
     signed: bool = False
 
 
-class Arm(Value):
-    """One arm of a chain: where it stands in the spec, and when it is tried."""
+class Rule(Value):
+    """What all arms of a chain have: their place in the spec (FILE:LINE), and when they are tried."""
 
     where: str
     guard: Guard | None = None
 
 
-class Code(Arm):
+class Code(Rule):
     """Emits these bytes; none at all is the spec's `nop`. `clobbers` is a mask of registers."""
 
     data: bytes = b""
@@ -106,31 +43,31 @@ class Code(Arm):
     clobbers: int = 0
 
 
-class Keep(Arm):
+class Keep(Rule):
     """Leaves the original instructions."""
 
 
-class Bug(Arm):
+class Bug(Rule):
     """Stops all patching."""
 
     message: str = ""
 
 
-class Query(Arm):
+class Query(Rule):
     """Asks a ROM with this argument and goes on with the chain of its answer."""
 
     rom: str = ""
     argument: int = 0
 
 
-class Store(Arm):
+class Store(Rule):
     """Writes the value of a read, in so many bytes."""
 
     name: str = ""
     size: int = 0
 
 
-class Copy(Arm):
+class Copy(Rule):
     """Copies so many bytes from an address: a field or a symbol, and a field or a number.
 
     `relocated`: a call or jump that is all of it is aimed anew; `throughout`: all that leaves the copy.
@@ -141,6 +78,9 @@ class Copy(Arm):
     relocated: bool = False
     throughout: bool = False
 
+
+Arm: TypeAlias = Code | Keep | Bug | Query | Store | Copy
+"""One arm of a chain."""
 
 Chain: TypeAlias = tuple[Arm, ...]
 
@@ -173,13 +113,13 @@ class Layout(Value):
     slack: int = 0
     padded: bool = False
     bounds: tuple[str, str] | None = None
-    patterns: Mapping[str, str] = NOTHING
+    patterns: Mapping[str, str] = Map()
 
 
 class Names(Value):
     """What a part of a spec wants bound: options with their defaults, symbols, protected functions."""
 
-    options: Mapping[str, bool] = NOTHING
+    options: Mapping[str, bool] = Map()
     symbols: frozenset[str] = frozenset()
     protects: frozenset[str] = frozenset()
 
@@ -211,7 +151,7 @@ class Backend(Value):
     rules: Mapping[str, Chain]
     otherwise: Chain
     names: Names = Names()
-    roms: Mapping[str, Rom] = NOTHING
+    roms: Mapping[str, Rom] = Map()
     targets: tuple[Target, ...] = ()
 
 
@@ -246,7 +186,7 @@ class Family(Value):
     longest: bool = False
     relaid: bool = False
     throughout: bool = False
-    reads: Mapping[str, Read] = NOTHING
+    reads: Mapping[str, Read] = Map()
     names: Names = Names()
 
 
@@ -279,11 +219,12 @@ class Interface(Value):
     functions: str | None = None
 
 
-class Machine(Value):
-    """Address width, CPU features by number (`always`: of every CPU), nop tables, and how a kernel chooses one.
+class Architecture(Value):
+    """What a spec's `machine` block says.
 
-    `shown`: numbers by the names of /proc/cpuinfo. A decision that no record names has a negative number. `jumps`: the
-    nop tables beyond whose longest nop there is a jump.
+    Address width in bits, CPU features by number (`always`: of every CPU), nop tables, and how a kernel chooses one:
+    the first choice whose guard holds. `shown`: numbers by the names of /proc/cpuinfo. A decision that no record names
+    has a negative number. `jumps`: the nop tables beyond whose longest nop there is a jump.
     """
 
     name: str
@@ -292,7 +233,7 @@ class Machine(Value):
     always: frozenset[int]
     nops: Mapping[str, tuple[bytes, ...]]
     choices: tuple[tuple[str, Guard | None], ...]
-    shown: Mapping[str, int] = NOTHING
+    shown: Mapping[str, int] = Map()
     jumps: frozenset[str] = frozenset()
 
 
@@ -322,7 +263,7 @@ class Decision(Value):
 class Spec(Value):
     """Everything that one spec says; `probes` are symbols by which it knows how a kernel was configured."""
 
-    machine: Machine
+    machine: Architecture
     interface: Interface | None
     backends: Mapping[str, Backend]
     families: Mapping[str, Family]

@@ -8,12 +8,17 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from heapq import merge
 from itertools import islice
-from typing import Any, TypeAlias
+from mmap import mmap
+from typing import TypeAlias
 
+from pvspec.engine.errors import PatchError
 from pvspec.engine.records import Lanes
-from pvspec.engine.spec import PatchError
+
+Buffer: TypeAlias = "bytes | bytearray | memoryview | mmap | array[int]"
+"""What can be patched: any buffer of bytes that can be written; one that cannot is a PatchError."""
 
 Pack: TypeAlias = Callable[..., None]
+"""Writes bytes, and a rel32 among them, into a buffer at an offset: see `Packs`."""
 
 
 class Packs(dict[int, Pack]):
@@ -31,7 +36,7 @@ class Packs(dict[int, Pack]):
 PACKS = Packs()
 
 
-def text_poke(text: Any, offset: int, insnbuf: bytes | bytearray | memoryview) -> None:
+def text_poke(text: Buffer, offset: int, insnbuf: bytes | bytearray | memoryview) -> None:
     """Write a whole site at once: `insnbuf` into `text` (any writable buffer), `offset` bytes from its start.
 
     One copy, as the kernel's memcpy: whoever runs the text meanwhile sees old bytes or new ones, never others (a
@@ -42,7 +47,7 @@ def text_poke(text: Any, offset: int, insnbuf: bytes | bytearray | memoryview) -
 
 def _write(view: memoryview, offset: int, insnbuf: bytes | bytearray | memoryview) -> None:
     if not 0 <= offset <= len(view) - len(insnbuf):
-        raise PatchError(f"{len(insnbuf)} bytes at offset {offset} lie outside a text of {len(view)} bytes")
+        raise PatchError(f"{len(insnbuf)} bytes at offset {offset} are outside a text of {len(view)} bytes")
     try:
         view[offset : offset + len(insnbuf)] = insnbuf
     except (TypeError, ValueError, BufferError) as error:
@@ -56,7 +61,7 @@ class Text:
     """
 
     def __init__(
-        self, buffer: Any, base: int, executable: Sequence[tuple[int, int]] = (), *, writable: bool = True
+        self, buffer: Buffer, base: int, executable: Sequence[tuple[int, int]] = (), *, writable: bool = True
     ) -> None:
         self.buffer = buffer
         self.view = _bytes_of(buffer)
@@ -80,7 +85,7 @@ class Text:
         """Bytes at an address; PatchError if they lie outside the buffer."""
         start = address - self.base
         if start < 0 or start + size > len(self.view):
-            raise PatchError(f"{size} bytes at {address:#x} lie outside the image {self.base:#x}-{self.end:#x}")
+            raise PatchError(f"{size} bytes at {address:#x} are outside the image {self.base:#x}-{self.end:#x}")
         return bytes(self.view[start : start + size])
 
     def up_to(self, address: int, size: int) -> bytes:
@@ -89,17 +94,17 @@ class Text:
         return bytes(self.view[start : start + size]) if start >= 0 else b""
 
     def check(self, address: int, size: int, protected: Mapping[str, tuple[int, int]]) -> None:
-        """PatchError if a site does not lie in executable text, or lies over the poke's own code."""
+        """PatchError if a site does not lie in executable text, or is over the poke's own code."""
         end = address + size
         low, high = self._last
         if not (low <= address and end <= high):
             inside = [(low, high) for low, high in self.executable if low <= address and end <= high]
             if not inside:
-                raise PatchError(f"its {size} bytes lie outside the text")
+                raise PatchError(f"its {size} bytes are outside the text")
             self._last = inside[0]  # most sites lie where the one before did
         for name, (low, high) in protected.items():
             if address < high and low < end:
-                raise PatchError(f"its {size} bytes lie over {name}, which the poke itself runs")
+                raise PatchError(f"its {size} bytes are over {name}, which the poke itself runs")
 
     def contains(self, start: int, end: int, protected: Iterable[tuple[int, int]]) -> bool:
         """Whether all addresses from start up to end may hold sites."""
@@ -116,11 +121,11 @@ class Text:
         return good
 
 
-def _bytes_of(buffer: Any) -> memoryview:
+def _bytes_of(buffer: Buffer) -> memoryview:
     try:
         return memoryview(buffer).cast("B")
     except (TypeError, ValueError, BufferError) as error:
-        raise PatchError(f"the text is no buffer of bytes: {error}") from None
+        raise PatchError(f"the text is not a buffer of bytes: {error}") from None
 
 
 class Extents:

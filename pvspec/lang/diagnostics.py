@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pvspec.engine.spec import Value
+from pvspec.engine.errors import PvspecError
+from pvspec.engine.value import Value
 from pvspec.lang.source import Span
 
 CODES = {
@@ -75,6 +76,9 @@ class Diagnostic(Value):
     notes: tuple[str, ...] = ()
     help: str | None = None
 
+    def __str__(self) -> str:
+        return render(self)
+
     def sort_key(self) -> tuple[str, int, str, str]:
         """By file and place, then by code."""
         if not self.labels:
@@ -93,7 +97,7 @@ class Diagnostic(Value):
         }
 
 
-class SpecError(Exception):
+class SpecError(PvspecError):
     """A spec is wrong; `diagnostics` says where and why."""
 
     def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:

@@ -7,19 +7,30 @@ source text, for `assemble` to turn into bytes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from types import MappingProxyType
 from typing import TypeAlias
 
+from pvspec.engine.guards import Guard, OptionSet, Question
+from pvspec.engine.spec import Architecture as Architecture
 from pvspec.engine.spec import Decision as Decision
-from pvspec.engine.spec import Guard, Layout, Value
-from pvspec.engine.spec import Machine as Machine
+from pvspec.engine.spec import Layout
 from pvspec.engine.spec import Read as Read
 from pvspec.engine.spec import Slot as Slot
 from pvspec.engine.spec import Target as Target
+from pvspec.engine.value import Map, Value
 from pvspec.lang import syntax as ast
 from pvspec.lang.source import Source, Span
 
 Configuration: TypeAlias = tuple[bool, ...]
+
+
+class OptionSettings(Value):
+    """What options are set to, as what answers guards; questions about anything else stay open."""
+
+    options: Mapping[str, bool]
+
+    def answer(self, question: Question) -> bool | None:
+        """The answer to one question."""
+        return self.options.get(question.option) if isinstance(question, OptionSet) else None
 
 
 class Symbol(Value):
@@ -198,7 +209,7 @@ class Interface(Value):
     clobbers: Mapping[str, int]
     names: Names
     ops: Mapping[str, Op]
-    meanings: Mapping[str, Meaning] = MappingProxyType({})
+    meanings: Mapping[str, Meaning] = Map()
 
     def configurations(self) -> list[Configuration]:
         """All settings of the options, the default first."""
@@ -276,7 +287,7 @@ class Family(Value):
 class Spec(Value):
     """All that one compilation says."""
 
-    machine: Machine
+    machine: Architecture
     interface: Interface | None
     chains: Mapping[str, Chain]
     backends: Mapping[str, Backend]
@@ -287,7 +298,7 @@ class Spec(Value):
     tests: tuple[ast.Test, ...]
     sources: tuple[Source, ...]
     text: tuple[int, int] | None = None  # where sites and functions may lie
-    nops: Mapping[str, tuple[Span, ...]] = MappingProxyType({})  # where the entries of each nop table stand
+    nops: Mapping[str, tuple[Span, ...]] = Map()  # where the entries of each nop table stand
 
     def references(self) -> Iterator[Arm]:
         """The code that meanings refer to, once each."""

@@ -10,7 +10,7 @@ import bisect
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from pvspec.engine.spec import Value
+from pvspec.engine.value import Value
 
 
 @dataclass(frozen=True, eq=False)

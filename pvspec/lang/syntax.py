@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from pvspec.engine.spec import Value
+from pvspec.engine.value import Value
 from pvspec.lang.source import Span
 
 

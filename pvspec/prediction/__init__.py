@@ -1,5 +1,150 @@
 """What a kernel's text is once it has patched itself, without booting it."""
 
-from pvspec.prediction.predict import Prediction, Site, predict
+from __future__ import annotations
 
-__all__ = ["Prediction", "Site", "predict"]
+import os
+from pathlib import Path
+
+from pvspec.engine.spec import Spec
+from pvspec.engine.value import Value
+from pvspec.kernel import KernelImage
+from pvspec.kernel.dump.dump import Dump
+from pvspec.prediction.bind import Bound, bind, shipped_spec
+from pvspec.prediction.difference import Difference, difference
+from pvspec.prediction.explanation import Explanation, Instruction, explain_bound
+from pvspec.prediction.machine import Machine, PredictionError
+from pvspec.prediction.passes import Prediction, Site, run_passes
+
+__all__ = [
+    "Bound",
+    "Difference",
+    "Explanation",
+    "Instruction",
+    "Machine",
+    "Patched",
+    "Prediction",
+    "PredictionError",
+    "Site",
+    "bind_kernel",
+    "compare",
+    "explain",
+    "patch",
+    "predict",
+]
+
+
+class Patched(Value):
+    """A kernel's memory after all passes, laid out as the image's; the number of pokes, and of bytes that changed."""
+
+    bound: Bound
+    memory: bytes
+    pokes: int
+    bytes_changed: int
+
+    def __repr__(self) -> str:
+        return f"Patched({self.bound!r}, {self.pokes} pokes, {self.bytes_changed} bytes changed)"
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write the patched ELF file, whole or not at all; ImageError, OSError."""
+        self.bound.image.write(path, self.memory)
+
+
+def predict(
+    kernel: KernelImage,
+    machine: Machine,
+    *,
+    spec: Spec | str | os.PathLike[str] | None = None,
+    dump: Dump | None = None,
+) -> Prediction:
+    """The text of a kernel once it has patched itself on a machine.
+
+    `spec`: a loaded spec, or a path of one; without it the shipped spec for this kernel. `dump`: memory of the running
+    kernel; it settles what the kernel changes as it runs, and says where KASLR has put it. SpecError: the spec is
+    wrong. PredictionError: something that the text depends on is missing, or the image's tables are damaged.
+    """
+    return run_passes(bind_kernel(kernel, machine, spec=spec, dump=dump))
+
+
+def patch(
+    kernel: KernelImage,
+    machine: Machine,
+    *,
+    spec: Spec | str | os.PathLike[str] | None = None,
+    dump: Dump | None = None,
+) -> Patched:
+    """A kernel's memory with all of its sites patched, one poke each; arguments and errors as for `predict`."""
+    bound = bind_kernel(kernel, machine, spec=spec, dump=dump)
+    if not bound.tables:
+        raise PredictionError(f"{bound.image.path}: has none of the tables that the spec describes")
+    memory, pokes = bound.patched()
+    return Patched(bound, bytes(memory), pokes, _differing(bound.image.memory, memory))
+
+
+def explain(
+    kernel: KernelImage,
+    machine: Machine,
+    address: int,
+    *,
+    spec: Spec | str | os.PathLike[str] | None = None,
+    dump: Dump | None = None,
+) -> Explanation:
+    """What becomes of one address, and why; arguments and errors as for `predict`."""
+    bound = bind_kernel(kernel, machine, spec=spec, dump=dump)
+    root = None if isinstance(spec, Spec) else Path(spec) if spec is not None else shipped_spec(bound.image)
+    return explain_bound(bound, address, lambda where: "" if root is None else _line(root, where))
+
+
+def _line(spec: Path, where: str) -> str:
+    """What a spec says at a place, FILE:LINE."""
+    file, _, number = where.rpartition(":")
+    folder = spec if spec.is_dir() else spec.parent
+    try:
+        lines = (folder / file).read_text(encoding="utf-8").splitlines()
+        return " ".join(lines[int(number) - 1].split())
+    except (OSError, ValueError, IndexError):  # it has changed meanwhile
+        return ""
+
+
+def compare(prediction: Prediction, first: bytes | memoryview, second: bytes | memoryview) -> list[Difference]:
+    """Where two texts of the predicted kernel differ, by site; each is as long as `prediction.text`.
+
+    PredictionError: one is not.
+    """
+    size = prediction.end - prediction.start
+    for text in (first, second):
+        if len(text) != size:
+            raise PredictionError(f"a text of {len(text)} bytes; the kernel's has {size}")
+    return difference(prediction, first, second)
+
+
+def bind_kernel(
+    kernel: KernelImage,
+    machine: Machine,
+    *,
+    spec: Spec | str | os.PathLike[str] | None = None,
+    dump: Dump | None = None,
+) -> Bound:
+    """A kernel bound to its facts, before anything is patched; arguments and errors as for `predict`."""
+    if dump is not None and kernel.kernel is None:
+        kernel = kernel.moved(dump.slide)
+    return bind(spec if isinstance(spec, Spec) else _loaded(spec, kernel), kernel, machine, dump)
+
+
+def _loaded(spec: str | os.PathLike[str] | None, kernel: KernelImage) -> Spec:
+    from pvspec.compiler.cached import load_spec
+
+    path = Path(spec) if spec is not None else shipped_spec(kernel)
+    return load_spec(path)
+
+
+def _differing(before: bytes | bytearray, after: bytes | bytearray) -> int:
+    """How many bytes differ; pages that are equal cost little."""
+    pages = range(0, len(before), _PAGE)
+    return sum(
+        sum(a != b for a, b in zip(before[page : page + _PAGE], after[page : page + _PAGE], strict=True))
+        for page in pages
+        if before[page : page + _PAGE] != after[page : page + _PAGE]
+    )
+
+
+_PAGE = 4096

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pvspec.engine.errors import PvspecError
 from pvspec.support.paths import resource
 
 QEMU_MODEL = "qemu model"
 """A line of profiles only: it is a CPU model of QEMU's, with which KVM offers its guests less than with the host's."""
 
 
-class CpuError(Exception):
+class CpuError(PvspecError):
     """There is no such profile, or the file is no /proc/cpuinfo; the message says why."""
 
 

@@ -1,15 +1,18 @@
-"""The legal forms of a site whose code follows what the kernel does as it runs."""
+"""The legal codes of a site whose rule asks for what only the running kernel knows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from pvspec.engine.binding import CODE
-from pvspec.engine.spec import ELSEWHERE, PatchError
-
-_VALUE_GUARDS = frozenset({"field", "compares", "bits", "is", "within", "begins"})
+from pvspec.engine.decide import Condition, Decided
+from pvspec.engine.errors import PatchError
+from pvspec.engine.families import FamilySites
+from pvspec.engine.guards import Begins, Compares, HasBits, IsAddress, Nonzero, Question, Test, Within, staged
+from pvspec.engine.sites import FamilySite
+from pvspec.engine.spec import ELSEWHERE, Arm, Code, Family, Store
+from pvspec.engine.value import Value
 
 
 class Form(NamedTuple):
@@ -26,82 +29,107 @@ class Form(NamedTuple):
         )
 
 
-def open_reads(family: Any) -> frozenset[str]:
+def open_reads(family: Family) -> frozenset[str]:
     """The values that a family's sites read of a running kernel."""
     return frozenset(name for name, read in family.reads.items() if read.size)
 
 
-def forms(sites: Any, site: Any, unknown: frozenset[str], refused: type[Exception] = PatchError) -> list[Form]:
-    """What a site may be, whatever the unknown values are; the arms are asked in their order.
+class PartlyKnown(Value):
+    """A kernel as what answers guards, of which some values are not known."""
 
-    An arm that cannot be written here, for its target is out of reach or it stops all patching, gives no form:
-    `refused` is what says so, a generated module has its own.
-    """
-    found: list[Form] = []
-    asked = set()  # behind an arm that would win, another one with its guard never does
-    for arm in sites.family.rule:
-        with suppress(refused):
-            verdict = True if arm.guard is None else _verdict(sites.kernel, arm.guard, site, unknown)
-            if verdict is False or arm.guard in asked or not sites.fits(arm, site):
-                continue
-            asked.add(arm.guard)
-            found.append(Form(_code(sites, arm, site, unknown), arm.where))
-            if verdict is True:
-                return found
-    return [*found, Form(_as_it_was(site), "")]
+    kernel: Decided
+    unknown: frozenset[str]
+
+    def answer(self, question: Question) -> Condition | None:
+        """The kernel's answer to one question; None if it asks for something unknown."""
+        if isinstance(question, Within | Begins | Nonzero | Compares | HasBits | IsAddress):
+            return None if question.value in self.unknown else self.kernel.answer(question)
+        return self.kernel.answer(question)
+
+
+class FamilyForms:
+    """The forms of a family's sites while some values are unknown; what holds for all of them is worked out once."""
+
+    def __init__(self, sites: FamilySites, unknown: frozenset[str]) -> None:
+        self.sites = sites
+        self.unknown = unknown
+        known = PartlyKnown(sites.kernel, unknown)
+        self._arms: list[tuple[Arm, bool | Test | None]] = [
+            (arm, True if arm.guard is None else staged(arm.guard, known)) for arm in sites.family.rule
+        ]
+
+    def forms(self, site: FamilySite) -> list[Form]:
+        """What a site may be, whatever the unknown values are; the arms are asked in their order.
+
+        An arm that cannot be written here, because its target is out of reach or it stops all patching, gives no form.
+        """
+        found: list[Form] = []
+        asked = set()  # after an arm that would win, another one with its guard never does
+        for arm, staged_verdict in self._arms:
+            with suppress(PatchError):
+                verdict = staged_verdict(site) if callable(staged_verdict) else staged_verdict
+                if verdict is False or arm.guard in asked or not self.sites.fits(arm, site):
+                    continue
+                asked.add(arm.guard)
+                found.append(Form(self._code(arm, site), arm.where))
+                if verdict is True:
+                    return found
+        return [*found, Form(site.code.hex(" "), "")]
+
+    def _code(self, arm: Arm, site: FamilySite) -> str:
+        """The bytes of an arm's code at the site."""
+        if isinstance(arm, Store) and arm.name in self.unknown:  # the value itself is stored
+            return " ".join(["??"] * site.length)
+        holes = [hole for hole in arm.holes if self._is_open(hole.symbol)] if isinstance(arm, Code) else []
+        if not isinstance(arm, Code) or not holes:
+            code = self.sites.code(arm, site)
+            return (site.code if code is None else code).hex(" ")
+        cells = self.sites.kernel.padded(arm.data, site.length).hex(" ").split(" ")
+        for hole in holes:
+            cells[hole.offset : hole.offset + hole.size] = ["??"] * hole.size
+        return " ".join(cells)
+
+    def _is_open(self, name: str) -> bool:
+        return name in self.unknown or name == ELSEWHERE
 
 
 class OtherForms:
     """A site's legal forms but for the predicted one, found when they are asked for.
 
-    True, since a site that reads what nobody knows may have another one.
+    Always true: there may be other forms, even if none is listed.
     """
 
-    def __init__(
-        self,
-        sites: Any,
-        site: Any,
-        unknown: frozenset[str],
-        predicted: bytes,
-        refused: type[Exception] = PatchError,
-    ) -> None:
-        self._asked = sites, site, unknown, refused
-        self._predicted = predicted.hex(" ")
+    __slots__ = ("_forms", "_predicted", "_site")
+
+    def __init__(self, forms: FamilyForms, site: FamilySite, predicted: bytes) -> None:
+        self._forms: FamilyForms | tuple[Form, ...] = forms
+        self._site: FamilySite | None = site
+        self._predicted = predicted
 
     def __iter__(self) -> Iterator[Form]:
-        return (form for form in forms(*self._asked) if form.code != self._predicted)
+        if isinstance(self._forms, tuple) or self._site is None:
+            return iter(self._forms if isinstance(self._forms, tuple) else ())
+        predicted = self._predicted.hex(" ")
+        return (form for form in self._forms.forms(self._site) if form.code != predicted)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OtherForms) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return f"OtherForms({', '.join(form.code for form in self)})"
+
+    def __reduce__(self) -> tuple[object, tuple[tuple[Form, ...]]]:
+        """Pickled and copied as the forms themselves: what finds them is a whole kernel."""
+        return _listed, (tuple(self),)
 
 
-def _as_it_was(site: Any) -> str:
-    code: bytes = site[CODE]
-    return code.hex(" ")
-
-
-def _verdict(kernel: Any, guard: tuple[Any, ...], site: Any, unknown: frozenset[str]) -> bool | None:
-    """Whether a guard holds; None if that depends on something unknown."""
-    kind, *parts = guard
-    if kind in ("any", "all"):
-        verdicts = [_verdict(kernel, part, site, unknown) for part in parts]
-        decisive = kind == "any"
-        return decisive if decisive in verdicts else None if None in verdicts else not decisive
-    if kind == "not":
-        verdict = _verdict(kernel, parts[0], site, unknown)
-        return None if verdict is None else not verdict
-    if kind in _VALUE_GUARDS and parts[0] in unknown:
-        return None
-    return bool(kernel.holds(guard, site))
-
-
-def _code(sites: Any, arm: Any, site: Any, unknown: frozenset[str]) -> str:
-    """The bytes of an arm's code at the site."""
-    if getattr(arm, "name", None) in unknown:  # the value itself is stored
-        return " ".join(["??"] * site.length)
-    holes = [hole for hole in getattr(arm, "holes", ()) if hole.symbol in unknown or hole.symbol == ELSEWHERE]
-    if not holes:
-        given: bytes | None = sites.code(arm, site)
-        return _as_it_was(site) if given is None else given.hex(" ")
-    whole: bytes = sites.kernel.padded(arm.data, site.length)
-    cells = whole.hex(" ").split(" ")
-    for hole in holes:
-        cells[hole.offset : hole.offset + hole.size] = ["??"] * hole.size
-    return " ".join(cells)
+def _listed(forms: Iterable[Form]) -> OtherForms:
+    found = OtherForms.__new__(OtherForms)
+    found._forms, found._site, found._predicted = tuple(forms), None, b""
+    return found

@@ -6,15 +6,30 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
 from pvspec.compiler.assemble import Program
 from pvspec.compiler.sound.order import unknown_overlaps
-from pvspec.engine.spec import Value
+from pvspec.engine.value import Value
 from pvspec.lang.diagnostics import Diagnostic, Findings, SpecError
 from pvspec.proof.regions import Regions, Undecided, all_regions
 from pvspec.proof.verdicts import EMULATED, PROVEN, UNPROVEN, Cell, Prover, Verdict
 from pvspec.proof.witnesses import Witnesses, cross_examine
 
-__all__ = ["EMULATED", "PROVEN", "UNPROVEN", "Cell", "Proof", "Regions", "Undecided", "Verdict", "prove"]
+__all__ = [
+    "EMULATED",
+    "PROVEN",
+    "UNPROVEN",
+    "Cell",
+    "Proof",
+    "Regions",
+    "Undecided",
+    "Verdict",
+    "prove",
+    "prove_program",
+]
 
 
 class Proof(Value):
@@ -25,15 +40,40 @@ class Proof(Value):
     """
 
     program: Program
-    cells: dict[str, tuple[Cell, ...]]
-    nops: dict[str, int]
+    cells: Mapping[str, tuple[Cell, ...]]
+    nops: Mapping[str, int]
     witnesses: Witnesses
     overlaps: tuple[tuple[str, str], ...]
     regions: tuple[Regions | Undecided, ...]
     diagnostics: tuple[Diagnostic, ...]
 
+    def __repr__(self) -> str:
+        return f"Proof({len(self.cells)} backends, {len(self.diagnostics)} findings)"
 
-def prove(program: Program) -> Proof:
+    def lines(self, *, regions: bool = False) -> Iterator[str]:
+        """What was shown, how, and what was not, for people; with `regions` when each arm of each chain fires."""
+        from pvspec.proof.report import lines
+
+        return lines(self, regions)
+
+    def as_json(self, *, regions: bool = False) -> dict[str, object]:
+        """The same for machines; see docs/commands.md."""
+        from pvspec.proof.report import as_json
+
+        return as_json(self, regions)
+
+
+def prove(path: str | os.PathLike[str]) -> Proof:
+    """Prove what can be proven of a spec's code; what is wrong with that is among the diagnostics.
+
+    SpecError: the spec does not even check.
+    """
+    from pvspec.compiler.pipeline import check_spec
+
+    return prove_program(check_spec(Path(path)).sound())
+
+
+def prove_program(program: Program) -> Proof:
     """Prove what can be proven of a program that was checked; what is wrong is among the diagnostics."""
     findings = Findings()
     prover = Prover(program, findings)

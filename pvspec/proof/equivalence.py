@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pvspec.compiler.assemble import Program
-from pvspec.engine.spec import Value
+from pvspec.engine.value import Value
 from pvspec.lang import model
 from pvspec.proof.shadows import Place
 from pvspec.proof.states import states

@@ -1,47 +1,100 @@
 """For every chain: at which lengths, clobber masks and answers to guards each arm fires.
 
-Decided by going through all of it: lengths between which no arm's size lies are one, only the clobber bits that some
-arm asks for count, and each guard's question takes each of its answers once. What is alike is then put together.
+Decided by going through all of it: lengths between which no arm's size falls are one, only the clobber bits that some
+arm asks for count, and each variable that guards ask about takes each of its values once. What is alike is then put
+together.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias, assert_never
 
 from pvspec.compiler.assemble import Program
 from pvspec.compiler.sound.fit import rules
-from pvspec.compiler.sound.reach import OTHER, holds, questions
-from pvspec.engine.spec import Guard, Value
+from pvspec.compiler.sound.reach import OTHER, Answer, Setting, holds, variables
+from pvspec.engine.guards import (
+    BackendIs,
+    Begins,
+    Branches,
+    CommandLine,
+    Compares,
+    CpuHas,
+    CpuHasField,
+    CpuNumber,
+    Cpus,
+    CpuVendor,
+    Guard,
+    HasBits,
+    IsAddress,
+    KernelHas,
+    Nonzero,
+    NopsAre,
+    OpNoreturn,
+    OpTargetIs,
+    OptionSet,
+    Question,
+    TargetIs,
+    Vulnerability,
+    Within,
+    both,
+)
+from pvspec.engine.value import Value
 from pvspec.lang import model
 
 MAX_CELLS = 1 << 16
-Box: TypeAlias = tuple[frozenset[Any], ...]
-"""A set of answers for each question, in the questions' order; lengths come first, as ranges (first, last)."""
-
-LENGTH = ("length",)
 MAX_INSTRUCTION = 15  # bytes
 
 
+class SiteLength(Value):
+    """How long the site is: ranges (first, last) of bytes."""
+
+
+class Dead(Value):
+    """Whether the site says that the register of this clobber bit is dead."""
+
+    mask: int
+
+
+class RomAnswer(Value):
+    """What a rom answers to an argument, by name."""
+
+    rom: str
+    argument: int
+
+
+Variable: TypeAlias = SiteLength | Dead | RomAnswer | Question
+"""What decides which arm fires; a question stands for what it asks about."""
+
+Box: TypeAlias = tuple[frozenset[Answer], ...]
+"""A set of values for each variable, in the variables' order; lengths come first, as ranges (first, last)."""
+
+LENGTH = SiteLength()
+
+
 class Arm(Value):
-    """An arm with the guard under which it is tried, that of a rom's answer included; None: the unwritten `keep`."""
+    """An arm with the guard under which it is tried; None: the unwritten `keep`.
+
+    Each of `answers` is a rom's question and the answers to it with which the arm is tried.
+    """
 
     arm: model.Arm | None
     guard: Guard | None
+    answers: tuple[tuple[RomAnswer, frozenset[Answer]], ...] = ()
 
 
 class Regions(Value):
-    """One chain decided: its questions, and for each arm that fires the boxes in which it does.
+    """One chain decided: its variables, and for each arm that fires the boxes in which it does.
 
     `ops`: whose sites these are. `never`: the arms that fire nowhere.
     """
 
     owner: str
     ops: tuple[str, ...]
-    questions: tuple[Guard, ...]
-    domains: tuple[frozenset[Any], ...]
+    variables: tuple[Variable, ...]
+    domains: tuple[frozenset[Answer], ...]
     fires: tuple[tuple[model.Arm | None, tuple[Box, ...]], ...]
     never: tuple[model.Arm, ...]
 
@@ -65,7 +118,7 @@ def all_regions(program: Program) -> Iterator[Regions | Undecided]:
                 lengths = (length, length) if length is not None else (0, _max_len(program))
                 names = tuple(op.name for op in ops)
                 chain = flattened(rule.chain, backend)
-                yield regions(backend.name, names, chain, lengths, program, {("noreturn",): frozenset({noreturn})})
+                yield regions(backend.name, names, chain, lengths, program, {OpNoreturn(): frozenset({noreturn})})
     for family in program.spec.families.values():
         bits = next((field.bits for field in family.layout.fields if field.name == "len"), 0)
         lengths = (family.length,) * 2 if family.length is not None else (0, (1 << bits) - 1)
@@ -80,25 +133,21 @@ def _max_len(program: Program) -> int:
 
 def flattened(chain: model.Chain, backend: model.Backend | None) -> tuple[Arm, ...]:
     """The arms in order, a rom's question replaced by the arms of each of its answers, and the unwritten `keep`."""
-    return (*_flattened(chain, backend, None), Arm(None, None))
+    return (*_flattened(chain, backend, Arm(None, None)), Arm(None, None))
 
 
-def _flattened(chain: model.Chain, backend: model.Backend | None, outer: Guard | None) -> Iterator[Arm]:
+def _flattened(chain: model.Chain, backend: model.Backend | None, outer: Arm) -> Iterator[Arm]:
     for arm in chain:
-        guard = _both(outer, arm.guard)
-        if isinstance(arm.action, model.Query) and backend is not None:
-            rom, argument = arm.action.rom, arm.action.argument
-            for answer in backend.roms[rom].answers.values():
-                asked = ("answer", rom, argument, answer.name)
-                yield from _flattened(answer.chain, backend, _both(guard, asked))
-            known = tuple(("answer", rom, argument, answer.name) for answer in backend.roms[rom].answers.values())
-            yield from _flattened(backend.roms[rom].otherwise, backend, _both(guard, ("not", ("any", *known))))
-        else:
-            yield Arm(arm, guard)
-
-
-def _both(one: Guard | None, other: Guard | None) -> Guard | None:
-    return one or other if one is None or other is None else ("all", one, other)
+        guard = both(outer.guard, arm.guard)
+        if not isinstance(arm.action, model.Query) or backend is None:
+            yield Arm(arm, guard, outer.answers)
+            continue
+        rom, asked = backend.roms[arm.action.rom], RomAnswer(arm.action.rom, arm.action.argument)
+        for answer in rom.answers.values():
+            known = (*outer.answers, (asked, frozenset[Answer]({answer.name})))
+            yield from _flattened(answer.chain, backend, Arm(None, guard, known))
+        others = (*outer.answers, (asked, frozenset[Answer]({OTHER})))
+        yield from _flattened(rom.otherwise, backend, Arm(None, guard, others))
 
 
 def regions(
@@ -107,21 +156,21 @@ def regions(
     chain: Sequence[Arm],
     lengths: tuple[int, int],
     program: Program,
-    known: Mapping[Guard, frozenset[Any]],
+    known: Mapping[Variable, frozenset[Answer]],
 ) -> Regions | Undecided:
-    """Decide one chain for sites of these lengths, both included; `known` are questions with fewer answers."""
+    """Decide one chain for sites of these lengths, both included; `known` are variables with fewer values."""
     domains = _domains(chain, lengths, program, known)
     cells = math.prod(map(len, domains.values()))
     if cells > MAX_CELLS:
         return Undecided(owner, ops, cells)
     won: dict[model.Arm | None, list[Box]] = {}
     asked = tuple(domains)
-    for answers in itertools.product(*(sorted(domain, key=repr) for domain in domains.values())):
-        winner = first_taken(chain, dict(zip(asked, answers, strict=True)), program)
-        won.setdefault(winner, []).append(tuple(frozenset({answer}) for answer in answers))
+    for values in itertools.product(*(sorted(domain, key=repr) for domain in domains.values())):
+        winner = first_taken(chain, dict(zip(asked, values, strict=True)), program)
+        won.setdefault(winner, []).append(tuple(frozenset({value}) for value in values))
     fires = tuple((arm.arm, tuple(merged(won[arm.arm]))) for arm in _once(chain) if arm.arm in won)
     never = tuple(arm.arm for arm in _once(chain) if arm.arm is not None and arm.arm not in won)
-    return Regions(owner, ops, asked, tuple(frozenset(domain) for domain in domains.values()), fires, never)
+    return Regions(owner, ops, asked, tuple(domains.values()), fires, never)
 
 
 def _once(chain: Sequence[Arm]) -> list[Arm]:
@@ -129,25 +178,43 @@ def _once(chain: Sequence[Arm]) -> list[Arm]:
 
 
 def _domains(
-    chain: Sequence[Arm], lengths: tuple[int, int], program: Program, known: Mapping[Guard, frozenset[Any]]
-) -> dict[Guard, frozenset[Any]]:
-    asked: dict[Guard, set[Any]] = {}
+    chain: Sequence[Arm], lengths: tuple[int, int], program: Program, known: Mapping[Variable, frozenset[Answer]]
+) -> dict[Variable, frozenset[Answer]]:
+    asked: dict[Variable, set[Answer]] = {}
     cuts = {lengths[0], lengths[1] + 1}
     for arm in chain:
-        for question, answers in questions(arm.guard):
-            if question == ("compares", "len", "=="):
-                cuts |= {cut for ((value,),) in [answers - {OTHER}] for cut in (value, value + 1)}
+        for question, values in variables(arm.guard):
+            if question == _LEN:
+                cuts |= {cut for value in _numbers(values) for cut in (value, value + 1)}
             else:
-                asked.setdefault(question, set()).update(answers)
+                asked.setdefault(question, set()).update(values)
+        for rom, answers in arm.answers:
+            asked.setdefault(rom, {OTHER}).update(answers)
         size, mask = needs(arm, program)
         cuts.add(size)
-        for bit in range(mask.bit_length()):
-            if mask >> bit & 1:
-                asked["dead", 1 << bit] = {True, False}
+        asked.update({dead: {True, False} for dead in _dead(mask)})
     inside = sorted(cut for cut in cuts if lengths[0] <= cut <= lengths[1] + 1)
-    ranges = frozenset((start, end - 1) for start, end in itertools.pairwise(inside))
-    fixed = dict(known) | {("cpu", number): frozenset({True}) for number in program.spec.machine.always}
-    return {LENGTH: ranges} | {question: fixed.get(question, frozenset(answers)) for question, answers in asked.items()}
+    ranges = frozenset[Answer]((start, end - 1) for start, end in itertools.pairwise(inside))
+    always = program.spec.machine.always
+    fixed: dict[Variable, frozenset[Answer]] = {CpuHas(number): frozenset({True}) for number in always}
+    fixed.update(known)
+    domains: dict[Variable, frozenset[Answer]] = {LENGTH: ranges}
+    return domains | {variable: fixed.get(variable, frozenset(values)) for variable, values in asked.items()}
+
+
+_LEN = Compares("len", "==", 0)
+
+
+def _numbers(values: Iterable[Answer]) -> Iterator[int]:
+    """The numbers that a variable may be, whatever else it may."""
+    for value in values:
+        match value:
+            case (int(number),):
+                yield number
+
+
+def _dead(mask: int) -> list[Dead]:
+    return [Dead(1 << bit) for bit in range(mask.bit_length()) if mask >> bit & 1]
 
 
 def needs(arm: Arm, program: Program) -> tuple[int, int]:
@@ -156,29 +223,33 @@ def needs(arm: Arm, program: Program) -> tuple[int, int]:
     return (len(code.data), arm.arm.mask) if code is not None and arm.arm is not None else (0, 0)
 
 
-def first_taken(chain: Sequence[Arm], answers: Mapping[Guard, Any], program: Program) -> model.Arm | None:
+def first_taken(chain: Sequence[Arm], values: Mapping[Variable, Answer], program: Program) -> model.Arm | None:
     """The first arm that does not decline."""
-    first, last = answers[LENGTH]
-    setting = {**answers, ("compares", "len", "=="): (first,) if first == last else OTHER}
+    ((first, last),) = _ranges([values[LENGTH]])
+    questions = {
+        asked: value for asked, value in values.items() if not isinstance(asked, SiteLength | Dead | RomAnswer)
+    }
+    setting = Setting({**questions, _LEN: (first,) if first == last else OTHER})
     for arm in chain:
         size, mask = needs(arm, program)
-        dead = all(setting.get(("dead", 1 << bit), False) for bit in range(mask.bit_length()) if mask >> bit & 1)
-        if size <= first and dead and holds(arm.guard, setting):
+        dead = all(values.get(dead, False) for dead in _dead(mask))
+        answered = all(values[rom] in answers for rom, answers in arm.answers)
+        if size <= first and dead and answered and holds(arm.guard, setting):
             return arm.arm
     return None
 
 
 def merged(boxes: Sequence[Box]) -> list[Box]:
-    """The same region in fewer boxes: those that differ in one question's answers only become one."""
+    """The same region in fewer boxes: those that differ in one variable's values only become one."""
     current = list(boxes)
     while True:
         before = len(current)
         for index in range(len(current[0]) if current else 0):
-            groups: dict[Box, frozenset[Any]] = {}
+            groups: dict[Box, frozenset[Answer]] = {}
             for box in current:
                 rest = (*box[:index], *box[index + 1 :])
                 groups[rest] = groups.get(rest, frozenset()) | box[index]
-            current = [(*rest[:index], answers, *rest[index:]) for rest, answers in groups.items()]
+            current = [(*rest[:index], values, *rest[index:]) for rest, values in groups.items()]
         if len(current) == before:
             return current
 
@@ -187,19 +258,29 @@ def merged(boxes: Sequence[Box]) -> list[Box]:
 
 
 def described(box: Box, found: Regions, program: Program) -> str:
-    """A box in words, an answer that does not matter left out."""
-    names: dict[Guard, str] = {("cpu", number): name for name, number in program.spec.machine.features.items()}
+    """A box in words, a value that does not matter left out."""
+    names: dict[Variable, str] = {CpuHas(number): name for name, number in program.spec.machine.features.items()}
     clobbers = program.spec.interface.clobbers if program.spec.interface is not None else {}
-    names |= {("dead", mask): name for name, mask in clobbers.items()}
-    lengths, *answers = box
-    parts = [f"len {', '.join(map(_range, _joined(lengths)))}"]
-    for question, domain, chosen in zip(found.questions[1:], found.domains[1:], answers, strict=True):
+    names.update({Dead(mask): name for name, mask in clobbers.items()})
+    lengths, *rest = box
+    parts = [f"len {', '.join(map(_range, _joined(_ranges(lengths))))}"]
+    for variable, domain, chosen in zip(found.variables[1:], found.domains[1:], rest, strict=True):
         if chosen != domain:
-            parts.append(_words(question, domain, chosen, names))
+            parts.append(_words(variable, domain, chosen, names))
     return "; ".join(parts)
 
 
-def _joined(ranges: frozenset[tuple[int, int]]) -> list[tuple[int, int]]:
+def _ranges(values: Iterable[Answer]) -> list[tuple[int, int]]:
+    """Lengths as pairs of numbers."""
+    found = []
+    for value in values:
+        match value:
+            case (int(first), int(last)):
+                found.append((first, last))
+    return found
+
+
+def _joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     joined: list[tuple[int, int]] = []
     for first, last in sorted(ranges):
         if joined and joined[-1][1] + 1 == first:
@@ -213,41 +294,76 @@ def _range(ends: tuple[int, int]) -> str:
     return str(ends[0]) if ends[0] == ends[1] else f"{ends[0]}..{ends[1]}"
 
 
-def _words(question: Guard, domain: frozenset[Any], chosen: frozenset[Any], names: Mapping[Guard, str]) -> str:
-    subject = _asked(question, names)
+def _words(
+    variable: Variable, domain: frozenset[Answer], chosen: frozenset[Answer], names: Mapping[Variable, str]
+) -> str:
+    subject = _subject(variable, names)
     if domain <= {True, False}:
         return subject if chosen == {True} else f"not {subject}"
     other = OTHER in chosen
     values = domain - chosen if other else chosen
-    listed = sorted("null" if value is None else str(value) for (value,) in values)
-    return f"{subject} is {'not ' if other else ''}{' or '.join(listed)}"
+    return f"{subject} is {'not ' if other else ''}{' or '.join(sorted(map(_shown, values)))}"
 
 
-def _asked(question: Guard, names: Mapping[Guard, str]) -> str:
-    """A question in the words of the language; a guard that is not known here, as it is."""
-    match question:
-        case ("dead", mask):
-            return f"{names.get(question, hex(mask))} dead"
-        case ("cpu", number):
-            return f"cpu has {names.get(question, number)}"
-        case ("cpu field", name):
-            return f"cpu has {name}"
-        case ("branch", prefixed, opcode, name):
-            return f"site is {'cs ' if prefixed else ''}{'call' if opcode == 0xE8 else 'jmp'} {name}"
-        case ("within", name, first, last):
-            return f"{name} within {first} .. {last}"
-        case ("is", name, symbol):
-            return f"{name} is {symbol or 'null'}"
-        case ("compares", name, "=="):
-            return str(name)
-        case ("begins", name, addend, code):
-            return f"{name}{f' {addend:+}' if addend else ''} begins {code.hex(' ')}"
-        case ("bits", name, addend, mask):
-            return f"{name}{f' {addend:+}' if addend else ''} & {mask:#x}"
-        case ("answer", rom, argument):
+def _shown(value: Answer) -> str:
+    """A value of a variable that is not a truth: a rom's answer, a symbol, a number."""
+    match value:
+        case (None,):
+            return "null"
+        case (one,):
+            return str(one)
+    return str(value)
+
+
+def _subject(variable: Variable, names: Mapping[Variable, str]) -> str:
+    """A variable in the words of the language."""
+    match variable:
+        case SiteLength():
+            return "len"
+        case Dead(mask):
+            return f"{names.get(variable, hex(mask))} dead"
+        case RomAnswer(rom, argument):
             return f"{rom}({argument})"
-        case ("option" | "field", name):
-            return str(name)
-        case ("noreturn",):
+        case CpuHas(feature):
+            return f"cpu has {names.get(variable, feature)}"
+        case CpuHasField(name):
+            return f"cpu has {name}"
+        case CpuVendor(vendor):
+            return f"cpu vendor {vendor}"
+        case CpuNumber(what, compare, number):
+            return f"cpu {what} {compare} {number}"
+        case Cpus(compare, count):
+            return f"cpus {compare} {count}"
+        case CommandLine(word):
+            return f"cmdline has {word}"
+        case KernelHas(name):
+            return f"kernel has {name}"
+        case Vulnerability(file, how, text):
+            return f"vulnerability {file} {how} {text}"
+        case BackendIs(name):
+            return f"backend is {name}"
+        case NopsAre(name):
+            return f"nops are {name}"
+        case OpTargetIs(op, symbol):
+            return f"target of {op} is {symbol or 'null'}"
+        case TargetIs():
+            return "target"
+        case OptionSet(name) | Nonzero(name):
+            return name
+        case OpNoreturn():
             return "op is noreturn"
-    return " ".join(map(str, question))
+        case Branches(prefixed, opcode, name):
+            return f"site is {'cs ' if prefixed else ''}{'call' if opcode == 0xE8 else 'jmp'} {name}"
+        case Within(name, start, end):
+            return f"{name} within {start} .. {end}"
+        case IsAddress(name, symbol):
+            return f"{name} is {symbol or 'null'}"
+        case Compares(name, "=="):
+            return name
+        case Compares(name, compare, number):
+            return f"{name} {compare} {number}"
+        case Begins(name, addend, code):
+            return f"{name}{f' {addend:+}' if addend else ''} begins {code.hex(' ')}"
+        case HasBits(name, addend, mask):
+            return f"{name}{f' {addend:+}' if addend else ''} & {mask:#x}"
+    assert_never(variable)

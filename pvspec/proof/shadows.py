@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Iterator, Mapping
 
 from pvspec.compiler.assemble import Program
-from pvspec.engine.spec import Guard, Value
+from pvspec.engine.guards import Guard, OptionSet, evaluate, questions
+from pvspec.engine.value import Value
 from pvspec.lang import model
 from pvspec.x86.effects import effects
 
@@ -31,37 +32,15 @@ def option_settings(
 ) -> Iterator[Options]:
     """Every setting of the options that some guard asks for; the others stay at their defaults."""
     defaults = {**interface.names.options, **backend.names.options}
-    asked = sorted({name for guard in guards for name in _options(guard)} & defaults.keys())
-    for values in itertools.product((True, False), repeat=len(asked)):
-        yield {**defaults, **dict(zip(asked, values, strict=True))}
-
-
-def _options(guard: object) -> Iterator[str]:
-    match guard:
-        case ("option", str(name)):
-            yield name
-        case (_, *parts):
-            for part in parts:
-                yield from _options(part)
+    asked = {question.option for guard in guards for question in questions(guard) if isinstance(question, OptionSet)}
+    names = sorted(asked & defaults.keys())
+    for values in itertools.product((True, False), repeat=len(names)):
+        yield {**defaults, **dict(zip(names, values, strict=True))}
 
 
 def may_hold(guard: Guard | None, options: Options) -> bool:
     """Whether a guard can be true with these options, whatever else it asks for."""
-    return True in _outcomes(guard, options)
-
-
-def _outcomes(guard: Guard | None, options: Options) -> set[bool]:
-    match guard:
-        case None:
-            return {True}
-        case ("option", name):
-            return {options[name]} if name in options else {True, False}
-        case ("not", part):
-            return {not value for value in _outcomes(part, options)}
-        case ("any" | "all" as kind, *parts):
-            combine = any if kind == "any" else all
-            return {combine(values) for values in itertools.product(*(_outcomes(part, options) for part in parts))}
-    return {True, False}
+    return guard is None or evaluate(guard, model.OptionSettings(options)) is not False
 
 
 def kept_place(

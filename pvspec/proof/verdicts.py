@@ -10,7 +10,7 @@ from pvspec.compiler.sound.contract import asks_target
 from pvspec.compiler.sound.fit import rules
 from pvspec.compiler.sound.holes import undecided
 from pvspec.compiler.sound.reach import reachable
-from pvspec.engine.spec import Value
+from pvspec.engine.value import Value
 from pvspec.lang import model
 from pvspec.lang.diagnostics import Findings
 from pvspec.proof.equivalence import Blind, Difference, Emitter, blind_spot, check_nop, compare
@@ -98,7 +98,7 @@ class Prover:
         """What is known of one arm for one op."""
         match arm.action:
             case model.Keep():
-                return Verdict(arm, PROVEN, 0, "kept")
+                return Verdict(arm, PROVEN, 0, "the site stays as it is")
             case model.Bug():
                 return Verdict(arm, PROVEN, 0, "patching stops")
             case model.Query(rom, _):

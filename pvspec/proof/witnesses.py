@@ -13,7 +13,7 @@ from pvspec.compiler.assemble import Program
 from pvspec.compiler.sound.contract import Contract
 from pvspec.compiler.sound.paths import FLAGS, is_general
 from pvspec.compiler.sound.places import instruction_span
-from pvspec.engine.spec import Value
+from pvspec.engine.value import Value
 from pvspec.lang import model
 from pvspec.lang.diagnostics import Findings
 from pvspec.x86.code import Code, InstructionEffects

@@ -3,3 +3,38 @@
 `machine` is the door to unicorn, `guest` what runs in it, `strategies` the ways to patch. `replay` is one processor
 that runs what it patches, `interleave` a second one beside it, `claims` what both must show; `report` says it.
 """
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from pvspec.engine.spec import Spec
+from pvspec.simulation.claims import Simulation, simulate_guest
+from pvspec.simulation.guest import SimulationError, build
+from pvspec.simulation.strategies import STRATEGIES
+from pvspec.support.paths import resource
+
+__all__ = ["STRATEGIES", "Simulation", "SimulationError", "simulate"]
+
+
+def simulate(
+    spec: Spec | str | os.PathLike[str] | None = None,
+    *,
+    backend: str = "xen",
+    strategies: Sequence[str] = tuple(STRATEGIES),
+) -> Simulation:
+    """Replay ways to patch in a small kernel that runs what it patches.
+
+    `spec`: an i386 spec with a table of ops' sites, or a path of one; without it that of Linux 2.6.23. `backend`: who
+    answers the ops. SpecError: the spec is wrong. SimulationError: it does not fit the guest, or a strategy is unknown.
+    """
+    from pvspec.compiler.cached import load_spec
+
+    for name in strategies:
+        if name not in STRATEGIES:
+            raise SimulationError(f"there is no strategy {name!r}; there are: {', '.join(STRATEGIES)}")
+    if not isinstance(spec, Spec):
+        spec = load_spec(Path(spec) if spec is not None else resource("specs", "linux-2.6.23", "i386"))
+    return simulate_guest(build(spec, backend), strategies)

@@ -38,7 +38,7 @@ class Claim:
     held: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Simulation:
     """All that was found: by strategy the replays of each order of the sites, the interleavings, and the claims."""
 
@@ -47,8 +47,31 @@ class Simulation:
     rows: tuple[Row, ...]
     claims: tuple[Claim, ...]
 
+    def __repr__(self) -> str:
+        held = sum(claim.held for claim in self.claims)
+        claims = f"{held} of {len(self.claims)} claims held"
+        return f"Simulation({self.guest.backend}, {len(self.replays)} strategies, {claims})"
 
-def simulate(guest: Guest, strategies: Sequence[str]) -> Simulation:
+    def lines(self) -> Iterator[str]:
+        """What it showed, for people."""
+        from pvspec.simulation.report import lines
+
+        return lines(self)
+
+    def as_json(self) -> dict[str, object]:
+        """What it showed, for machines; see docs/commands.md."""
+        from pvspec.simulation.report import as_json
+
+        return as_json(self)
+
+    def picture(self) -> str:
+        """The text of an SVG: each moment of a patch against a second processor."""
+        from pvspec.simulation.picture import picture
+
+        return picture(self.guest, list(self.replays))
+
+
+def simulate_guest(guest: Guest, strategies: Sequence[str]) -> Simulation:
     """Run strategies on a guest: every order of the sites, then every interleaving at each site."""
     found = {strategy: tuple(replays(guest, strategy)) for strategy in strategies}
     cpus = [SecondCpu(guest, site) for site in guest.sites]

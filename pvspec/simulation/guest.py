@@ -1,12 +1,16 @@
-"""The guest, built: its memory, its sites, and a kernel of the spec's generated module bound to it."""
+"""The guest, built: its memory, its sites, and a kernel of the spec bound to it."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from pvspec.engine.apply import Kernel
+from pvspec.engine.errors import PatchError, PvspecError
+from pvspec.engine.facts import Facts, protected_names, symbol_names
+from pvspec.engine.records import PatchSite, build_records
+from pvspec.engine.spec import Interface, Spec
 from pvspec.simulation.kernel_text import KERNEL_TEXT, OPS, ROM_CALLS, call, function, functions, slot
 from pvspec.x86.assembler import assemble
 from pvspec.x86.code import Code
@@ -33,7 +37,7 @@ _INTERRUPTS_ON = bytes(4) + (0x200).to_bytes(4, "little")  # vcpu_info and irq_e
 _ALIGNMENT = 16  # bytes between the starts of functions
 
 
-class SimulationError(Exception):
+class SimulationError(PvspecError):
     """The guest cannot be built from this spec and backend; the message says why."""
 
 
@@ -60,9 +64,9 @@ class Guest:
     `symbols`: addresses of functions and data. `detours`: for a site's address that of the copy of its instructions.
     """
 
-    module: ModuleType
+    interface: Interface
     backend: str
-    kernel: Any
+    kernel: Kernel
     sites: tuple[Site, ...]
     symbols: Mapping[str, int]
     memory: Mapping[int, bytes]
@@ -77,8 +81,9 @@ class Guest:
 
     def table(self, sites: Iterable[Site]) -> bytes:
         """The section of the sites' records, in this order."""
-        records = (self.module.PatchSite(site.addr, site.type, site.len, site.clobber) for site in sites)
-        return bytes(self.module.build_sites(records))
+        assert self.interface.layout is not None
+        records = (PatchSite(site.addr, site.type, site.len, site.clobber)._asdict() for site in sites)
+        return build_records(self.interface.layout, records)
 
     def patched(self, site: Site) -> bytes:
         """What a site has to become, by the patch function and the padding."""
@@ -105,9 +110,10 @@ class Guest:
         return f"{starts[start]}+{address - start:#x}"
 
 
-def build(module: ModuleType, backend: str) -> Guest:
-    """The guest for one backend of a spec's generated module; SimulationError if they do not fit together."""
-    numbers = _numbers(module)
+def build(spec: Spec, backend: str) -> Guest:
+    """The guest for one backend of a spec; SimulationError if they do not fit together."""
+    interface = _interface(spec)
+    numbers = _numbers(interface)
     rom = {function(backend, op) for op in ROM_CALLS.get(backend, {}).values()}
     sources = {**KERNEL_TEXT, **functions(backend)}
     slots = {slot(op): _OPS_TABLE + 4 * number for op, number in numbers.items()}
@@ -128,8 +134,9 @@ def build(module: ModuleType, backend: str) -> Guest:
         **{_OPS_TABLE + 4 * number: target.to_bytes(4, "little") for number, target in targets.items()},
     }
     text_poke = places["text_poke"], places["text_poke"] + len(linked["text_poke"])
-    kernel = _bound(module, backend, targets, symbols, text_poke)
-    return Guest(module, backend, kernel, sites, symbols, memory, detours)
+    known = {name: address for name, address in symbols.items() if name in symbol_names(spec)}
+    kernel = _bound(spec, backend, targets, known, symbols, text_poke)
+    return Guest(interface, backend, kernel, sites, symbols, memory, detours)
 
 
 def _machine(writable: Collection[Region] = WRITABLE) -> Machine:
@@ -141,11 +148,14 @@ def _is_code(address: int) -> bool:
     return any(region.start <= address < region.start + region.size for region in (TEXT, ROM))
 
 
-def _numbers(module: ModuleType) -> dict[str, int]:
+def _interface(spec: Spec) -> Interface:
+    if spec.machine.bits != 32 or spec.interface is None or spec.interface.layout is None:
+        raise SimulationError("the guest is an i386 with a table of ops' sites, and the spec describes something else")
+    return spec.interface
+
+
+def _numbers(interface: Interface) -> dict[str, int]:
     """Op name to number, with the spec's default options."""
-    interface = module.SPEC.interface
-    if module.SPEC.machine.bits != 32 or interface is None:
-        raise SimulationError("the guest is an i386 with an interface of ops; the spec is of something else")
     numbers = interface.numbers[tuple(interface.names.options.values())]
     found = {op: number for number, op in numbers.items()}
     for op in OPS:
@@ -155,18 +165,24 @@ def _numbers(module: ModuleType) -> dict[str, int]:
 
 
 def _bound(
-    module: ModuleType, backend: str, targets: Mapping[int, int], symbols: Mapping[str, int], text_poke: tuple[int, int]
-) -> Any:
+    spec: Spec,
+    backend: str,
+    targets: Mapping[int, int],
+    symbols: Mapping[str, int],
+    functions: Mapping[str, int],
+    text_poke: tuple[int, int],
+) -> Kernel:
     calls = ROM_CALLS.get(backend, {})
 
     def relocation(number: int) -> int:
         """The ROM's answer: a call, to this function."""
-        return 1 << 32 | symbols[function(backend, calls[number])]
+        return 1 << 32 | functions[function(backend, calls[number])]
 
     rom = {"relocation": relocation} if calls else {}
     try:
-        return module.bind(backend, targets=targets, symbols=symbols, rom=rom, protect={"text_poke": text_poke})
-    except module.PatchError as error:
+        protect = {"text_poke": text_poke} if "text_poke" in protected_names(spec) else {}
+        return Kernel(Facts(spec, backend, targets=targets, symbols=symbols, rom=rom, protect=protect))
+    except PatchError as error:
         raise SimulationError(str(error)) from None
 
 

@@ -56,7 +56,7 @@ def unfilled(guest: Guest, sites: Sequence[Site], hands: Hands) -> None:
 
 
 def marshalled(guest: Guest, sites: Sequence[Site], hands: Hands) -> None:
-    """One poke a site, from a buffer that began as the original instructions: the generated module's applier."""
+    """One poke a site, from a buffer that began as the original instructions: the engine's applier."""
     guest.kernel.apply(guest.table(sites), guest.text, TEXT.start, poke=hands.text_poke)
 
 

@@ -1,9 +1,27 @@
-"""Runs the `test` blocks of a spec against the module that it compiles to.
+"""Runs the `test` blocks of a spec against the value that it compiles to.
 
 `binding` is what a case binds, `site` the record and memory it describes,
-`expected` what it expects, put together without the runtime; `run` compares.
+`expected` what it expects, put together without the engine; `run` compares.
 """
 
-from pvspec.spectest.run import Result, run_tests
+from __future__ import annotations
 
-__all__ = ["Result", "run_tests"]
+import os
+from pathlib import Path
+
+from pvspec.spectest.run import Result, run_cases
+
+__all__ = ["Result", "run_cases", "run_tests"]
+
+
+def run_tests(path: str | os.PathLike[str]) -> list[Result]:
+    """Run every case of a spec's `test` blocks; SpecError if the spec is wrong, or has no test."""
+    from pvspec.compiler.lower import lower
+    from pvspec.compiler.pipeline import check_spec
+    from pvspec.lang.diagnostics import Diagnostic, SpecError
+
+    program = check_spec(Path(path)).sound()
+    results = list(run_cases(program.spec, lower(program).spec))
+    if not results:
+        raise SpecError([Diagnostic("PV502", f"{path}: the spec has no `test` block")])
+    return results

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
+from pvspec.engine.apply import Kernel
+from pvspec.engine.facts import Facts
+from pvspec.engine.spec import Cpu, Spec
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
 from pvspec.lang.check.guards import VENDORS
@@ -19,7 +21,7 @@ _TARGETS, _FUNCTIONS, _PROTECTED = 0x100000, 0xFFE000, 0xFFF000  # behind the sy
 
 @dataclass
 class Binding:
-    """Values for a spec's names, as `bind` of the generated module takes them, but targets by op name."""
+    """Values for a spec's names, as `Facts` takes them, but targets by op name."""
 
     symbols: dict[str, int] = field(default_factory=dict)
     targets: dict[str, int] = field(default_factory=dict)
@@ -34,24 +36,27 @@ class Binding:
     numbers: dict[str, int] = field(default_factory=lambda: {"family": 0, "model": 0, "stepping": 0})
     backend: str | None = None
 
-    def kernel(self, subject: Subject, module: ModuleType) -> Any:
-        """The generated module's kernel with these values."""
+    def kernel(self, subject: Subject, spec: Spec) -> Kernel:
+        """A kernel with these values; PatchError if they cannot be."""
         backend = subject.backend
         targets = {number: self.targets[name] for name, number in subject.numbers(self.options).items()}
-        return module.bind(
+        tables = {str(target.symbol) for each in spec.backends.values() for target in each.targets if target.table}
+        facts = Facts(
+            spec,
             subject.name if backend else self.backend,
             targets=targets,
-            tables=dict.fromkeys(self.symbols, targets),
+            tables=dict.fromkeys(tables & self.symbols.keys(), targets),
             symbols=self.symbols,
             options=self.options,
             nops=self.nops,
             rom={rom: _Answers(rom, self.answers) for rom in (backend.roms if backend else ())},
             features=self.features,
-            cpu=None if self.vendor is None else module.Cpu(self.vendor, **self.numbers),
+            cpu=None if self.vendor is None else Cpu(self.vendor, **self.numbers),
             cpus=self.cpus,
             cmdline=self.cmdline,
             protect=self.protect,
         )
+        return Kernel(facts)
 
 
 @dataclass(frozen=True)

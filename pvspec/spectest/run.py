@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Any
 
+from pvspec.engine.apply import Kernel
+from pvspec.engine.errors import PatchError
+from pvspec.engine.spec import Spec
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
 from pvspec.lang.diagnostics import Diagnostic, Findings
@@ -32,22 +33,22 @@ class Result:
         return not self.diagnostics
 
 
-def run_tests(spec: model.Spec, module: ModuleType) -> Iterator[Result]:
-    """Run every case of every test block; `module` is the spec's generated module."""
+def run_cases(spec: model.Spec, lowered: Spec) -> Iterator[Result]:
+    """Run every case of every test block; `lowered` is the spec as the engine has it."""
     for test in spec.tests:
         for case in test.cases:
             findings = Findings()
-            _run(Subject(test.name.text, case, spec, findings), module)
+            _run(Subject(test.name.text, case, spec, findings), lowered)
             yield Result(test.name.text, case.span, tuple(findings.found))
 
 
-def _run(subject: Subject, module: ModuleType) -> None:
+def _run(subject: Subject, spec: Spec) -> None:
     try:
         bound = bind_case(subject)
         site = Site(subject, bound)
-        kernel = _kernel(subject, bound, module)
+        kernel = _kernel(subject, bound, spec)
         wanted = expected(subject, bound, site, kernel.nops, kernel.nops_name in subject.spec.machine.jumps)
-        got = _outcome(site, kernel, module)
+        got = _outcome(site, kernel)
     except Lacking:
         return
     except LookupError as error:
@@ -60,17 +61,17 @@ def _run(subject: Subject, module: ModuleType) -> None:
         subject.findings.add("PV501", f"test {subject.name}: another outcome", (place, "expected this"), notes=notes)
 
 
-def _kernel(subject: Subject, bound: Binding, module: ModuleType) -> Any:
+def _kernel(subject: Subject, bound: Binding, spec: Spec) -> Kernel:
     try:
-        return bound.kernel(subject, module)
-    except module.PatchError as error:
+        return bound.kernel(subject, spec)
+    except PatchError as error:
         raise subject.lack(str(error), subject.case.span, "say it behind `with`") from None
 
 
-def _outcome(site: Site, kernel: Any, module: ModuleType) -> bytes | str:
+def _outcome(site: Site, kernel: Kernel) -> bytes | str:
     try:
-        return site.patched(kernel, module)
-    except module.PatchError as error:
+        return site.patched(kernel)
+    except PatchError as error:
         return str(error)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import ModuleType
-from typing import Any
 
+from pvspec.engine.apply import Kernel
+from pvspec.engine.records import build_records
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
 from pvspec.spectest.binding import Binding
@@ -27,8 +27,8 @@ class Site:
         self.memory[self.address] = self.original
         self.record = self._op_record(bound) if subject.backend else self._family_record()
 
-    def patched(self, kernel: Any, module: ModuleType) -> bytes:
-        """The site's bytes after the table with its one record was applied; PatchError of the module."""
+    def patched(self, kernel: Kernel) -> bytes:
+        """The site's bytes after the table with its one record was applied; PatchError."""
         base = min(self.memory)
         end = max(address + len(data) for address, data in self.memory.items())
         if end - base > MAX_TEXT:
@@ -37,16 +37,19 @@ class Site:
         text = bytearray(end - base)
         for address, data in self.memory.items():
             text[address - base : address - base + len(data)] = data
-        self._apply(kernel, module, text, base, base - _TABLE if base >= _TABLE else end)
+        self._apply(kernel, text, base, base - _TABLE if base >= _TABLE else end)
         return bytes(text[self.address - base : self.address - base + len(self.original)])
 
-    def _apply(self, kernel: Any, module: ModuleType, text: bytearray, base: int, place: int) -> None:
+    def _apply(self, kernel: Kernel, text: bytearray, base: int, place: int) -> None:
         name = self.subject.name
+        interface = kernel.spec.interface
         if self.subject.backend:
-            table = module.build_records(module.INTERFACE.layout, [self.record], place)
+            if interface is None or interface.layout is None:
+                raise self.subject.lack("the interface has no table of sites to test", self.subject.case.span)
+            table = build_records(interface.layout, [self.record], place)
             kernel.apply(table, text, base, table_address=place)
         else:
-            table = module.build_records(module.SPEC.families[name].layout, [self.record], place)
+            table = build_records(kernel.spec.families[name].layout, [self.record], place)
             kernel.apply_family(name, table, text, base, table_address=place)
 
     def _op_record(self, bound: Binding) -> dict[str, int]:

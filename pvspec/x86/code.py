@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pvspec.engine.spec import Value
+from pvspec.engine.value import Value
 
 
 class Hole(Value):

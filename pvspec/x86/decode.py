@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
-from pvspec.engine.spec import Value
+from pvspec.engine.value import Value
 from pvspec.x86.code import Instruction
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pvspec.engine.spec import Value as Frozen
+from pvspec.engine.value import Value as Frozen
 from pvspec.x86.ask import Assembler, answer, refused
 from pvspec.x86.code import Hole
 from pvspec.x86.decode import Field, Reading

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pvspec.engine.spec import Value as Frozen
+from pvspec.engine.value import Value as Frozen
 
 SEGMENTS = ("es", "cs", "ss", "ds", "fs", "gs")
 GENERAL_SIZES = {  # the general registers, in bytes

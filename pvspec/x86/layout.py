@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate
 
-from pvspec.engine.spec import Value
+from pvspec.engine.value import Value
 from pvspec.x86.code import Code, Hole, Instruction
 from pvspec.x86.decode import read
 from pvspec.x86.encode import Encoded

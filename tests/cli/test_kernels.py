@@ -85,9 +85,9 @@ def test_apply(run: Run, vmlinux: Path) -> None:
 
 def test_apply_as_json(run: Run, vmlinux: Path) -> None:
     value = run("apply", vmlinux, *OPTIONS, "-o", "patched", "--json").json
-    assert_shape(value, kernel=dict, output=str, passes=list, absent=list, pokes=int, bytes_changed=int)
+    assert_shape(value, kernel=dict, output=str, tables=list, absent=list, pokes=int, bytes_changed=int)
     assert value["kernel"] == {"kind": "vmlinux", "machine": "i386", "release": "2.6.23", "slide": 0}
-    assert value["passes"] == [
+    assert value["tables"] == [
         {"table": "alternatives", "records": 1},
         {"table": "smp_locks", "records": 1},
         {"table": "paravirt_ops", "records": 2},

@@ -62,12 +62,12 @@ def test_the_text_is_written(run: Run, vmlinux: Path) -> None:
 
 def test_predict_as_json(run: Run, vmlinux: Path) -> None:
     value = run("predict", vmlinux, *SPEC, "--cpu", "cpuinfo", "--json").json
-    own = {"kernel", "text", "features", "families", "absent", "sites"}
+    own = {"kernel", "text", "features", "tables", "absent", "sites"}
     assert value.keys() == {"command", "ok", "diagnostics", "errors"} | own
-    assert value["features"] == ["BUG_RETBLEED", "UNRET", "XMM2"]
-    (label,) = (site for site in value["sites"] if site["family"] == "jump_labels")
+    assert value["features"] == ["XMM2"]
+    (label,) = (site for site in value["sites"] if site["table"] == "jump_labels")
     assert label | {"address": 0} == {
-        "family": "jump_labels",
+        "table": "jump_labels",
         "address": 0,
         "length": 5,
         "before": "0f1f440000",
@@ -95,7 +95,7 @@ def test_as_many_processors_as_the_file_has(run: Run, vmlinux: Path) -> None:
 
     def unlocked(*options: str) -> bool:
         sites = run("predict", vmlinux, *SPEC, *options, "--json").json["sites"]
-        return any(site["family"] == "smp_locks" and site["after"] == "3e" for site in sites)
+        return any(site["table"] == "smp_locks" and site["after"] == "3e" for site in sites)
 
     assert [unlocked(), unlocked("--cpu", "one"), unlocked("--cpu", "none")] == [False, True, False]
     assert [unlocked("--cpus", "1"), unlocked("--cpu", "one", "--cpus", "2")] == [True, False]
@@ -230,8 +230,8 @@ def assert_refused(done: Outcome, message: str, start: str = "") -> None:
     [
         (("--features", "XMM2,SSE9"), "there is no feature 'SSE9'; there are: BUG_RETBLEED, UNRET, XMM2"),
         (("--cpu", "cpuinfo", "--features=-SSE9"), "there is no feature 'SSE9'"),
-        (("--cpu", ""), "on which CPU?"),
-        (("--cpu", "", "--vulnerabilities", "cpuinfo"), "name that with --cpu"),
+        (("--cpu", ""), "no CPU given: use --cpu"),
+        (("--cpu", "", "--vulnerabilities", "cpuinfo"), "--vulnerabilities requires --cpu"),
         (("--cpu", "Nehalem2"), "Nehalem2: no profile, and no file to be read (No such file or directory); profiles: "),
         (("--cpu", "."), ".: no profile, and no file to be read"),
         (("--cpu", "kernel.o"), "kernel.o: no profile, and no file to be read"),
@@ -316,9 +316,9 @@ class TestDiffText:
         assert "5 bytes differ, at 1 sites" in done.out or "at 1 sites" in done.out
         value = run("diff-text", vmlinux, "one", "two", *SPEC, "--json").json
         (site,) = value["sites"]
-        assert site["family"] == "returns"
+        assert site["table"] == "returns"
         assert site["second"] == "c3cccccccc"
-        assert value["families"] == {"returns": {"sites": 1, "bytes": value["families"]["returns"]["bytes"]}}
+        assert value["tables"] == {"returns": {"sites": 1, "bytes": value["tables"]["returns"]["bytes"]}}
 
     def test_a_prediction_and_a_dump(self, run: Run, vmlinux: Path) -> None:
         """A dump is known by its size; bytes that are no table's are told as runs."""
@@ -329,10 +329,10 @@ class TestDiffText:
         memory[start - image.base : start - image.base + 3] = b"\xcc\xcc\xcc"
         Path("dump").write_bytes(memory)
         value = run("diff-text", vmlinux, "text", "dump", *SPEC, "--json").json
-        assert {site["family"] for site in value["sites"]} >= {None, "alternatives", "jump_labels", "static_calls"}
-        (alien,) = (site for site in value["sites"] if site["family"] is None)
+        assert {site["table"] for site in value["sites"]} >= {None, "alternatives", "jump_labels", "static_calls"}
+        (alien,) = (site for site in value["sites"] if site["table"] is None)
         assert (alien["address"], alien["second"]) == (start, "cccccc")
-        assert value["families"]["none"] == {"sites": 1, "bytes": 3}
+        assert value["tables"]["none"] == {"sites": 1, "bytes": 3}
 
     def test_nothing_differs(self, run: Run, vmlinux: Path) -> None:
         assert run("predict", vmlinux, *SPEC, "-o", "text").code == 0
@@ -349,8 +349,8 @@ class TestDiffText:
 def test_tables_that_lie(run: Run, vmlinux: Path) -> None:
     """They point outside the text, or overlap: nothing is skipped, nothing written."""
     for old, new, message in (
-        (".long return_site - .", ".long key - .", "returns: site 0x[0-9a-f]+: its 5 bytes lie outside the text"),
-        (".long locked - .,", ".long 0x7fffffff,", "smp_locks: site 0x[0-9a-f]+: its 1 bytes lie outside the text"),
+        (".long return_site - .", ".long key - .", "returns: site 0x[0-9a-f]+: its 5 bytes are outside the text"),
+        (".long locked - .,", ".long 0x7fffffff,", "smp_locks: site 0x[0-9a-f]+: its 1 bytes are outside the text"),
         ("__start_calls: .long called", "__start_calls: .long alternative + 3", "overlaps site 0x[0-9a-f]+ of static_"),
     ):
         assert old in SOURCE

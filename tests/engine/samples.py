@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pvspec.engine.apply import Kernel
+from pvspec.engine.facts import Facts
 from pvspec.engine.records import PatchSite, build_records
 from pvspec.engine.spec import (
+    Architecture,
     Backend,
     Bug,
     Chain,
@@ -19,7 +21,6 @@ from pvspec.engine.spec import (
     Interface,
     Keep,
     Layout,
-    Machine,
     Names,
     Query,
     Rom,
@@ -99,14 +100,17 @@ def make_spec(
         {(): numbers},
         names=Names(protects=frozenset(protects)),
     )
-    machine = Machine("pc", bits, {"FAST": 3}, frozenset(), {"nops": NOPS}, (("nops", None),))
+    machine = Architecture("pc", bits, {"FAST": 3}, frozenset(), {"nops": NOPS}, (("nops", None),))
     backend = Backend("native", chains, (), roms=roms or {})
     by_name = {family.name: family for family in families}
     return Spec(machine, interface, {"native": backend}, by_name, (*by_name, "pv"))
 
 
 def make_kernel(spec: Spec | None = None, **bound: Any) -> Kernel:
-    return Kernel(spec or make_spec(), "native", **bound)
+    """A kernel of the spec, which asks for whatever symbols are bound."""
+    spec = spec or make_spec()
+    asked = spec.changed(probes=spec.probes | frozenset(bound.get("symbols", ())))
+    return Kernel(Facts(asked, **{"backend": "native", **bound}))
 
 
 def make_table(sites: Sequence[PatchSite], layout: Layout = SITE_32) -> bytes:

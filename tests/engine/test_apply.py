@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pvspec.engine.errors import PatchError
 from pvspec.engine.records import PatchSite
-from pvspec.engine.spec import Bug, Code, PatchError
+from pvspec.engine.spec import Bug, Code
 from pvspec.engine.text import text_poke
 from tests.engine.samples import (
     CLBR_ANY,
@@ -152,10 +153,10 @@ def test_any_writable_buffer(text: Any) -> None:
             mmap.mmap(-1, 16, access=mmap.ACCESS_READ),
             "the text is a read-only mmap; a bytearray or mmap can be patched",
         ),
-        ("text", "the text is no buffer of bytes: memoryview: a bytes-like object is required, not 'str'"),
+        ("text", "the text is not a buffer of bytes: memoryview: a bytes-like object is required, not 'str'"),
         (
             memoryview(bytearray(32))[::2],
-            "the text is no buffer of bytes: memoryview: casts are restricted to C-contiguous views",
+            "the text is not a buffer of bytes: memoryview: casts are restricted to C-contiguous views",
         ),
     ],
     ids=["bytes", "memoryview", "mmap", "str", "strided"],
@@ -189,18 +190,18 @@ STOPS, STOPS_LATE, ASKS, LOST, HOPS = range(100, 105)
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (PatchSite(0xFFF, 1, 4, 0), "site 0xfff: its 4 bytes lie outside the text"),
-        (PatchSite(0x10FD, 1, 4, 0), "site 0x10fd: its 4 bytes lie outside the text"),
-        (PatchSite(0xFFFFFFFE, 1, 4, 0), "site 0xfffffffe: its 4 bytes lie outside the text"),
-        (PatchSite(0, 1, 0, 0), "site 0x0: its 0 bytes lie outside the text"),
-        (PatchSite(0x107D, 1, 4, 0), "site 0x107d: its 4 bytes lie outside the text"),
+        (PatchSite(0xFFF, 1, 4, 0), "site 0xfff: its 4 bytes are outside the text"),
+        (PatchSite(0x10FD, 1, 4, 0), "site 0x10fd: its 4 bytes are outside the text"),
+        (PatchSite(0xFFFFFFFE, 1, 4, 0), "site 0xfffffffe: its 4 bytes are outside the text"),
+        (PatchSite(0, 1, 0, 0), "site 0x0: its 0 bytes are outside the text"),
+        (PatchSite(0x107D, 1, 4, 0), "site 0x107d: its 4 bytes are outside the text"),
         (PatchSite(0x1000, 1, 4, 0), "two records for site 0x1000"),
         (PatchSite(0x1003, 1, 1, 0), "site 0x1000 overlaps site 0x1003"),
         (PatchSite(0x1002, 1, 0, 0), "site 0x1000 overlaps site 0x1002"),
-        (PatchSite(0x103D, 1, 4, 0), "site 0x103d: its 4 bytes lie over text_poke, which the poke itself runs"),
-        (PatchSite(0x104F, 1, 1, 0), "site 0x104f: its 1 bytes lie over text_poke, which the poke itself runs"),
+        (PatchSite(0x103D, 1, 4, 0), "site 0x103d: its 4 bytes are over text_poke, which the poke itself runs"),
+        (PatchSite(0x104F, 1, 1, 0), "site 0x104f: its 1 bytes are over text_poke, which the poke itself runs"),
         (PatchSite(0x1010, 9, 4, 0), "site 0x1010: pv has no op 9"),
-        (PatchSite(0x1080, 1, 251, 0), "site 0x1080: its 251 bytes lie outside the text"),
+        (PatchSite(0x1080, 1, 251, 0), "site 0x1080: its 251 bytes are outside the text"),
         (PatchSite(0x1010, STOPS, 4, 0), "site 0x1010: native, op stops: a.pvs:5: no room"),
         (PatchSite(0x1010, STOPS_LATE, 5, 3), "site 0x1010: native, op stops_late: a.pvs:6: registers in use"),
         (PatchSite(0x1010, STOPS_LATE, 4, 7), "site 0x1010: native, op stops_late: a.pvs:6: registers in use"),
@@ -240,16 +241,16 @@ def test_a_site_longer_than_max_len() -> None:
 
 def test_a_site_over_the_end_of_an_executable_range() -> None:
     table, ranges = make_table([PatchSite(0x1010, 1, 4, 0)]), [(0x1000, 0x1013), (0x1013, 0x1100)]
-    with pytest.raises(PatchError, match="site 0x1010: its 4 bytes lie outside the text"):
+    with pytest.raises(PatchError, match="site 0x1010: its 4 bytes are outside the text"):
         make_kernel().apply(table, bytearray(256), 0x1000, executable=ranges)
 
 
 @pytest.mark.parametrize(
     ("base", "message"),
     [
-        (-1, "text from -0x1 to 0xf does not lie in 32-bit addresses"),
-        (0xFFFFFFF8, "text from 0xfffffff8 to 0x100000008 does not lie in 32-bit addresses"),
-        (1 << 80, "text from 0x100000000000000000000 to 0x100000000000000000010 does not lie in 32-bit addresses"),
+        (-1, "text from -0x1 to 0xf is not in 32-bit addresses"),
+        (0xFFFFFFF8, "text from 0xfffffff8 to 0x100000008 is not in 32-bit addresses"),
+        (1 << 80, "text from 0x100000000000000000000 to 0x100000000000000000010 is not in 32-bit addresses"),
     ],
 )
 def test_text_beyond_the_addresses(base: int, message: str) -> None:
@@ -267,7 +268,7 @@ def test_text_up_to_the_last_address() -> None:
 def test_an_unbound_protected_function() -> None:
     with pytest.raises(PatchError) as error:
         make_kernel(make_spec(protects=["text_poke"])).apply(b"", bytearray(8), 0)
-    assert str(error.value) == ("the place of text_poke is not bound; the poke runs it, so no site may lie there")
+    assert str(error.value) == ("protected function text_poke is not bound; the poke runs it, so no site may be there")
 
 
 @pytest.mark.parametrize(("bits", "size"), [(32, 7), (32, 12), (64, 11), (64, 27)])

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pvspec.engine.breakpoint import breakpoint_steps
+from pvspec.engine.errors import PatchError
 from pvspec.engine.records import PatchSite
-from pvspec.engine.spec import PatchError
 from tests.engine.samples import make_kernel, make_table
 
 SITES = [PatchSite(0x1000, 1, 3, 0), PatchSite(0x1008, 2, 2, 0), PatchSite(0x100C, 1, 1, 0)]

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from pvspec.engine.apply import Kernel
+from pvspec.engine.errors import PatchBug, PatchError
+from pvspec.engine.guards import Compares, CpuHasField, Cpus
 from pvspec.engine.records import PatchSite, build_records
 from pvspec.engine.relocation import relocated
-from pvspec.engine.spec import Bug, Chain, Code, Copy, Family, Field, Keep, Layout, Names, PatchBug, PatchError
+from pvspec.engine.spec import Bug, Chain, Code, Copy, Family, Field, Keep, Layout, Names
 from tests.engine.samples import make_kernel, make_spec, make_table, poke_to
 
 BASE = 0x1000
@@ -26,14 +28,15 @@ ALT = Layout(
     ),
 )
 LOCK = Layout(".locks", 4, (Field("site", 0, 32),), padded=True)
-COPY = Copy("a.pvs:3", ("cpu field", "cpuid"), address="repl", size="repl_len")
-MOVED = Copy("a.pvs:3", ("cpu field", "cpuid"), address="repl", size="repl_len", relocated=True)
-UNLOCK = (Code("a.pvs:4", ("cpus", "==", 1), data=b""), Code("a.pvs:5", data=b"\xf0"))
+COPY = Copy("a.pvs:3", CpuHasField("cpuid"), address="repl", size="repl_len")
+MOVED = Copy("a.pvs:3", CpuHasField("cpuid"), address="repl", size="repl_len", relocated=True)
+UNLOCK = (Code("a.pvs:4", Cpus("==", 1), data=b""), Code("a.pvs:5", data=b"\xf0"))
 
 
 def alternatives(*rule: Any, stacked: bool = False, protects: Sequence[str] = ()) -> Kernel:
     family = Family("alt", ALT, rule, stacked=stacked, names=Names(protects=frozenset(protects)))
-    return make_kernel(make_spec(families=[family]), features=["FAST"], protect={"memcpy": (0x1030, 0x1040)})
+    protect = {"memcpy": (0x1030, 0x1040)} if family.names.protects else {}
+    return make_kernel(make_spec(families=[family]), features=["FAST"], protect=protect)
 
 
 def locks(rule: Chain = UNLOCK, cpus: int | None = 1) -> Kernel:
@@ -124,19 +127,19 @@ def test_a_later_record_copies_what_an_earlier_one_wrote() -> None:
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        (alt(0xFFF, 2), "alt: site 0xfff: its 2 bytes lie outside the text"),
-        (alt(0x10FF, 2), "alt: site 0x10ff: its 2 bytes lie outside the text"),
-        (alt(-16, 2), "alt: site 0xfffffff0: its 2 bytes lie outside the text"),
-        (alt(0x102F, 2), "alt: site 0x102f: its 2 bytes lie over memcpy, which the poke itself runs"),
+        (alt(0xFFF, 2), "alt: site 0xfff: its 2 bytes are outside the text"),
+        (alt(0x10FF, 2), "alt: site 0x10ff: its 2 bytes are outside the text"),
+        (alt(-16, 2), "alt: site 0xfffffff0: its 2 bytes are outside the text"),
+        (alt(0x102F, 2), "alt: site 0x102f: its 2 bytes are over memcpy, which the poke itself runs"),
         (alt(0x1014, 2), "alt: site 0x1010 overlaps site 0x1014"),
         (alt(0x100F, 2), "alt: site 0x100f overlaps site 0x1010"),
         (alt(0x1020, 2, repl_len=3), "alt: site 0x1020: a.pvs:3: a replacement of 3 bytes for a site of 2"),
-        (alt(0x1020, 2, 0x10FF, 2), "alt: site 0x1020: 2 bytes at 0x10ff lie outside the image 0x1000-0x1100"),
+        (alt(0x1020, 2, 0x10FF, 2), "alt: site 0x1020: 2 bytes at 0x10ff are outside the image 0x1000-0x1100"),
         (alt(0x1020, 2, cpuid=9), "alt: site 0x1020: a.pvs:6: stop"),
     ],
 )
 def test_nothing_is_written(record: dict[str, int], message: str, stacked: bool) -> None:
-    bug = Bug("a.pvs:6", ("compares", "cpuid", "==", 9), message="stop")
+    bug = Bug("a.pvs:6", Compares("cpuid", "==", 9), message="stop")
     kernel, text = alternatives(COPY, bug, stacked=stacked, protects=["memcpy"]), bytearray(b"\xaa" * 256)
     for records in ([alt(0x1010, 5), record], [record, alt(0x1010, 5)]):
         table = build_records(ALT, records, 0x5000)
@@ -157,7 +160,7 @@ def test_what_the_poke_runs_ends_where_it_ends(site: int, length: int, refused: 
         assert applied(kernel, [alt(site, length, repl_len=1)], text)[0] == 1
         return
     with pytest.raises(
-        PatchError, match=f"site {site:#x}: its {length} bytes lie over memcpy, which the poke itself runs"
+        PatchError, match=f"site {site:#x}: its {length} bytes are over memcpy, which the poke itself runs"
     ):
         applied(kernel, [alt(site, length, repl_len=1)], text)
 
@@ -233,7 +236,7 @@ class TestPasses:
         image, pokes = bytearray(text_with(at_1080="fb")), list[tuple[int, bytes]]()
         tables = self.tables() | {"pv": (make_table([PatchSite(0x10FF, 1, 2, 0)]), 0)}
         for poke in (None, poke_to(pokes)):
-            with pytest.raises(PatchError, match="site 0x10ff: its 2 bytes lie outside the text"):
+            with pytest.raises(PatchError, match="site 0x10ff: its 2 bytes are outside the text"):
                 alternatives(COPY).apply_passes(tables, image, BASE, poke=poke)
         assert image == text_with(at_1080="fb")
         assert not pokes

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from pvspec.engine.spec import BindError, Bug, Code, Hole, PatchBug, PatchError
+from pvspec.engine.errors import BindError, PatchBug, PatchError
+from pvspec.engine.spec import Bug, Chain, Code, Hole
 from pvspec.engine.text import text_poke
 from tests.engine.samples import NOPS, make_kernel, make_spec, query, rel32, rom
 
@@ -30,9 +31,9 @@ def filled(hole: Hole, value: int, bits: int = 32) -> str:
         (1, 0, 999, 0x1000, 251, "251 bytes: a site holds 0 to 250"),
         (1, 0, 3, 0x1000, 4, "insnbuf holds 3 bytes, the site has 4"),
         (4, 0, 3, 0x1000, 4, "insnbuf holds 3 bytes, the site has 4"),
-        (1, 0, 8, -1, 4, "-0x1 is no 32-bit address"),
-        (1, 0, 8, 1 << 32, 4, "0x100000000 is no 32-bit address"),
-        (5, 7, 8, 1 << 80, 6, "0x100000000000000000000 is no 32-bit address"),
+        (1, 0, 8, -1, 4, "-0x1 is not a 32-bit address"),
+        (1, 0, 8, 1 << 32, 4, "0x100000000 is not a 32-bit address"),
+        (5, 7, 8, 1 << 80, 6, "0x100000000000000000000 is not a 32-bit address"),
         (1, -1, 8, 0x1000, 4, "a clobber mask of -0x1: it has 16 bits"),
         (1, 1 << 16, 8, 0x1000, 4, "a clobber mask of 0x10000: it has 16 bits"),
         (100, 0, 8, 0x1000, 4, "native, op stops: a.pvs:5: no room"),
@@ -41,7 +42,7 @@ def filled(hole: Hole, value: int, bits: int = 32) -> str:
     ],
 )
 def test_refused(type: int, clobber: int, size: int, addr: int, length: int, message: str, again: bool) -> None:
-    rules = {"stops": (Bug("a.pvs:5", message="no room"),), "lost": (rel32(b"\xe8", "nowhere"),)}
+    rules: dict[str, Chain] = {"stops": (Bug("a.pvs:5", message="no room"),), "lost": (rel32(b"\xe8", "nowhere"),)}
     kernel = make_kernel(make_spec(rules=rules), targets={5: 0x2000})
     if again:
         for op, mask, site in ((1, 0, 4), (4, 0, 4), (5, 7, 6)):
@@ -203,8 +204,8 @@ def test_pad_refuses(insnbuf: Any, used: int, length: int, message: str) -> None
 @pytest.mark.parametrize(
     ("text", "offset", "message"),
     [
-        (bytearray(4), -2, "2 bytes at offset -2 lie outside a text of 4 bytes"),
-        (bytearray(4), 3, "2 bytes at offset 3 lie outside a text of 4 bytes"),
+        (bytearray(4), -2, "2 bytes at offset -2 are outside a text of 4 bytes"),
+        (bytearray(4), 3, "2 bytes at offset 3 are outside a text of 4 bytes"),
         (bytes(4), 0, "the code at offset 0 cannot be written: "),
     ],
 )
@@ -234,8 +235,8 @@ def test_text_poke_of_no_bytes() -> None:
 @pytest.mark.parametrize(
     ("bound", "message"),
     [
-        ({"targets": {1: -1}}, "the target of op 1 is bound to -0x1, which is no 32-bit address"),
-        ({"symbols": {"f": 1 << 32}}, "symbol f is bound to 0x100000000, which is no 32-bit address"),
+        ({"targets": {1: -1}}, "the target of op 1 is bound to -0x1, which is not a 32-bit address"),
+        ({"symbols": {"f": 1 << 32}}, "symbol f is bound to 0x100000000, which is not a 32-bit address"),
         ({"nops": "k7"}, "there is no nop table 'k7'; there are: nops"),
         ({"features": ["SLOW"]}, "there is no feature 'SLOW'; there are: FAST"),
         ({"options": {"pae": True}}, "there is no option 'pae'; there are: none"),

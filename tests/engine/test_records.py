@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pvspec.engine.errors import PatchError
 from pvspec.engine.records import Columns, Grid, Lanes, PatchSite, build_records, parse_records
-from pvspec.engine.spec import Field, Layout, PatchError
+from pvspec.engine.spec import Field, Layout
 from pvspec.engine.text import Extents, in_order, merged
 from tests.engine.samples import LAYOUTS, make_table
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pvspec.engine.errors import PatchError
 from pvspec.engine.relocation import all_relaid, ones_relaid, relocated_throughout
-from pvspec.engine.spec import PatchError
 
 SOURCE, SITE = 0xFFFFFFFF83080000, 0xFFFFFFFF81001000
 NOPS = tuple(bytes.fromhex(n) for n in ("90", "6690", "0f1f00", "0f1f4000", "0f1f440000"))

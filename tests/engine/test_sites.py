@@ -8,24 +8,10 @@ from typing import Any
 import pytest
 
 from pvspec.engine.apply import Kernel
+from pvspec.engine.errors import BindError, PatchError, StateError
+from pvspec.engine.guards import Begins, Branches, Compares, CpuHasField, Not, TargetIs
 from pvspec.engine.records import build_records
-from pvspec.engine.spec import (
-    BindError,
-    Bug,
-    Code,
-    Copy,
-    Family,
-    Field,
-    Hole,
-    Interface,
-    Keep,
-    Layout,
-    PatchError,
-    Read,
-    Slot,
-    StateError,
-    Store,
-)
+from pvspec.engine.spec import Bug, Code, Copy, Family, Field, Hole, Interface, Keep, Layout, Read, Slot, Store
 from tests.engine.samples import make_kernel, make_spec
 
 BASE, TABLE = 0x1000, 0x5000
@@ -100,7 +86,7 @@ class TestReads:
 
     @pytest.mark.parametrize(("signed", "holds"), [(True, True), (False, False)])
     def test_signed_and_not(self, signed: bool, holds: bool) -> None:
-        rule = (Code("a.pvs:1", ("compares", "enabled", "<", 0), data=b"\xfa"),)
+        rule = (Code("a.pvs:1", Compares("enabled", "<", 0), data=b"\xfa"),)
         of = kernel(SITE_KEY, *rule, length=1, reads={"enabled": Read("key", 0, 2, signed)})
         assert patched(of, image(at_1080="ff ff"), {"site": 0x1010, "key": 0x1080}) == ({0x1010: "fa"} if holds else {})
 
@@ -154,12 +140,12 @@ class TestReads:
         ],
     )
     def test_whether_it_is_this_branch(self, code: str, length: int, leads: bool) -> None:
-        rule = Code("a.pvs:1", ("branch", False, 0xE8, "thunk"), data=b"\xfa")
+        rule = Code("a.pvs:1", Branches(False, 0xE8, "thunk"), data=b"\xfa")
         of = kernel(SITES, rule, length=length, symbols={"thunk": 0x1022})
         assert bool(patched(of, image(at_1010=code), {"site": 0x1010})) == leads
 
     def test_a_branch_around_the_end_of_the_addresses(self) -> None:
-        rule = Code("a.pvs:1", ("branch", False, 0xE9, "thunk"), data=b"\xfa")
+        rule = Code("a.pvs:1", Branches(False, 0xE9, "thunk"), data=b"\xfa")
         of = kernel(SITES, rule, length=5, symbols={"thunk": 0xF0001015})
         assert patched(of, image(at_1010="e9 00 00 00 f0"), {"site": 0x1010}) == {0x1010: "fa 0f 1f 40 00"}
 
@@ -180,18 +166,18 @@ class TestPlaces:
 
     def test_where_memory_leads_may_be_outside(self) -> None:
         """A module's function, say. What a table names may not."""
-        rule = Code("a.pvs:1", ("begins", "site", 0, b"\x90"), data=b"\xfa")
+        rule = Code("a.pvs:1", Begins("site", 0, b"\x90"), data=b"\xfa")
         of = kernel(CALLERS, rule, length=1, place=("callee", 0), reads={"callee": Read("caller")})
         assert patched(of, image(at_1010="e8 00 00 00 10"), {"caller": 0x1010}) == {}
         of = kernel(CALLERS, rule, length=1, place=("caller", 0))
-        with pytest.raises(PatchError, match="site 0x2000: its 1 bytes lie outside the text"):
+        with pytest.raises(PatchError, match="site 0x2000: its 1 bytes are outside the text"):
             patched(of, image(), {"caller": 0x2000})
 
     def test_what_a_symbol_names_may_not_either(self) -> None:
         layout = SITES.changed(patterns={"site": "place_*"})
-        of = kernel(layout, Code("a.pvs:1", ("begins", "site", 0, b"\x90"), data=b"\xfa"), length=5)
+        of = kernel(layout, Code("a.pvs:1", Begins("site", 0, b"\x90"), data=b"\xfa"), length=5)
         assert patched(of, image(), {"site": 0x10FB}) == {}
-        with pytest.raises(PatchError, match="site 0x10fc: its 5 bytes lie outside the text"):
+        with pytest.raises(PatchError, match="site 0x10fc: its 5 bytes are outside the text"):
             patched(of, image(), {"site": 0x10FC})
 
     @pytest.mark.parametrize(
@@ -199,7 +185,7 @@ class TestPlaces:
         [("90", "fa"), ("2e e8 00 00 00 00", "fa 0f 1f 40 00 90"), ("eb 10", "fa 90"), ("b8 90 90 90 90", None)],
     )
     def test_as_long_as_the_instruction(self, code: str, written: str | None) -> None:
-        of = kernel(SITES, Code("a.pvs:1", ("not", ("begins", "site", 0, b"\xb8")), data=b"\xfa"), decoded=True)
+        of = kernel(SITES, Code("a.pvs:1", Not(Begins("site", 0, b"\xb8")), data=b"\xfa"), decoded=True)
         assert patched(of, image(at_1010=code), {"site": 0x1010}) == ({0x1010: written} if written else {})
 
     def test_no_instruction(self) -> None:
@@ -213,7 +199,7 @@ class TestStackedLongest:
     LAYOUT = Layout(".alt", 6, (Field("site", 0, 32), Field("len", 32, 8), Field("cpuid", 40, 8)))
 
     def pokes(self, *records: tuple[int, int, int], **family: Any) -> dict[int, str]:
-        rule = Code("a.pvs:1", ("cpu field", "cpuid"), data=b"\xfa")
+        rule = Code("a.pvs:1", CpuHasField("cpuid"), data=b"\xfa")
         family = {"stacked": True, **family}
         made = make_kernel(make_spec(families=[Family("family", self.LAYOUT, (rule,), **family)]), features=["FAST"])
         return patched(made, image(), *({"site": site, "len": size, "cpuid": cpuid} for site, size, cpuid in records))
@@ -263,7 +249,7 @@ class TestActions:
 
     @pytest.mark.parametrize(("addend", "begins"), [(0, False), (1, True), (-1, False), (5, False)])
     def test_what_lies_beside_the_site(self, addend: int, begins: bool) -> None:
-        rule = Code("a.pvs:1", ("begins", "site", addend, b"\x90"), data=b"\xfa")
+        rule = Code("a.pvs:1", Begins("site", addend, b"\x90"), data=b"\xfa")
         pokes = patched(kernel(SITES, rule, length=2), image(at_1010="55 90"), {"site": 0x1010})
         assert pokes == ({0x1010: "fa 90"} if begins else {})
 
@@ -322,15 +308,17 @@ class TestOpsOfSites:
 
     def pokes(self, code: str, targets: dict[int, int]) -> dict[int, str]:
         rule = (
-            Code("a.pvs:1", ("target", "nothing"), data=b""),
-            branch("e8", "BUG_func").changed(guard=("target", None)),
+            Code("a.pvs:1", TargetIs("nothing"), data=b""),
+            branch("e8", "BUG_func").changed(guard=TargetIs(None)),
             branch("e8", "target"),
         )
         spec = make_spec(families=[Family("family", SITES, rule, length=6)]).changed(
             interface=self.INTERFACE, backends={}
         )
         symbols = {"pv_ops": 0x2000, "nothing": 0x3000, "BUG_func": 0x4000}
-        return patched(Kernel(spec, symbols=symbols, targets=targets), image(at_1010=code), {"site": 0x1010})
+        return patched(
+            make_kernel(spec, backend=None, symbols=symbols, targets=targets), image(at_1010=code), {"site": 0x1010}
+        )
 
     def test_the_slot_names_the_op(self) -> None:
         assert self.pokes("ff 15 08 20 00 00", {2: 0x3010}) == {0x1010: "e8 fb 1f 00 00 90"}
@@ -356,7 +344,7 @@ def test_a_copy_through_a_read_needs_a_field() -> None:
     """A replacement that is copied throughout and laid anew, at a site that the record names by another field."""
     layout = Layout(".alt", 9, (Field("at", 0, 32), Field("repl", 32, 32), Field("len", 64, 8)))
     rule = (
-        Bug("a.pvs:1", ("compares", "len", "==", 255), message="too long"),
+        Bug("a.pvs:1", Compares("len", "==", 255), message="too long"),
         Copy("a.pvs:2", address="repl", size=4, throughout=True),
     )
     of = kernel(layout, *rule, place=("at", 1), relaid=True, throughout=True)

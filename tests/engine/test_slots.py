@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from pvspec.engine.errors import PatchError
 from pvspec.engine.records import build_records
 from pvspec.engine.slots import find_table, read_targets
-from pvspec.engine.spec import Field, Interface, Layout, PatchError, Slot
+from pvspec.engine.spec import Field, Interface, Layout, Slot
 
 LAYOUT = Layout(".parainstructions", 6, (Field("addr", 0, 32), Field("type", 32, 8), Field("len", 40, 8)))
 SITES = 0x1000

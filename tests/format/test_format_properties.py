@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
-from pvspec.engine.spec import Value
+from pvspec.engine.value import Value
 from pvspec.lang import syntax as ast
 from pvspec.lang.diagnostics import SpecError
 from pvspec.lang.format import format_text

@@ -35,14 +35,6 @@ def marked(text: str | bytes, name: str) -> CodeType:
     return code
 
 
-def module_of(text: str, name: str) -> ModuleType:
-    """A module made from its text, with marks."""
-    module = sys.modules[name] = ModuleType(name)
-    vars(module)[_NAME] = SEEN
-    exec(marked(text, f"<{name}>"), vars(module))
-    return module
-
-
 class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

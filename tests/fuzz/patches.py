@@ -7,22 +7,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from zlib import crc32
 
-from pvspec.compiler.pipeline import compile_spec
+from pvspec.compiler.cached import load_spec
+from pvspec.engine.errors import PatchError
+from pvspec.engine.guards import CpuHasField
 from pvspec.engine.records import PatchSite, build_records
-from pvspec.engine.spec import Copy, Family, PatchError
+from pvspec.engine.spec import Copy, Family, Spec
 from pvspec.kernel import ImageError, KernelImage, open_image
 from pvspec.kernel.dump.dump import open_dump
-from pvspec.prediction import predict
-from pvspec.prediction.bind import Bound, Choices, PatchingError, bind
-from pvspec.prediction.compare import difference
+from pvspec.prediction.bind import Bound, bind
 from pvspec.prediction.cpu import read_cpu
+from pvspec.prediction.difference import difference
+from pvspec.prediction.machine import Machine, PredictionError
+from pvspec.prediction.passes import run_passes
 from tests.engine.samples import make_kernel, make_spec, make_table
 from tests.engine.test_families import ALT, LOCK, UNLOCK
-from tests.fuzz import coverage
 from tests.fuzz.elf import ALLOC, EXEC, Part, elf_file, symbol_table
 from tests.fuzz.images import written
 from tests.fuzz.loop import Target
@@ -85,16 +86,17 @@ def _image() -> KernelImage:
 
 
 @cache
-def _module() -> ModuleType:
-    return coverage.module_of(compile_spec(Path(__file__).with_name("kernel.pvs")), "pvspec.generated.fuzzed")
+def _spec() -> Spec:
+    return load_spec(Path(__file__).with_name("kernel.pvs"))
 
 
-def _choices(seed: int) -> Choices:
+def _choices(seed: int) -> Machine:
     """Whatever else the bytes depend on."""
     name = (None, "Haswell", "EPYC")[seed % 3]
     cpu = None if name is None else read_cpu(name)
     cmdline = ("", "off", "clearcpuid=erms,300", 'clearcpuid="')[seed // 3 % 4]
-    return Choices("native", (None, "k8")[seed // 12 % 2], cpu=cpu, cpus=(None, 1, 2)[seed // 24 % 3], cmdline=cmdline)
+    cpus, nops = (None, 1, 2)[seed // 24 % 3], (None, "k8")[seed // 12 % 2]
+    return Machine(cpu=cpu, cpus=cpus, cmdline=cmdline, nops=nops)
 
 
 def _predict(data: bytes) -> str:
@@ -104,13 +106,13 @@ def _predict(data: bytes) -> str:
     try:
         if seed & 1 << 20:  # the memory is that of a running kernel
             image, dump = _image(), open_dump(written(bytes(memory), "dump"), _image())
-        bound = bind(_module(), image, _choices(seed), dump)
-    except (PatchingError, ImageError) as error:
+        bound = bind(_spec(), image, _choices(seed), dump)
+    except (PredictionError, ImageError) as error:
         return str(error)
     patched = _patched(bound)
     try:
-        prediction = predict(bound)
-    except PatchingError as error:
+        prediction = run_passes(bound)
+    except PredictionError as error:
         assert patched is None or "overlaps site" in str(error)  # of another table: the applier looks at each alone
         return str(error)
     assert patched is None or patched == prediction.memory
@@ -123,7 +125,7 @@ def _predict(data: bytes) -> str:
 def _patched(bound: Bound) -> bytearray | None:
     try:
         return bound.patched()[0]
-    except PatchingError:
+    except PredictionError:
         return None
 
 
@@ -135,7 +137,7 @@ _RECORDS = {"pv": (0, 64), "alt": (64, 160), "locks": (160, 176)}
 
 @cache
 def _kernel(bits: int) -> Any:
-    copy = Copy("a.pvs:3", ("cpu field", "cpuid"), address="repl", size="repl_len", relocated=True)
+    copy = Copy("a.pvs:3", CpuHasField("cpuid"), address="repl", size="repl_len", relocated=True)
     families = [Family("alt", ALT, (copy,), stacked=True), Family("locks", LOCK, UNLOCK, length=1)]
     return make_kernel(make_spec(bits, families=families), features=["FAST"], cpus=1, targets={5: 0x1080, 6: 0x1090})
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import TypedDict
 
-from pvspec.compiler.pipeline import load
+import pvspec
+from pvspec.compiler.cached import load_spec
+from pvspec.engine.spec import Spec
 from pvspec.kernel import open_image
 from pvspec.kernel.dump.dump import find_slide, open_dump
-from pvspec.prediction import Prediction, predict
-from pvspec.prediction.bind import Choices, bind, shipped_spec
-from pvspec.prediction.compare import differing
+from pvspec.prediction import Prediction
+from pvspec.prediction.bind import bind, shipped_spec
 from pvspec.prediction.cpu import QEMU_MODEL, Processor, parse_cpuinfo, profiles, read_cpu
+from pvspec.prediction.difference import differing
+from pvspec.prediction.passes import run_passes
 
 from .boot import Dump
 from .qemu import Machine
@@ -40,12 +42,14 @@ def compare(kernel: Path, machine: Machine, dump: Dump) -> Counts:
     """
     image = open_image(kernel)
     image = image.moved(find_slide(dump.memory_path, image))
-    module = _spec(str(shipped_spec(image)))
+    spec = _spec(str(shipped_spec(image)))
     hints = ("KVM_HINTS_REALTIME",) if "kvm-hint-dedicated=on" in machine.cpu else ()
     cpu = _cpu(machine, dump)
-    choices = Choices(machine.hypervisor, features=hints, cpu=cpu, cpus=machine.smp, cmdline=machine.append)
-    informed = predict(bind(module, image, choices, open_dump(dump.memory_path, image)))
-    blind = predict(bind(module, image, choices))
+    described = pvspec.Machine(
+        hypervisor=machine.hypervisor, features=hints, cpu=cpu, cpus=machine.smp, cmdline=machine.append
+    )
+    informed = run_passes(bind(spec, image, described, open_dump(dump.memory_path, image)))
+    blind = run_passes(bind(spec, image, described))
     after = dump.text(blind.start, blind.end)
     counts = blind.counts
     return Counts(
@@ -55,7 +59,7 @@ def compare(kernel: Path, machine: Machine, dump: Dump) -> Counts:
         wrong_without_state=_count(blind.text, after),
         unexplained=sum(1 for _ in unexplained(blind, after)),
         sites={name: count["sites"] for name, count in counts.items() if name in blind.bound.tables},
-        two_formed={name: count["open"] for name, count in counts.items() if count["open"]},
+        two_formed={name: count["dynamic"] for name, count in counts.items() if count["dynamic"]},
         absent=[name for name in counts if name not in blind.bound.tables],
     )
 
@@ -86,5 +90,5 @@ def _cpu(machine: Machine, dump: Dump) -> Processor:
 
 
 @cache
-def _spec(path: str) -> ModuleType:
-    return load(path)
+def _spec(path: str) -> Spec:
+    return load_spec(path)

@@ -20,7 +20,6 @@ from typing import TypedDict, TypeVar
 
 from pvspec.kernel import ImageError
 from pvspec.lang.diagnostics import SpecError
-from pvspec.prediction.bind import PatchingError
 from pvspec.prediction.cpu import CpuError
 
 from . import fetch
@@ -37,7 +36,7 @@ PREDICTOR = ["pvspec", "grammar", "specs", "templates", "tests/oracle/compare.py
 TIMEOUT = 900  # seconds, for a nested guest while other boots run
 
 
-class PredictionError(Exception):
+class CaseError(Exception):
     """A case that cannot be predicted; the text says why."""
 
 
@@ -124,8 +123,8 @@ def _judged(case: Case, predictor: str, kept: Mapping[str, Result]) -> Result:
         return known
     try:
         counts = compare(case.kernel.package(), case.machine, dump)
-    except (CpuError, ImageError, PatchingError, SpecError) as error:
-        raise PredictionError(str(error)) from None  # a SpecError cannot go from process to process
+    except (CpuError, ImageError, CaseError, SpecError) as error:
+        raise CaseError(str(error)) from None  # a SpecError cannot go from process to process
     return Result(boot=dump.directory.name, predictor=predictor, counts=counts)
 
 
@@ -160,7 +159,7 @@ def _each(work: Callable[[Case], T], chosen: Sequence[Case], jobs: int) -> Itera
 def _result(case: Case, done: Future[T]) -> T | None:
     try:
         return done.result()
-    except (fetch.Unavailable, GuestError, PredictionError) as reason:
+    except (fetch.Unavailable, GuestError, CaseError) as reason:
         print(f"{case.name}: {reason}", file=sys.stderr, flush=True)
         return None
 

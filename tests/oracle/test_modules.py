@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 from debian.debfile import DebFile
 
-from pvspec.compiler.pipeline import load
+from pvspec.compiler.cached import load_spec
+from pvspec.engine.records import parse_records, parse_sites
 from pvspec.kernel import KernelImage, open_image
-from pvspec.prediction.bind import Choices, PatchingError, bind, shipped_spec
+from pvspec.prediction.bind import bind, shipped_spec
+from pvspec.prediction.machine import Machine, PredictionError
 
 from . import boot
 
-BARE = Choices("native", cpus=2)
+BARE = Machine(cpus=2)
 
 
 @pytest.fixture(scope="module")
@@ -35,26 +37,28 @@ def module_file(booted: tuple[KernelImage, boot.Dump], tmp_path_factory: pytest.
 def test_sites_become_calls_to_what_the_kernel_has(booted: tuple[KernelImage, boot.Dump], module_file: Path) -> None:
     kernel, _ = booted
     image = open_image(module_file, kernel=kernel)
-    bound = bind(load(shipped_spec(image)), image, BARE)
+    bound = bind(load_spec(shipped_spec(image)), image, BARE)
     memory, _ = bound.patched()
-    table, address = bound.tables[bound.module.INTERFACE.name]
+    interface = bound.spec.interface
+    assert interface is not None
+    assert interface.layout is not None
+    table, address = bound.tables[interface.name]
     alternatives = {
-        record["site"]
-        for record in bound.module.parse_records(bound.layout("alternatives"), *bound.tables["alternatives"])
+        record["site"] for record in parse_records(bound.layout("alternatives"), *bound.tables["alternatives"])
     }
     called = 0
-    for site in bound.module.parse_sites(table, address):
+    for site in parse_sites(interface.layout, table, address):
         code = memory[site.addr - image.base :][: site.len]
         if site.addr not in alternatives and code[0] == 0xE8:
             target = site.addr + 5 + int.from_bytes(code[1:5], "little", signed=True)
-            assert target & (1 << image.bits) - 1 == bound.kernel.targets[site.type]
-            assert kernel.symbols.name_of(bound.kernel.targets[site.type]) is not None
+            assert target & (1 << image.bits) - 1 == bound.kernel.facts.targets[site.type]
+            assert kernel.symbols.name_of(bound.kernel.facts.targets[site.type]) is not None
             called += 1
     assert called
 
 
 def test_without_the_kernel_nothing_is_guessed(booted: tuple[KernelImage, boot.Dump], module_file: Path) -> None:
     image = open_image(module_file)
-    module = load(shipped_spec(image))
-    with pytest.raises(PatchingError, match=r"waits for the symbol pv_ops; name the kernel .* with --vmlinux"):
+    module = load_spec(shipped_spec(image))
+    with pytest.raises(PredictionError, match=r"waits for the symbol pv_ops; name the kernel .* with --vmlinux"):
         bind(module, image, BARE)

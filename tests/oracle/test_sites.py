@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import pytest
 
-from pvspec.compiler.pipeline import load
+from pvspec.compiler.cached import load_spec
 from pvspec.kernel import KernelImage
-from pvspec.prediction import Prediction, predict
-from pvspec.prediction.bind import Choices, bind, shipped_spec
+from pvspec.prediction import Prediction
+from pvspec.prediction.bind import bind, shipped_spec
+from pvspec.prediction.machine import Machine
+from pvspec.prediction.passes import run_passes
 
 from . import boot
 
 # What a machine without a hypervisor has of the features that decide paravirt sites: none. Others do not matter here.
-BARE = Choices("native", cpus=1)
+BARE = Machine(cpus=1)
 
 
 @pytest.fixture(scope="module")
 def prediction(booted: tuple[KernelImage, boot.Dump]) -> Prediction:
     image, _ = booted
-    return predict(bind(load(shipped_spec(image)), image, BARE))
+    return run_passes(bind(load_spec(shipped_spec(image)), image, BARE))
 
 
 def test_every_live_paravirt_site_equals_memory(booted: tuple[KernelImage, boot.Dump], prediction: Prediction) -> None:
-    name, memory = prediction.bound.module.INTERFACE.name, prediction.memory
+    interface, memory = prediction.bound.spec.interface, prediction.memory
+    assert interface is not None
     base, dump = prediction.bound.image.base, booted[1]
-    sites = [site for site in prediction.inside() if site.family == name]
+    sites = [site for site in prediction.inside() if site.table == interface.name]
     places = [(site.address, slice(site.address - base, site.address - base + site.length)) for site in sites]
     assert [
         hex(address) for address, part in places if memory[part] != dump.read(address, part.stop - part.start)

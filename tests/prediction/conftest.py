@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from pvspec.compiler.pipeline import load
+from pvspec.compiler.cached import load_spec
 from pvspec.kernel import open_image
 from pvspec.kernel.dump.dump import open_dump
-from pvspec.prediction.bind import Bound, Choices, bind
+from pvspec.prediction.bind import Bound, bind
 from pvspec.prediction.cpu import parse_cpuinfo
+from pvspec.prediction.machine import Machine
 
 from .kernel import CPUINFO, build
 
@@ -28,11 +29,11 @@ def vmlinux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def bound(vmlinux: Path) -> Binder:
-    """Binds the kernel; keywords are those of `Choices`, and `state`, a dump."""
-    image, module = open_image(vmlinux), load(Path("kernel.pvs"))
+    """Binds the kernel; keywords are those of `Machine`, and `state`, a dump."""
+    image, module = open_image(vmlinux), load_spec(Path("kernel.pvs"))
 
     def make(state: Path | None = None, **choices: Any) -> Bound:
         given = {"cpu": parse_cpuinfo(CPUINFO, "cpuinfo"), "cpus": 2, **choices}
-        return bind(module, image, Choices("native", **given), open_dump(state, image) if state else None)
+        return bind(module, image, Machine(**given), open_dump(state, image) if state else None)
 
     return make

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pvspec.compiler.pipeline import load
+from pvspec.compiler.cached import load_spec
 from pvspec.kernel import open_image
-from pvspec.prediction import Prediction, predict
-from pvspec.prediction.bind import Choices, bind
-from pvspec.prediction.compare import difference, differing
+from pvspec.prediction import Prediction
+from pvspec.prediction.bind import bind
+from pvspec.prediction.difference import difference, differing
+from pvspec.prediction.machine import Machine
+from pvspec.prediction.passes import run_passes
 
 from .kernel import SOURCE, build
 
@@ -22,7 +24,7 @@ def prediction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prediction:
     """The small kernel with a lock prefix that begins its alternative, so that two tables have a site there."""
     monkeypatch.chdir(tmp_path)
     vmlinux = build(SOURCE.replace(".long locked - .,", ".long alternative - .,"))
-    return predict(bind(load(Path("kernel.pvs")), open_image(vmlinux), Choices("native", cpus=1, features=("XMM2",))))
+    return run_passes(bind(load_spec(Path("kernel.pvs")), open_image(vmlinux), Machine(cpus=1, features=("XMM2",))))
 
 
 def compared(prediction: Prediction, *offsets: int) -> list[tuple[str | None, int, int]]:
@@ -36,7 +38,7 @@ def compared(prediction: Prediction, *offsets: int) -> list[tuple[str | None, in
     for item in found:
         part = slice(item.address - prediction.start, item.address - prediction.start + len(item.first))
         assert (item.first, item.second) == (first[part], bytes(second[part]))
-    return [(item.family, item.address - address, len(item.first)) for item in found]
+    return [(item.table, item.address - address, len(item.first)) for item in found]
 
 
 def test_the_last_pass_that_has_a_site_there(prediction: Prediction) -> None:

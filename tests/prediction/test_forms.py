@@ -11,16 +11,17 @@ from hypothesis import strategies as st
 
 from pvspec.engine.apply import Kernel
 from pvspec.engine.families import FamilySites
+from pvspec.engine.guards import AllOf, AnyOf, Begins, Compares, Guard, IsAddress, Nonzero, Not
 from pvspec.engine.sites import FamilySite
 from pvspec.engine.spec import Arm, Bug, Code, Family, Field, Hole, Keep, Layout, Read, Store
 from pvspec.engine.text import Text
-from pvspec.prediction.forms import Form, OtherForms, forms
+from pvspec.prediction.forms import FamilyForms, Form, OtherForms
 from tests.engine.samples import make_kernel, make_spec
 
 LAYOUT = Layout(".sites", 8, (Field("site", 0, 32), Field("key", 32, 32)))
 READS = {"enabled": Read("key", 0, 1), "other": Read("key", 1, 1), "function": Read("key", 0, 4)}
 NAMES = frozenset(READS)
-ON, OTHER = ("field", "enabled"), ("field", "other")
+ON, OTHER = Nonzero("enabled"), Nonzero("other")
 
 
 def code(data: str, guard: Any = None, symbol: str | None = None) -> Code:
@@ -40,7 +41,8 @@ def sites(*rule: Arm, length: int = 5, memory: bytes = b"") -> tuple[FamilySites
 
 
 def codes(*rule: Arm, unknown: frozenset[str] = NAMES, **made: Any) -> list[str]:
-    return [form.code for form in forms(*sites(*rule, **made), unknown)]
+    owner, site = sites(*rule, **made)
+    return [form.code for form in FamilyForms(owner, unknown).forms(site)]
 
 
 JMP, NOP = code("e9 01 00 00 00"), code("0f 1f 44 00 00")
@@ -66,17 +68,22 @@ def test_an_arm_without_room_is_no_form() -> None:
 @given(st.lists(st.sampled_from([True, False, None]), min_size=1, max_size=4), st.sampled_from(["any", "all"]))
 def test_three_values_are_all_that_they_may_become(parts: list[bool | None], kind: str) -> None:
     """A verdict is open just if the unknown values decide it, whatever else is known."""
-    guards = {True: ("compares", "site", "==", 0x1010), False: ("compares", "site", "==", 0), None: ON}
-    found = codes(JMP.changed(guard=(kind, *(guards[part] for part in parts))), NOP)
+    join = AnyOf if kind == "any" else AllOf
+    guards: dict[bool | None, Guard] = {
+        True: Compares("site", "==", 0x1010),
+        False: Compares("site", "==", 0),
+        None: ON,
+    }
+    found = codes(JMP.changed(guard=join(tuple(guards[part] for part in parts))), NOP)
     ways = [[part] if part is not None else [True, False] for part in parts]
     outcomes = {any(way) if kind == "any" else all(way) for way in product(*ways)}
     assert set(found) == {JMP.data.hex(" ") if outcome else NOP.data.hex(" ") for outcome in outcomes}
-    negated = codes(JMP.changed(guard=("not", (kind, *(guards[part] for part in parts)))), NOP)
+    negated = codes(JMP.changed(guard=Not(join(tuple(guards[part] for part in parts)))), NOP)
     assert set(negated) == {NOP.data.hex(" ") if outcome else JMP.data.hex(" ") for outcome in outcomes}
 
 
 def test_a_hole_that_is_unknown_may_be_anything() -> None:
-    call = code("e8 00 00 00 00", ("not", ("is", "function", None)), "function")
+    call = code("e8 00 00 00 00", Not(IsAddress("function", None)), "function")
     assert codes(call, NOP, length=6) == ["e8 ?? ?? ?? ?? 90", "0f 1f 44 00 00 90"]
     assert codes(call, NOP, unknown=frozenset(), memory=b"\x15\x20\0\0") == ["e8 00 10 00 00"]
     assert codes(code("e8 00 00 00 00", None, "elsewhere"), unknown=frozenset()) == ["e8 ?? ?? ?? ??"]
@@ -99,7 +106,7 @@ def test_what_a_form_admits(shown: bytes, wild: list[bool], other: int) -> None:
 def test_the_other_forms_are_those_that_were_not_predicted() -> None:
     owner, site = sites(JMP.changed(guard=ON), NOP)
     for predicted, others in ((JMP, [NOP]), (NOP, [JMP]), (code("cc"), [JMP, NOP])):
-        found = OtherForms(owner, site, NAMES, predicted.data)
+        found = OtherForms(FamilyForms(owner, NAMES), site, predicted.data)
         assert found
         assert [form.code for form in found] == [other.data.hex(" ") for other in others]
         assert [form.code for form in found] == [other.data.hex(" ") for other in others]  # as often as asked
@@ -109,19 +116,19 @@ def test_an_arm_that_cannot_be_written_is_no_form() -> None:
     """A target out of reach, a symbol that is not bound, a bug that may be reached: whoever asks gets the others."""
     far = Code("a.pvs:1", ON, data=b"\xeb\0", holes=(Hole(1, 1, "key", 0x1000, True, 2, True),))
     unbound = code("e8 00 00 00 00", OTHER, "nobody")
-    bug = Bug("a.pvs:3", ("compares", "other", "==", 7), message="stop")
+    bug = Bug("a.pvs:3", Compares("other", "==", 7), message="stop")
     assert codes(far, unbound, bug, NOP) == ["0f 1f 44 00 00"]
-    assert codes(JMP.changed(guard=("is", "site", "nobody")), NOP) == ["0f 1f 44 00 00"]
+    assert codes(JMP.changed(guard=IsAddress("site", "nobody")), NOP) == ["0f 1f 44 00 00"]
 
 
 @pytest.mark.parametrize("message", ["never"])
 def test_a_bug_is_no_form_unless_it_may_be_reached(message: str) -> None:
-    bug = Bug("a.pvs:3", ("compares", "site", "==", 0), message=message)
+    bug = Bug("a.pvs:3", Compares("site", "==", 0), message=message)
     assert codes(bug, JMP) == ["e9 01 00 00 00"]
 
 
 def test_what_lies_where_nobody_knows_may_begin_with_anything() -> None:
-    arm = JMP.changed(guard=("begins", "function", -9, b"\x65"))
+    arm = JMP.changed(guard=Begins("function", -9, b"\x65"))
     assert codes(arm, NOP, memory=b"\x19\x10") == ["e9 01 00 00 00", "0f 1f 44 00 00"]
     known = codes(arm, NOP, unknown=frozenset(), memory=b"\x19\x10")
     assert known == ["0f 1f 44 00 00"]  # there is aa

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from pvspec.compiler.pipeline import load
+from pvspec.compiler.cached import load_spec
 from pvspec.kernel import KernelImage, open_image
-from pvspec.prediction import Prediction, predict
-from pvspec.prediction.bind import Choices, bind
+from pvspec.prediction import Prediction
+from pvspec.prediction.bind import bind
 from pvspec.prediction.cpu import parse_cpuinfo
+from pvspec.prediction.machine import Machine
+from pvspec.prediction.passes import run_passes
 from tests.kernel.moving import fields, table
 
 from .kernel import BASE, CPUINFO, SCRIPT, SOURCE, SPEC, build
@@ -66,7 +68,7 @@ def moved() -> KernelImage:
 
 def predicted(image: KernelImage) -> Prediction:
     cpu = parse_cpuinfo(CPUINFO, "cpuinfo")
-    return predict(bind(load(Path("kernel.pvs")), image, Choices("native", cpu=cpu, cpus=1)))
+    return run_passes(bind(load_spec(Path("kernel.pvs")), image, Machine(cpu=cpu, cpus=1)))
 
 
 def test_as_if_linked_there() -> None:
@@ -84,6 +86,6 @@ def test_padding_moves_too() -> None:
     place = image.symbols.address("__start_marks")
     assert place is not None
     assert image.read(place, 8) == SLIDE.to_bytes(8, "little")
-    assert prediction.counts["marks"] == {"records": 1, "sites": 1, "changed": 1, "open": 0}
-    (site,) = (site for site in prediction.sites if site.family == "marks")
+    assert prediction.counts["marks"] == {"records": 1, "sites": 1, "changed": 1, "dynamic": 0}
+    (site,) = (site for site in prediction.sites if site.table == "marks")
     assert site.address == image.symbols.address("replaced_by")

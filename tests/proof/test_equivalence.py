@@ -10,7 +10,7 @@ import pytest
 from pvspec.compiler.assemble import Program
 from pvspec.compiler.pipeline import check_spec
 from pvspec.lang.diagnostics import Findings
-from pvspec.proof import EMULATED, PROVEN, UNPROVEN, Cell, prove
+from pvspec.proof import EMULATED, PROVEN, UNPROVEN, Cell, prove_program
 from pvspec.proof.verdicts import Prover
 from pvspec.support.paths import resource
 
@@ -49,7 +49,7 @@ def missed(op: str) -> str:
 
 @pytest.mark.parametrize("path", sorted({path.parent for path in resource("specs").rglob("*.pvs")}), ids=str)
 def test_shipped_specs_are_proven(path: Path) -> None:
-    assert prove(check_spec(path).sound()).diagnostics == ()
+    assert prove_program(check_spec(path).sound()).diagnostics == ()
 
 
 @pytest.mark.parametrize(
@@ -152,5 +152,5 @@ def test_broken_inline_code_is_seen(spec: Spec, op: str, old: str, new: str) -> 
 def test_a_nop_that_does_something_is_seen(spec: Spec, nop: str) -> None:
     size = len(bytes.fromhex(nop))
     nops = " ".join(f'"{"90 " * count}"' for count in range(1, size)) + f' "{nop}"'
-    proof = prove(spec(f"machine i386 {{ bits 32 nops n {{ {nops} }} choose nops n }}"))
+    proof = prove_program(spec(f"machine i386 {{ bits 32 nops n {{ {nops} }} choose nops n }}"))
     assert [diagnostic.code for diagnostic in proof.diagnostics] == ["PV603"]

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pvspec.compiler.pipeline import check_spec, import_text
-from pvspec.compiler.printout import render
+from pvspec.compiler.lower import lower
+from pvspec.compiler.pipeline import check_spec
 from pvspec.compiler.sound.reach import OTHER
-from pvspec.proof.regions import LENGTH, Arm, Box, Regions, Undecided, all_regions, merged
+from pvspec.engine.apply import Kernel
+from pvspec.engine.facts import Facts
+from pvspec.engine.guards import AllOf, CpuHas, Nonzero, OpNoreturn, OptionSet, TargetIs
+from pvspec.proof.regions import LENGTH, Arm, Box, Dead, Regions, RomAnswer, Undecided, all_regions, merged
 from pvspec.proof.regions import regions as decide
 from pvspec.support.paths import resource
 
 PROGRAM = check_spec(resource("specs", "linux-2.6.23", "i386")).sound()
-MODULE: ModuleType = import_text(render(PROGRAM), "pvspec.generated.regions")
+SPEC = lower(PROGRAM).spec
+assert SPEC.interface is not None
+NUMBERS = {name: number for number, name in SPEC.interface.numbers[False, False].items()}
 FOUND = [found for found in all_regions(PROGRAM) if isinstance(found, Regions)]
 TARGETS = {"null": 0, "paravirt_nop": 0xC0100000, OTHER: 0xC0200000}
 SYMBOLS = {"paravirt_nop": 0xC0100000, "vcpu_info": 0xC0301000, "check_events": 0xC0302000, "irq_enabled": 0xC0303000}
@@ -25,10 +29,10 @@ SYMBOLS = {"paravirt_nop": 0xC0100000, "vcpu_info": 0xC0301000, "check_events": 
 
 def within(box: Box, found: Regions, site: dict[Any, Any]) -> bool:
     lengths, *answers = box
-    if not any(first <= site[LENGTH] <= last for first, last in lengths):
+    if not any(isinstance(ends, tuple) and int(ends[0] or 0) <= site[LENGTH] <= int(ends[1] or 0) for ends in lengths):
         return False
     return all(
-        site.get(question, OTHER) in chosen for question, chosen in zip(found.questions[1:], answers, strict=True)
+        site.get(question, OTHER) in chosen for question, chosen in zip(found.variables[1:], answers, strict=True)
     )
 
 
@@ -44,16 +48,15 @@ def within(box: Box, found: Regions, site: dict[Any, Any]) -> bool:
 def test_a_site_gets_the_arm_of_its_region(
     backend: str, op: str, length: int, clobber: int, target: str, options: dict[str, bool]
 ) -> None:
-    number = MODULE.Op[op.upper()]
-    bound = MODULE.bind(
-        backend, targets={number: TARGETS[target]}, symbols=SYMBOLS, options=options if backend == "xen" else {}
-    )
+    settings = options if backend == "xen" else {}
+    number = NUMBERS[op]
+    bound = Kernel(Facts(SPEC, backend, targets={number: TARGETS[target]}, symbols=SYMBOLS, options=settings))
     row = bound.row(number, clobber, length)
     (found,) = (found for found in FOUND if found.owner == backend and op in found.ops)
-    site: dict[Any, Any] = {LENGTH: length, ("noreturn",): op == "iret"}
-    site |= {("dead", bit): bool(clobber & bit) for bit in (1, 2, 4)}
-    site |= {("option", name): value for name, value in options.items()}
-    site["target",] = OTHER if target == OTHER else (None if target == "null" else target,)
+    site: dict[Any, Any] = {LENGTH: length, OpNoreturn(): op == "iret"}
+    site |= {Dead(bit): bool(clobber & bit) for bit in (1, 2, 4)}
+    site |= {OptionSet(name): value for name, value in options.items()}
+    site[TargetIs(None)] = OTHER if target == OTHER else (None if target == "null" else target,)
     fired = [arm for arm, boxes in found.fires for box in boxes if within(box, found, site)]
     assert len(fired) == 1, "regions do not overlap and leave nothing out"
     assert (fired[0].span.where if fired[0] else "") == row.where
@@ -66,14 +69,14 @@ def test_every_arm_is_somewhere() -> None:
 
 def test_a_rom_is_followed_into_its_answers() -> None:
     (found,) = (found for found in FOUND if found.owner == "vmi" and "irq_enable" in found.ops)
-    assert ("answer", "relocation", 29) in found.questions
+    assert RomAnswer("relocation", 29) in found.variables
     assert len([arm for arm, _ in found.fires if arm is not None]) == 7
 
 
 def test_a_feature_of_every_cpu_decides() -> None:
     program = check_spec(resource("specs", "linux-6.1", "x86_64")).sound()
     (arm, *_) = program.spec.families["returns"].rule
-    always = Arm(arm.guarded(("cpu", 3 * 32 + 21)), ("cpu", 3 * 32 + 21))
+    always = Arm(arm.guarded(CpuHas(3 * 32 + 21)), CpuHas(3 * 32 + 21))
     found = decide("f", (), (always, Arm(None, None)), (5, 5), program, {})
     assert isinstance(found, Regions)
     assert [fired for fired, _ in found.fires] == [always.arm]
@@ -81,7 +84,7 @@ def test_a_feature_of_every_cpu_decides() -> None:
 
 def test_too_many_guards_are_not_decided() -> None:
     arm = PROGRAM.spec.chains["default"][0]
-    guard = ("all", *(("field", f"f{number}") for number in range(40)))
+    guard = AllOf(tuple(Nonzero(f"f{number}") for number in range(40)))
     found = decide("f", (), (Arm(arm.guarded(guard), guard),), (0, 9), PROGRAM, {})
     assert found == Undecided("f", (), found.cells if isinstance(found, Undecided) else 0)
 
@@ -89,8 +92,8 @@ def test_too_many_guards_are_not_decided() -> None:
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_merging_keeps_the_cells(count: int) -> None:
     boxes: list[Box] = [
-        (frozenset({n}), frozenset({m})) for n in range(count) for m in range(count) if (n, m) != (2, 2)
+        (frozenset({(n,)}), frozenset({(m,)})) for n in range(count) for m in range(count) if (n, m) != (2, 2)
     ]
     cells = {(n, m) for box in merged(boxes) for n in box[0] for m in box[1]}
-    assert cells == {(n, m) for n in range(count) for m in range(count) if (n, m) != (2, 2)}
+    assert cells == {((n,), (m,)) for n in range(count) for m in range(count) if (n, m) != (2, 2)}
     assert len(merged(boxes)) <= max(1, count)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
-from types import ModuleType
 
 import pytest
 
-import pvspec
+from pvspec.compiler.cached import load_spec
+from pvspec.engine.spec import Spec
 from pvspec.simulation.guest import Guest, build
 from pvspec.support.paths import resource
 
@@ -15,13 +15,13 @@ BACKENDS = ("native", "vmi", "xen", "lguest")
 
 
 @cache
-def module() -> ModuleType:
-    return pvspec.load(resource("specs", "linux-2.6.23", "i386"))
+def spec() -> Spec:
+    return load_spec(resource("specs", "linux-2.6.23", "i386"))
 
 
 @cache
 def built(backend: str) -> Guest:
-    return build(module(), backend)
+    return build(spec(), backend)
 
 
 @pytest.fixture(params=BACKENDS)

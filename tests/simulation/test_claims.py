@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from pvspec.simulation.claims import RULES, changed, simulate
+from pvspec.simulation.claims import RULES, changed, simulate_guest
 from pvspec.simulation.guest import Guest
 from pvspec.simulation.interleave import Exploration, Rules, program
 from pvspec.simulation.picture import picture
@@ -20,13 +20,13 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def test_all_claims_hold(guest: Guest) -> None:
-    simulation = simulate(guest, ["two-stage", "unfilled", "marshalled"])
+    simulation = simulate_guest(guest, ["two-stage", "unfilled", "marshalled"])
     assert [claim.text for claim in simulation.claims if not claim.held] == []
     assert len(simulation.claims) == 3 + 2 * 3
 
 
 def test_the_claims_of_breakpoints_hold(xen: Guest) -> None:
-    simulation = simulate(xen, ["breakpoint"])
+    simulation = simulate_guest(xen, ["breakpoint"])
     assert [(claim.text.partition(":")[0], claim.held) for claim in simulation.claims] == [
         ("breakpoint", True),
         ("breakpoint, with a sync that serialises", True),
@@ -48,14 +48,14 @@ def test_claims_about_the_wrong_strategy_fail(
 ) -> None:
     monkeypatch.setitem(STRATEGIES, name, strategy)
     monkeypatch.setitem(RULES, name, tuple(rules._replace(stores="bytes upward") for rules in RULES[name]))
-    found = [claim.text for claim in simulate(xen, [name]).claims if not claim.held]
+    found = [claim.text for claim in simulate_guest(xen, [name]).claims if not claim.held]
     assert len(found) >= len(failing)
     for text in failing:
         assert any(claim.startswith(text) for claim in found)
 
 
 def test_the_report_shows_what_ran(xen: Guest) -> None:
-    text = "\n".join(lines(simulate(xen, ["two-stage"])))
+    text = "\n".join(lines(simulate_guest(xen, ["two-stage"])))
     assert "c0 85 c0 74 15 25 00     rol byte ptr [ebp + 0x251574c0], 0  <- the site is neither old nor new" in text
     assert "page fault at 0x251574c1, at lookup_address+0x12" in text
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 
+from pvspec.engine.slots import find_table, read_targets
 from pvspec.simulation.guest import RETURN, STACKS, TEXT, WINDOW, Guest, SimulationError, build
 from pvspec.simulation.kernel_text import OPS, function
 from pvspec.simulation.second_cpu import RIGHT, SecondCpu
 from pvspec.x86.emulator.machine import PAGE, REGISTERS, Stop
 
-from .conftest import module
+from .conftest import spec
 
 
-def test_the_module_finds_the_table_of_ops_by_the_sites(guest: Guest) -> None:
+def test_the_engine_finds_the_table_of_ops_by_the_sites(guest: Guest) -> None:
     machine = guest.machine()
-    start = module().find_table(module().INTERFACE, 4, guest.table(guest.sites), 0, machine.read)
-    targets = module().read_targets([site.type for site in guest.sites], start, 4, machine.read)
+    start = find_table(guest.interface, 4, guest.table(guest.sites), 0, machine.read)
+    assert start is not None
+    targets = read_targets([site.type for site in guest.sites], start, 4, machine.read)
     assert targets == {site.type: guest.symbols[function(guest.backend, site.op)] for site in guest.sites}
 
 
@@ -79,22 +79,22 @@ def test_a_detour_does_what_the_site_does(guest: Guest) -> None:
 
 def test_an_unknown_backend() -> None:
     with pytest.raises(SimulationError, match="no backend 'kvm'; there are: lguest, native, vmi, xen"):
-        build(module(), "kvm")
+        build(spec(), "kvm")
 
 
 def test_a_spec_without_the_ops() -> None:
-    spec = module().SPEC
-    numbers = {(): {n: op for n, op in spec.interface.numbers[False, False].items() if op != "save_fl"}}
-    interface = spec.interface.changed(numbers=numbers, names=spec.interface.names.changed(options={}))
+    whole = spec()
+    assert whole.interface is not None
+    numbers = {(): {n: op for n, op in whole.interface.numbers[False, False].items() if op != "save_fl"}}
+    interface = whole.interface.changed(numbers=numbers, names=whole.interface.names.changed(options={}))
     with pytest.raises(SimulationError, match="the op save_fl, which paravirt_ops does not have"):
-        build(SimpleNamespace(SPEC=spec.changed(interface=interface)), "native")  # type: ignore[arg-type]
+        build(whole.changed(interface=interface), "native")
 
 
 def test_a_spec_for_64_bits() -> None:
-    spec = module().SPEC
-    other = SimpleNamespace(SPEC=spec.changed(machine=spec.machine.changed(bits=64)))
-    with pytest.raises(SimulationError, match="the spec is of something else"):
-        build(other, "native")  # type: ignore[arg-type]
+    whole = spec()
+    with pytest.raises(SimulationError, match="the spec describes something else"):
+        build(whole.changed(machine=whole.machine.changed(bits=64)), "native")
 
 
 def test_every_op_has_a_site(guest: Guest) -> None:

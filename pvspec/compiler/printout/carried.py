@@ -1,17 +1,18 @@
-"""The runtime's text, as generated modules carry it: one text, its imports gathered on top."""
+"""The engine's text, as printed modules carry it: one text, its imports gathered on top."""
 
 from __future__ import annotations
 
 import re
 from functools import cache
 
+from pvspec.compiler.printout.literals import WIDTH
 from pvspec.engine import PARTS
-from pvspec.engine.spec import Value
+from pvspec.engine.value import Value
 from pvspec.support.paths import resource
 
 
 class Carried(Value):
-    """The import lines that the runtime's files need, and each file's name and text without its imports."""
+    """The import lines that the engine's files need, and each file's name and text without its imports."""
 
     imports: tuple[str, ...]
     parts: tuple[tuple[str, str], ...]
@@ -22,13 +23,12 @@ _OWN = {
     "collections.abc": ("Callable", "Iterable", "Mapping"),
     "enum": ("IntEnum",),
     "functools": ("cache",),
-    "typing": ("Any",),
 }
 
 
 @cache
 def carried() -> Carried:
-    """The runtime's files, read from this installation."""
+    """The engine's files, read from this installation."""
     needs = {module: set(names) for module, names in _OWN.items()}
     parts = []
     for part in PARTS:
@@ -52,7 +52,7 @@ def _body(text: str, needs: dict[str, set[str]]) -> str:
     return text[rest.start() :].strip("\n")
 
 
-# The runtime's files are ours, so their shape is known: docstring, imports at the margin, everything else. Reading
+# The engine's files are ours, so their shape is known: docstring, imports at the margin, everything else. Reading
 # them with `ast` costs a tenth of a small compilation.
 _HEADER = re.compile(r'"""(?:.|\n)*?"""\n')
 _IMPORT = re.compile(r"^(?:from (?P<module>[\w.]+) import (?P<names>\([^)]*\)|.*)|import (?P<plain>[\w.]+))$", re.M)
@@ -61,10 +61,18 @@ _STATEMENT = re.compile(r"^(?!from |import |\)|\s|\"\"\")(?=.)", re.M)
 
 def _import_lines(needs: dict[str, set[str]]) -> list[str]:
     plain = [f"import {module}" for module, names in sorted(needs.items()) if not names]
-    named = [f"from {module} import {', '.join(_sorted(names))}" for module, names in sorted(needs.items()) if names]
-    return plain + named
+    return plain + [_from_import(module, _sorted(names)) for module, names in sorted(needs.items()) if names]
+
+
+def _from_import(module: str, names: list[str]) -> str:
+    line = f"from {module} import {', '.join(names)}"
+    return line if len(line) <= WIDTH else f"from {module} import (\n{_lines(names)})"
 
 
 def _sorted(names: set[str]) -> list[str]:
     """As ruff's isort has it: constants, then classes, then the rest."""
     return sorted(names, key=lambda name: (not name.isupper(), name[0].islower(), name))
+
+
+def _lines(names: list[str]) -> str:
+    return "".join(f"    {name},\n" for name in names)

@@ -1,86 +1,98 @@
-"""Python literals, laid out as a formatter would.
+"""Values of the engine as Python literals, laid out as a formatter would.
 
-A value from a spec reaches the output through `literal` alone, so a name or
-string in a spec stays data.
+A value from a spec reaches the output through `literal` alone, so a name or string in a spec stays data.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TypeAlias, cast
 
-from pvspec.engine.spec import Value
+from pvspec.engine.value import Value
 
 WIDTH = 120
 
 
-class Name(Value):
+class Name(str):
     """A name of the output's own making, written as it is."""
 
-    text: str
+    __slots__ = ()
 
 
-class Call(Value):
-    """`function(arguments)`; an argument may be ("keyword", value)."""
+Names: TypeAlias = Mapping[int, Name]
+"""What has a name of its own in the output: by the identity of the value."""
 
-    function: str
-    arguments: Sequence[Any]
-
-
-class Keyword(Value):
-    """`name=value` in a call."""
-
-    name: str
-    value: Any
+_Parts: TypeAlias = tuple[str, list[tuple[str, object]], str]
+_NO_NAMES: Names = {}
 
 
-def literal(value: Any, indent: int = 0, used: int = 0) -> str:
-    """The value's text; `indent` is that of its line, `used` what else stands on the line, both in columns."""
-    flat = _flat(value)
+def literal(value: object, names: Names = _NO_NAMES, indent: int = 0, used: int = 0) -> str:
+    """The value's text; `indent` is that of its line, `used` what else is on the line, both in columns."""
+    return names[id(value)] if id(value) in names else _laid_out(value, names, indent, used)
+
+
+def assignment(target: str, value: object, names: Names = _NO_NAMES) -> str:
+    """`target = value`, at the left margin; names are for the value's parts."""
+    return f"{target} = {_laid_out(value, names, 0, len(target) + 3)}"
+
+
+def _laid_out(value: object, names: Names, indent: int, used: int) -> str:
+    flat = _written_flat(value, names)
     if indent + used + len(flat) <= WIDTH:
         return flat
-    opening, parts, closing = _parts(value)
+    opening, parts, closing = _parts(value, names)
     if not parts:
         return flat
     inner = " " * (indent + 4)
-    lines = [f"{inner}{prefix}{literal(part, indent + 4, len(prefix) + 1)}," for prefix, part in parts]
+    lines = [f"{inner}{prefix}{literal(part, names, indent + 4, len(prefix) + 1)}," for prefix, part in parts]
     return "\n".join([opening, *lines, " " * indent + closing])
 
 
-def assignment(target: str, value: Any) -> str:
-    """`target = value`, at the left margin."""
-    return f"{target} = {literal(value, 0, len(target) + 3)}"
+def _flat(value: object, names: Names) -> str:
+    return names[id(value)] if id(value) in names else _written_flat(value, names)
 
 
-def _flat(value: Any) -> str:
+def _written_flat(value: object, names: Names) -> str:
     match value:
-        case Name():
-            return value.text
         case bool() | int() | None:
             return repr(value)
         case str():
             return json.dumps(value)
         case bytes():
             return f'bytes.fromhex("{value.hex(" ")}")' if value else 'b""'
-    opening, parts, closing = _parts(value)
-    inner = ", ".join(prefix + _flat(part) for prefix, part in parts)
-    return f"{opening}{inner}{',' if isinstance(value, tuple) and len(parts) == 1 else ''}{closing}"
+    opening, parts, closing = _parts(value, names)
+    inner = ", ".join(prefix + _flat(part, names) for prefix, part in parts)
+    alone = type(value) is tuple and len(parts) == 1
+    return f"{opening}{inner}{',' if alone else ''}{closing}"
 
 
-def _parts(value: Any) -> tuple[str, list[tuple[str, Any]], str]:
-    """How a composite opens, its parts with what stands before each, and how it closes."""
+def _parts(value: object, names: Names) -> _Parts:
+    """How a composite opens, its parts with what precedes each, and how it closes."""
     match value:
-        case Call():
-            return f"{value.function}(", [_argument(part) for part in value.arguments], ")"
+        case Value():
+            return f"{type(value).__name__}(", list(_fields(value, _defaults(value))), ")"
+        case tuple() if hasattr(value, "_field_defaults"):
+            return f"{type(value).__name__}(", list(_fields(value, value._field_defaults)), ")"
         case tuple():
             return "(", [("", part) for part in value], ")"
         case frozenset():
-            return "frozenset(", [("", tuple(sorted(value)))] if value else [], ")"
+            return "frozenset(", [("", tuple(sorted(cast("frozenset[str]", value))))] if value else [], ")"
         case Mapping():
-            return "{", [(f"{_flat(key)}: ", part) for key, part in value.items()], "}"
-    return _flat(value), [], ""
+            return "{", [(f"{_flat(key, names)}: ", part) for key, part in value.items()], "}"
+    return _written_flat(value, names), [], ""
 
 
-def _argument(part: Any) -> tuple[str, Any]:
-    return (f"{part.name}=", part.value) if isinstance(part, Keyword) else ("", part)
+def _fields(value: object, defaults: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """What to call a class with for this value: fields that need one by place, others by name if not as by default."""
+    for name in cast("tuple[str, ...]", getattr(value, "_fields")):  # noqa: B009 - not every object has it
+        part: object = getattr(value, name)
+        if name not in defaults:
+            yield "", part
+        elif part != defaults[name]:
+            yield f"{name}=", part
+
+
+def _defaults(value: Value) -> dict[str, object]:
+    kind = type(value)
+    return {name: getattr(kind, name) for name in kind._fields if hasattr(kind, name)}

@@ -34,6 +34,7 @@ from pvspec.compiler.sound.paths import (
 )
 from pvspec.compiler.sound.places import instruction_span
 from pvspec.compiler.sound.reach import reachable
+from pvspec.engine.guards import Guard, TargetIs, questions
 from pvspec.lang import model
 from pvspec.lang.diagnostics import Findings
 from pvspec.lang.source import Span
@@ -343,11 +344,9 @@ def _changed(name: str, flag: Content) -> frozenset[int]:
     return frozenset() if flag.origins <= kept else flag.writers
 
 
-def asks_target(guard: object) -> bool:
+def asks_target(guard: Guard | None) -> bool:
     """Whether a guard asks for the op's target: then the arm does what that function does."""
-    if not isinstance(guard, tuple) or not guard:
-        return False
-    return guard[0] == "target" or any(asks_target(part) for part in guard[1:])
+    return any(isinstance(question, TargetIs) for question in questions(guard))
 
 
 def _list(names: Iterable[str]) -> str:

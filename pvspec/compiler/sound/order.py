@@ -7,16 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations
-from typing import Any, TypeAlias
 
-from pvspec.engine.spec import Guard
+from pvspec.engine.guards import AllOf, AnyOf, Branches, Guard
 from pvspec.lang import model
 from pvspec.lang.diagnostics import Findings
-
-Branch: TypeAlias = tuple[Any, ...]
-"""What `site is call NAME` asks: the guard itself."""
-
-BRANCH = "branch"
 
 
 def check_order(spec: model.Spec, findings: Findings) -> None:
@@ -31,7 +25,7 @@ def check_order(spec: model.Spec, findings: Findings) -> None:
                 findings.add(
                     "PV307",
                     f"`{first.name}` destroys what `{later.name}` must recognise",
-                    (arm.span, f"looks for a branch to `{wanted[3]}`"),
+                    (arm.span, f"looks for a branch to `{wanted.symbol}`"),
                     (writer.span, "an earlier pass over the same table has written this"),
                     help=f"put `{later.name}` before `{first.name}` in `passes`",
                 )
@@ -52,27 +46,27 @@ def _place(family: model.Family) -> object:
     return family.layout.bounds or family.layout.section
 
 
-def _recognised(family: model.Family) -> Iterator[tuple[model.Arm, Branch]]:
+def _recognised(family: model.Family) -> Iterator[tuple[model.Arm, Branches]]:
     for arm in family.rule:
         if not isinstance(arm.action, model.Keep):
             yield from ((arm, branch) for branch in required(arm.guard))
 
 
-def required(guard: Guard | None) -> Iterator[Branch]:
+def required(guard: Guard | None) -> Iterator[Branches]:
     """The branches of which a site must hold one for a guard to be true."""
     match guard:
-        case (kind, *_) if kind == BRANCH:
+        case Branches():
             yield guard
-        case ("all", *parts):
+        case AllOf(parts):
             for part in parts:
                 yield from required(part)
-        case ("any", *parts):
+        case AnyOf(parts):
             found = [list(required(part)) for part in parts]
             if all(found):
                 yield from (branch for branches in found for branch in branches)
 
 
-def _destroyer(first: model.Family, wanted: Branch) -> model.Arm | None:
+def _destroyer(first: model.Family, wanted: Branches) -> model.Arm | None:
     """The first arm that may write over a site that holds the branch, with something else."""
     for arm in first.rule:
         others = list(required(arm.guard))
@@ -88,8 +82,8 @@ def _destroyer(first: model.Family, wanted: Branch) -> model.Arm | None:
     return None
 
 
-def _aim(action: model.Branch) -> Branch | None:
+def _aim(action: model.Branch) -> Branches | None:
     """The branch that a site holds which this arm wrote; None if it is none that a guard could ask for."""
     if action.short or action.addend:
         return None
-    return BRANCH, action.prefixed, {"call": 0xE8, "jmp": 0xE9}[action.mnemonic], action.symbol
+    return Branches(action.prefixed, {"call": 0xE8, "jmp": 0xE9}[action.mnemonic], action.symbol)

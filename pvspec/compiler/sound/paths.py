@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from pvspec.engine.spec import Value
+from pvspec.engine.value import Value
 from pvspec.x86.code import Code, InstructionEffects, MemoryAccess, RegisterUse
 
 Origin: TypeAlias = str | tuple[str, int]

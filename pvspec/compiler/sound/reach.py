@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TypeAlias
 
 from pvspec.compiler.assemble import Program
 from pvspec.compiler.sound.fit import is_own, rules, site_limit, too_long
-from pvspec.engine.spec import Guard
+from pvspec.engine.guards import Compares, Guard, OpNoreturn, Question, TargetIs, evaluate, questions
+from pvspec.engine.value import Value
 from pvspec.lang import model
 from pvspec.lang.diagnostics import Findings
 
@@ -55,9 +56,7 @@ def reachable(chain: model.Chain, program: Program, op: model.Op | None) -> set[
     return {arm for index, arm in enumerate(chain) if _fires(index, chain, program, op, settings)}
 
 
-def _fires(
-    index: int, chain: model.Chain, program: Program, op: model.Op | None, settings: list[dict[Guard, Any]]
-) -> bool:
+def _fires(index: int, chain: model.Chain, program: Program, op: model.Op | None, settings: list[Setting]) -> bool:
     arm = chain[index]
     size, mask = _needs(arm, program)
     if op is not None and op.length is not None:
@@ -85,60 +84,65 @@ def _takes(arm: model.Arm, size: int, mask: int, program: Program) -> bool:
 
 # ---- guards, by trial ------------------------------------------------------
 
+OTHER = "something else"
+Answer: TypeAlias = bool | str | tuple[str | int | None, ...]
+"""Yes or no; or which of the values that make a difference it is, in a tuple, or none of them (OTHER)."""
 
-def _settings(guards: list[Guard | None], op: model.Op | None) -> list[dict[Guard, Any]] | None:
+
+class Setting(Value):
+    """One setting of all that some guards ask, as what answers them."""
+
+    answers: Mapping[Question, Answer]
+
+    def answer(self, question: Question) -> bool:
+        """The answer to one question."""
+        return self.answers[variable(question)] == told(question)
+
+
+def variable(question: Question) -> Question:
+    """What a question asks about: questions that cannot all be true are about one variable."""
+    match question:
+        case TargetIs():
+            return TargetIs(None)
+        case Compares(value, "=="):
+            return Compares(value, "==", 0)
+    return question
+
+
+def told(question: Question) -> Answer:
+    """What its variable must be for a question to be true."""
+    match question:
+        case TargetIs(symbol):
+            return (symbol,)
+        case Compares(_, "==", number):
+            return (number,)
+    return True
+
+
+def variables(guard: Guard | None) -> Iterator[tuple[Question, set[Answer]]]:
+    """What a guard asks about, each variable with the answers that make a difference."""
+    for question in questions(guard):
+        answer = told(question)
+        yield variable(question), {True, False} if answer is True else {answer, OTHER}
+
+
+def _settings(guards: list[Guard | None], op: model.Op | None) -> list[Setting] | None:
     """Every setting of what the guards ask; None if there are too many."""
-    domains: dict[Guard, set[Any]] = {}
+    domains: dict[Question, set[Answer]] = {}
     for guard in guards:
-        for variable, values in questions(guard):
-            domains.setdefault(variable, set()).update(values)
-    if op is not None and ("noreturn",) in domains:
-        domains["noreturn",] = {op.noreturn}
+        for asked, values in variables(guard):
+            domains.setdefault(asked, set()).update(values)
+    if op is not None and OpNoreturn() in domains:
+        domains[OpNoreturn()] = {op.noreturn}
     count = 1
     for values in domains.values():
         count *= len(values)
     if count > MAX_SETTINGS:
         return None
     ordered = [sorted(values, key=repr) for values in domains.values()]
-    return [dict(zip(domains, setting, strict=True)) for setting in itertools.product(*ordered)]
+    return [Setting(dict(zip(domains, setting, strict=True))) for setting in itertools.product(*ordered)]
 
 
-OTHER = "something else"
-
-
-def questions(guard: Guard | None) -> Iterator[tuple[Guard, set[Any]]]:
-    """What a guard asks, each question with the answers that make a difference."""
-    match guard:
-        case None:
-            return
-        case ("any" | "all" | "not", *parts):
-            for part in parts:
-                yield from questions(part)
-        case ("target" as what, value):
-            yield (what,), {(value,), OTHER}
-        case ("compares", name, "==", value):
-            yield ("compares", name, "=="), {(value,), OTHER}
-        case ("answer", rom, argument, value):
-            yield ("answer", rom, argument), {(value,), OTHER}
-        case _:
-            yield guard, {True, False}
-
-
-def holds(guard: Guard | None, setting: Mapping[Guard, Any]) -> bool:
+def holds(guard: Guard | None, setting: Setting) -> bool:
     """Whether a guard is true where these are the answers."""
-    match guard:
-        case None:
-            return True
-        case ("any", *parts):
-            return any(holds(part, setting) for part in parts)
-        case ("all", *parts):
-            return all(holds(part, setting) for part in parts)
-        case ("not", part):
-            return not holds(part, setting)
-        case ("target" as what, value):
-            return bool(setting[what,] == (value,))
-        case ("compares", name, "==", value):
-            return bool(setting["compares", name, "=="] == (value,))
-        case ("answer", rom, argument, value):
-            return bool(setting["answer", rom, argument] == (value,))
-    return bool(setting[guard])
+    return guard is None or bool(evaluate(guard, setting))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from pvspec.engine.spec import ELSEWHERE, Field, Layout, Machine, Read, Value
+from pvspec.engine.spec import ELSEWHERE, Architecture, Field, Layout, Read
+from pvspec.engine.value import Value
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
 from pvspec.lang.check.chains import chains, reached
@@ -27,7 +28,7 @@ class Common(Value):
 
 def family(
     item: ast.Family,
-    machine: Machine,
+    machine: Architecture,
     interface: model.Interface | None,
     common: Common,
     findings: Findings,
@@ -77,7 +78,7 @@ def family(
     )
 
 
-def _layout(item: ast.Family, machine: Machine, findings: Findings) -> Layout | None:
+def _layout(item: ast.Family, machine: Architecture, findings: Findings) -> Layout | None:
     """The record, of a table or of symbols."""
     if not item.sites_of:
         return the_table("family", item.name, item.tables, {}, findings)

@@ -1,10 +1,13 @@
-"""Guards: from words to what the runtime evaluates."""
+"""Guards: from words to what the engine evaluates."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from pvspec.engine.spec import NOTHING, Guard, Read, Value
+from pvspec.engine import guards
+from pvspec.engine.guards import Guard, questions
+from pvspec.engine.spec import Read
+from pvspec.engine.value import Map, Value
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
 from pvspec.lang.check.names import look_up, unknown
@@ -33,11 +36,11 @@ class Scope(Value):
     `op_names` are the interface's, `backends` those of the spec, `nops` its nop tables.
     """
 
-    features: Mapping[str, int] = NOTHING
-    options: Mapping[str, bool] = NOTHING
-    symbols: Mapping[str, model.Symbol] = NOTHING
+    features: Mapping[str, int] = Map()
+    options: Mapping[str, bool] = Map()
+    symbols: Mapping[str, model.Symbol] = Map()
     fields: Collection[str] = ()
-    reads: Mapping[str, Read] = NOTHING
+    reads: Mapping[str, Read] = Map()
     ops: bool = False
     site: bool = False
     op_names: Collection[str] = ()
@@ -51,24 +54,15 @@ class Scope(Value):
 
 
 def guard(item: ast.Guard | None, scope: Scope, findings: Findings) -> Guard | None:
-    """The guard in the runtime's form; a part that means nothing here is a finding."""
+    """The guard as the engine evaluates it; a part that means nothing here is a finding."""
     return None if item is None else _Guards(scope, findings).guard(item)
 
 
-def both(one: Guard | None, other: Guard | None) -> Guard | None:
-    """The guard that holds when both do."""
-    if one is None or other is None:
-        return one or other
-    return ("all", one, other)
-
-
 def probes(item: Guard | None) -> Iterator[str]:
-    """The symbols that a guard in the runtime's form asks for with `kernel has`."""
-    if item is not None and item[0] == "kernel":
-        yield item[1]
-    elif item is not None and item[0] in ("any", "all", "not"):
-        for part in item[1:]:
-            yield from probes(part)
+    """The symbols that a guard asks for with `kernel has`."""
+    for question in questions(item):
+        if isinstance(question, guards.KernelHas):
+            yield question.symbol
 
 
 class _Guards:
@@ -79,11 +73,11 @@ class _Guards:
     def guard(self, item: ast.Guard) -> Guard:
         match item:
             case ast.AnyOf():
-                return ("any", *map(self.guard, item.parts))
+                return guards.AnyOf(tuple(map(self.guard, item.parts)))
             case ast.AllOf():
-                return ("all", *map(self.guard, item.parts))
+                return guards.AllOf(tuple(map(self.guard, item.parts)))
             case ast.Not():
-                return ("not", self.guard(item.part))
+                return guards.Not(self.guard(item.part))
             case ast.TargetIs() | ast.OpTargetIs() | ast.OpNoreturn():
                 return self._of_op(item)
             case ast.CpuHas() | ast.CpuVendor() | ast.CpuNumber() | ast.Cpus():
@@ -91,9 +85,9 @@ class _Guards:
             case ast.Cmdline() | ast.BackendIs() | ast.NopsIs():
                 return self._choice(item)
             case ast.KernelHas():
-                return ("kernel", item.name.text)
+                return guards.KernelHas(item.name.text)
             case ast.Vulnerability():
-                return ("vulnerability", item.name.text, item.how, item.text.value)
+                return guards.Vulnerability(item.name.text, item.how, item.text.value)
             case ast.Within() | ast.Branches() | ast.Begins():
                 return self._of_site(item)
             case ast.Compares() | ast.BitsOf() | ast.IsSymbol():
@@ -104,10 +98,12 @@ class _Guards:
         if isinstance(item, ast.OpTargetIs):
             if item.op.text not in self.scope.op_names:
                 unknown(item.op, "op", self.scope.op_names, self.findings)
-            return ("op target", item.op.text, self._address(item.name))
+            return guards.OpTargetIs(item.op.text, self._address(item.name))
         if not self.scope.ops:
             self._misplaced(item.span, "only a site of an op has a target")
-        return ("noreturn",) if isinstance(item, ast.OpNoreturn) else ("target", self._address(item.name))
+        if isinstance(item, ast.OpNoreturn):
+            return guards.OpNoreturn()
+        return guards.TargetIs(self._address(item.name))
 
     def _address(self, name: ast.Name) -> str | None:
         """A symbol's name; None for `null`."""
@@ -119,14 +115,14 @@ class _Guards:
     def _cpu(self, item: ast.CpuHas | ast.CpuVendor | ast.CpuNumber | ast.Cpus) -> Guard:
         match item:
             case ast.CpuVendor():
-                return ("vendor", look_up(VENDORS, item.name, "vendor", self.findings))
+                return guards.CpuVendor(look_up(VENDORS, item.name, "vendor", self.findings) or "")
             case ast.CpuNumber():
-                return ("cpu number", item.what, item.compare, item.value.value)
+                return guards.CpuNumber(item.what, item.compare, item.value.value)
             case ast.Cpus():
-                return ("cpus", item.compare, item.count.value)
+                return guards.Cpus(item.compare, item.count.value)
         if item.name.text in self.scope.fields:
-            return ("cpu field", item.name.text)
-        return ("cpu", look_up(self.scope.features, item.name, "feature", self.findings))
+            return guards.CpuHasField(item.name.text)
+        return guards.CpuHas(look_up(self.scope.features, item.name, "feature", self.findings) or 0)
 
     def _choice(self, item: ast.Cmdline | ast.BackendIs | ast.NopsIs) -> Guard:
         if isinstance(item, ast.Cmdline):
@@ -134,40 +130,40 @@ class _Guards:
                 self.findings.add(
                     "PV305", "not one word of a command line", (item.word.span, "no such word can be had")
                 )
-            return ("cmdline", item.word.value)
+            return guards.CommandLine(item.word.value)
         what, known = (
             ("backend", self.scope.backends) if isinstance(item, ast.BackendIs) else ("nop table", self.scope.nops)
         )
         if item.name.text not in known:
             unknown(item.name, what, known, self.findings)
-        return ("backend" if isinstance(item, ast.BackendIs) else "nops", item.name.text)
+        return guards.BackendIs(item.name.text) if isinstance(item, ast.BackendIs) else guards.NopsAre(item.name.text)
 
     def _of_site(self, item: ast.Within | ast.Branches | ast.Begins) -> Guard:
         if not self.scope.site:
             self._misplaced(item.span, "only a family knows its sites")
-            return ("any",)
+            return guards.AnyOf(())
         match item:
             case ast.Begins():
                 self._value(item.name)
-                return ("begins", item.name.text, item.addend, hex_bytes(item.code, self.findings))
+                return guards.Begins(item.name.text, item.addend, hex_bytes(item.code, self.findings))
             case ast.Branches():
                 look_up(self.scope.symbols, item.name, "symbol", self.findings)
-                return ("branch", item.prefixed, {"call": 0xE8, "jmp": 0xE9}[item.mnemonic], item.name.text)
+                return guards.Branches(item.prefixed, {"call": 0xE8, "jmp": 0xE9}[item.mnemonic], item.name.text)
         self._value(item.name)
         for name in (item.first, item.last):
             look_up(self.scope.symbols, name, "symbol", self.findings)
-        return ("within", item.name.text, item.first.text, item.last.text)
+        return guards.Within(item.name.text, item.first.text, item.last.text)
 
     def _of_value(self, item: ast.Compares | ast.BitsOf | ast.IsSymbol) -> Guard:
         match item:
             case ast.Compares():
                 self._value(item.name)
-                return ("compares", item.name.text, item.compare, item.value.value)
+                return guards.Compares(item.name.text, item.compare, item.value.value)
             case ast.BitsOf():
                 self._value(item.name)
-                return ("bits", item.name.text, item.addend, item.mask.value)
+                return guards.HasBits(item.name.text, item.addend, item.mask.value)
         self._value(item.field)
-        return ("is", item.field.text, self._address(item.name))
+        return guards.IsAddress(item.field.text, self._address(item.name))
 
     def _value(self, name: ast.Name) -> None:
         if name.text not in self.scope.values and not (name.text == "site" and self.scope.site):
@@ -175,9 +171,9 @@ class _Guards:
 
     def _truth(self, name: ast.Name) -> Guard:
         if name.text in self.scope.values:
-            return ("field", name.text)
+            return guards.Nonzero(name.text)
         look_up(self.scope.options, name, "option", self.findings)
-        return ("option", name.text)
+        return guards.OptionSet(name.text)
 
     def _misplaced(self, span: Span, why: str) -> None:
         self.findings.add("PV305", "this guard has no meaning here", (span, why))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from pvspec.engine.spec import Guard, Layout, Machine, Slot
+from pvspec.engine import guards
+from pvspec.engine.guards import Guard
+from pvspec.engine.spec import Architecture, Layout, Slot
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
 from pvspec.lang.check.guards import Scope, guard
@@ -25,7 +27,7 @@ MAX_OPTIONS = 6  # an enumeration of op numbers is generated for each of their 2
 _FIELDS = {"addr": "where the site lies", "type": "which op it is", "len": "how long the site is"}
 
 
-def interface(item: ast.Interface, machine: Machine, findings: Findings) -> model.Interface | None:
+def interface(item: ast.Interface, machine: Architecture, findings: Findings) -> model.Interface | None:
     """The interface, None if it has no usable record."""
     if len(item.functions) > 1:
         findings.add("PV102", "`functions` is given twice", *((name.span, "") for name in item.functions))
@@ -74,7 +76,7 @@ def _bits_of(record: Layout | None, name: str) -> int:
     return next((field.bits for field in record.fields if field.name == name), 0)
 
 
-def _clobbers(item: ast.Interface, record: Layout | None, machine: Machine, findings: Findings) -> dict[str, int]:
+def _clobbers(item: ast.Interface, record: Layout | None, machine: Architecture, findings: Findings) -> dict[str, int]:
     clobbers = Declared[int]("clobber register", findings)
     limit = (1 << _bits_of(record, "clobber")) - 1
     for bit in item.clobbers:
@@ -106,7 +108,7 @@ def _slot(item: ast.Slot, findings: Findings) -> Slot:
     return Slot(hex_bytes(item.prefix, findings), int(item.type.text.lstrip("urel")) // 8, relative)
 
 
-def _op(item: ast.Op, owner: model.Interface, machine: Machine, findings: Findings) -> model.Op:
+def _op(item: ast.Op, owner: model.Interface, machine: Architecture, findings: Findings) -> model.Op:
     if not item.name.text[0].isalpha():
         findings.add("PV103", f"`{item.name.text}` cannot name an op", (item.name.span, "must begin with a letter"))
     check_names(item.number, owner.names.options, findings)
@@ -133,7 +135,7 @@ def _numbers(
     limit, numbers = (1 << _bits_of(owner.layout, "type")) - 1, {}
     for configuration in owner.configurations():
         options = dict(zip(owner.names.options, configuration, strict=True))
-        if exists is not None and not _holds(exists, options):
+        if exists is not None and not guards.evaluate(exists, model.OptionSettings(options)):
             continue
         number = numbers[configuration] = evaluate(item.number, options)
         if not 0 <= number <= limit:
@@ -144,16 +146,6 @@ def _numbers(
             )
             break
     return numbers
-
-
-def _holds(exists: Guard, options: Mapping[str, bool]) -> bool:
-    """Whether an op exists with these options; other guards than on options are findings already."""
-    kind, *rest = exists
-    if kind == "option":
-        return options.get(rest[0], False)
-    if kind == "not":
-        return not _holds(rest[0], options)
-    return {"any": any, "all": all}.get(kind, all)(_holds(part, options) for part in rest if isinstance(part, tuple))
 
 
 def _in(options: Mapping[str, bool]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pvspec.engine.spec import Guard, Machine
+from pvspec.engine.guards import Guard
+from pvspec.engine.spec import Architecture
 from pvspec.lang import syntax as ast
 from pvspec.lang.check.guards import Scope, guard
 from pvspec.lang.check.names import Declared, look_up
@@ -15,14 +16,14 @@ MAX_FEATURE = (1 << 16) - 1
 MAX_NOP = 15  # bytes: no x86 instruction is longer
 
 
-def machine(item: ast.Machine, findings: Findings) -> Machine:
+def machine(item: ast.Machine, findings: Findings) -> Architecture:
     """The machine; what is wrong with it is replaced by something harmless."""
     features, always, shown = _features(item, findings)
     tables = Declared[tuple[bytes, ...]]("nop table", findings)
     for nops in item.nops:
         tables.declare(nops.name, _nop_table(nops, findings))
     scope = Scope(features=features, nops=tables)
-    return Machine(
+    return Architecture(
         item.name.text,
         _bits(item, findings),
         features,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from pvspec.engine.spec import Layout, Machine, Target
+from pvspec.engine.spec import Architecture, Layout, Target
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
 from pvspec.lang.check.guards import guard
@@ -16,7 +16,7 @@ from pvspec.lang.check.rules import Place, chain
 from pvspec.lang.diagnostics import Findings
 
 
-def op_place(machine: Machine, interface: model.Interface, backends: Collection[str]) -> Place:
+def op_place(machine: Architecture, interface: model.Interface, backends: Collection[str]) -> Place:
     """What an arm for an interface's sites may speak of, wherever it stands."""
     return Place(
         features=machine.features,
@@ -33,7 +33,7 @@ def op_place(machine: Machine, interface: model.Interface, backends: Collection[
 
 
 def backend(
-    item: ast.Backend, machine: Machine, interface: model.Interface, place: Place, findings: Findings
+    item: ast.Backend, machine: Architecture, interface: model.Interface, place: Place, findings: Findings
 ) -> model.Backend:
     """One backend and its rules."""
     options = option_names(item.options, findings)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
-from pvspec.engine.spec import ELSEWHERE, NOTHING, Guard, Layout
+from pvspec.engine.guards import Guard, both
+from pvspec.engine.spec import ELSEWHERE, Layout
+from pvspec.engine.value import Map
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
-from pvspec.lang.check.guards import Scope, both, guard
+from pvspec.lang.check.guards import Scope, guard
 from pvspec.lang.check.names import clobber_registers, look_up, unknown
 from pvspec.lang.check.numbers import hex_bytes
 from pvspec.lang.diagnostics import Findings
@@ -24,10 +26,10 @@ class Place(Scope):
 
     bits: int = 32
     targets: frozenset[str] = frozenset()
-    clobbers: Mapping[str, int] = NOTHING
-    chains: Mapping[str, model.Chain] = NOTHING
-    roms: Mapping[str, Layout] = NOTHING
-    answered: Mapping[str, model.Backend] = NOTHING
+    clobbers: Mapping[str, int] = Map()
+    chains: Mapping[str, model.Chain] = Map()
+    roms: Mapping[str, Layout] = Map()
+    answered: Mapping[str, model.Backend] = Map()
 
 
 def chain(items: Sequence[ast.Arm], place: Place, findings: Findings) -> model.Chain:

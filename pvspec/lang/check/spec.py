@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from pvspec.engine.spec import Machine
+from pvspec.engine.spec import Architecture
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
 from pvspec.lang.check.chains import arms_of, chains, reached
@@ -52,7 +52,7 @@ def _the_one(items: list[T], what: str, findings: Findings) -> T | None:
 
 
 class _Parts:
-    def __init__(self, items: Sequence[ast.Item], machine: Machine, findings: Findings) -> None:
+    def __init__(self, items: Sequence[ast.Item], machine: Architecture, findings: Findings) -> None:
         self.items = items
         self.machine = machine
         self.findings = findings

@@ -37,6 +37,12 @@ Strings are never touched; a triple-quoted one keeps its own indentation, since 
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+from pvspec.engine.value import Value
+from pvspec.lang.diagnostics import Findings, SpecError
+from pvspec.lang.files import read_source, spec_files
 from pvspec.lang.format.align import align_columns, align_comments
 from pvspec.lang.format.breaks import layout
 from pvspec.lang.format.outline import outline
@@ -45,7 +51,41 @@ from pvspec.lang.format.tokens import scan
 from pvspec.lang.parse import parse
 from pvspec.lang.source import Source
 
-__all__ = ["format_text"]
+__all__ = ["FormattedFile", "format_spec", "format_text"]
+
+
+class FormattedFile(Value):
+    """One file of a spec: the text that it has, and the one that it would have in canonical layout."""
+
+    path: Path
+    before: str
+    after: str
+
+    @property
+    def differs(self) -> bool:
+        """Whether the layout differs."""
+        return self.before != self.after
+
+
+def format_spec(path: str | os.PathLike[str]) -> list[FormattedFile]:
+    """The canonical layout of a spec's files, a file or a directory's; nothing is written.
+
+    SpecError: a file cannot be read, or does not follow the grammar; the others are left alone, too.
+    """
+    findings, found = Findings(), []
+    files = list(spec_files(Path(path)))
+    if not files:
+        findings.add("PV001", f"{path} holds no spec")
+    for file in files:
+        source = read_source(file, file.name, findings)
+        try:
+            if source is not None:
+                found.append(FormattedFile(file, source.text, format_text(source)))
+        except SpecError as error:
+            findings.found += error.diagnostics
+    if findings.found:
+        raise SpecError(findings.found)
+    return found
 
 
 def format_text(source: Source) -> str:

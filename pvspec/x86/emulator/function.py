@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pvspec.engine.spec import Value
+from pvspec.engine.value import Value
 
 PAGE = 0x1000
 LIMIT = 10_000  # instructions: no emitter runs longer

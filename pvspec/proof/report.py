@@ -1,56 +1,50 @@
-"""`pvspec prove`."""
+"""A proof for people, in lines, and for machines."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
-from pvspec.cli.report import Report
-from pvspec.compiler.pipeline import check_spec
 from pvspec.lang import model
-from pvspec.lang.diagnostics import SpecError
-from pvspec.proof import EMULATED, UNPROVEN, Cell, Proof, Regions, Undecided, prove
-from pvspec.proof.regions import described
+from pvspec.proof import Cell, Proof
+from pvspec.proof.regions import Regions, Undecided, described
+from pvspec.proof.verdicts import EMULATED, UNPROVEN
 
-_TELLING = ("the same code", "the same call", "the same jump", "patching stops", "kept")
-
-
-def run(arguments: argparse.Namespace, report: Report) -> None:
-    """Prove each spec's code, and report what was shown of it, how, and what was not."""
-    proofs: list[dict[str, Any]] = []
-    report.result = {"proofs": proofs}
-    for spec in arguments.specs:
-        try:
-            proof = prove(check_spec(Path(spec)).sound())
-        except SpecError as error:
-            report.found(error.diagnostics)
-            continue
-        report.found(proof.diagnostics)
-        proofs.append({"spec": spec, **_json(proof, arguments.regions)})
-        for line in (*_told(spec, proof), *(_regions_told(proof) if arguments.regions else ())):
-            report.say(line)
+_TELLING = ("the same code", "the same call", "the same jump", "patching stops", "the site stays as it is")
 
 
-# ---- for people
-
-
-def _told(spec: str, proof: Proof) -> Iterator[str]:
-    yield f"{spec}"
+def lines(proof: Proof, regions: bool) -> Iterator[str]:
+    """What was shown, how, and what was not; with `regions` when each arm of each chain fires."""
     yield from _table(proof)
     yield from _reasons(proof)
     for name, states in proof.nops.items():
         yield f"nops {name}: emulated, {states} states"
     seen = proof.witnesses
     if seen.instructions:
-        yield f"instructions: {seen.instructions}, asked of iced-x86 and of capstone"
+        yield f"instructions: {seen.instructions}, read by two decoders"
     for text, what in _gathered(seen.left_out):
-        yield f"  capstone leaves out: {text} {what}"
+        yield f"  the second one leaves out: {text} {what}"
     for text, what in _gathered(seen.added):
-        yield f"  only capstone says: {text} {what}"
+        yield f"  only the second one says: {text} {what}"
     for first, later in proof.overlaps:
         yield f"assumed: no site is both in `{first}` and, as an instruction to recognise, in `{later}`"
+    if regions:
+        yield from _regions_told(proof)
+
+
+def as_json(proof: Proof, regions: bool) -> dict[str, object]:
+    """The same as data; see docs/commands.md."""
+    seen = proof.witnesses
+    result: dict[str, object] = {
+        "backends": {name: [_cell_json(cell) for cell in cells] for name, cells in proof.cells.items()},
+        "nops": dict(proof.nops),
+        "instructions": seen.instructions,
+        "second_decoder_leaves_out": [list(pair) for pair in seen.left_out],
+        "second_decoder_adds": [list(pair) for pair in seen.added],
+        "assumed_disjoint": [list(pair) for pair in proof.overlaps],
+    }
+    if regions:
+        result["chains"] = [_regions_json(found, proof) for found in proof.regions]
+    return result
 
 
 def _gathered(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
@@ -118,25 +112,7 @@ def _arm(arm: model.Arm | None) -> str:
     return "keep (unwritten)" if arm is None else f"{arm.span.where}  {' '.join(arm.span.text.split())}"
 
 
-# ---- for machines
-
-
-def _json(proof: Proof, with_regions: bool) -> dict[str, Any]:
-    seen = proof.witnesses
-    result: dict[str, Any] = {
-        "backends": {name: [_cell_json(cell) for cell in cells] for name, cells in proof.cells.items()},
-        "nops": proof.nops,
-        "instructions": seen.instructions,
-        "capstone_leaves_out": [list(pair) for pair in seen.left_out],
-        "only_capstone_says": [list(pair) for pair in seen.added],
-        "assumed_disjoint": [list(pair) for pair in proof.overlaps],
-    }
-    if with_regions:
-        result["chains"] = [_regions_json(found, proof) for found in proof.regions]
-    return result
-
-
-def _cell_json(cell: Cell) -> dict[str, Any]:
+def _cell_json(cell: Cell) -> dict[str, object]:
     return {
         "op": cell.op.name,
         "verdict": cell.kind,
@@ -154,8 +130,8 @@ def _cell_json(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _regions_json(found: Regions | Undecided, proof: Proof) -> dict[str, Any]:
-    head: dict[str, Any] = {"owner": found.owner, "ops": list(found.ops)}
+def _regions_json(found: Regions | Undecided, proof: Proof) -> dict[str, object]:
+    head: dict[str, object] = {"owner": found.owner, "ops": list(found.ops)}
     if isinstance(found, Undecided):
         return {**head, "decided": False, "cases": found.cells}
     fires = [

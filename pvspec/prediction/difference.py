@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from pvspec.prediction.predict import Prediction
+from pvspec.prediction.passes import Prediction
 
 PAGE = 4096
 
 
 class Difference(NamedTuple):
-    """A site at which two texts differ, by the last pass that has one there; family None: no table knows the bytes."""
+    """A site at which two texts differ, by the last pass that has one there; table None: no table knows the bytes."""
 
-    family: str | None
+    table: str | None
     address: int
     first: bytes
     second: bytes
@@ -46,7 +46,7 @@ def _of_sites(prediction: Prediction, first: bytes, second: bytes, claimed: byte
         one, other = first[part], second[part]
         if one != other and any(a != b and not c for a, b, c in zip(one, other, claimed[part], strict=True)):
             claimed[part] = b"\1" * len(one)
-            yield Difference(site.family, site.address, one, other)
+            yield Difference(site.table, site.address, one, other)
 
 
 def _runs(offsets: Iterable[int]) -> Iterator[tuple[int, int]]:

@@ -1,0 +1,89 @@
+"""Kinds of arguments, and arguments that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+
+def specs(parser: argparse.ArgumentParser) -> None:
+    """One or more specs."""
+    parser.add_argument("specs", metavar="SPEC|DIR", nargs="+", help="spec files, or directories of them")
+
+
+def kernel(parser: argparse.ArgumentParser) -> None:
+    """A kernel or module, and the machine that runs it."""
+    parser.add_argument("kernel", metavar="KERNEL", help="ELF vmlinux, bzImage, module (.ko) or Debian package")
+    machine(parser)
+    parser.add_argument("--vmlinux", metavar="KERNEL", help="for a module: the kernel that loads it")
+    parser.add_argument("--load-address", metavar="ADDRESS", type=_address, help="for a module: where it is loaded")
+
+
+def machine(parser: argparse.ArgumentParser) -> None:
+    """What a kernel's text depends on besides its image."""
+    parser.add_argument("--spec", metavar="DIR", help="the spec; default: the shipped one for this kernel")
+    parser.add_argument("--cpu", metavar="PROFILE|FILE", help="a shipped CPU profile, or a machine's /proc/cpuinfo")
+    parser.add_argument(
+        "--vulnerabilities", metavar="PATH", help="the machine's /sys/devices/system/cpu/vulnerabilities, or its lines"
+    )
+    parser.add_argument(
+        "--features",
+        metavar="NAME,…",
+        default="",
+        help="extra CPU features, comma-separated; prefix with - to remove one",
+    )
+    parser.add_argument("--cpus", metavar="N", type=_count, help="processors (as many as the cpuinfo has; else 2)")
+    parser.add_argument(
+        "--hypervisor", "--backend", metavar="NAME", default="native", help="the hypervisor under the kernel (native)"
+    )
+    parser.add_argument("--cmdline", metavar="WORDS", default="", help="the kernel's command line")
+    parser.add_argument("--state", metavar="DUMP", help="memory dump of a machine that runs this kernel")
+    parser.add_argument(
+        "--kaslr", metavar="SLIDE", type=_slide, help="bytes by which KASLR moved the kernel (as the dump says; else 0)"
+    )
+    parser.add_argument("--nops", metavar="NAME", help="nop table; default: what the kernel would choose")
+    parser.add_argument(
+        "--option", metavar="NAME=BOOL", type=_option, action="append", default=[], help="an option of the spec"
+    )
+    parser.add_argument(
+        "--symbols", metavar="FILE", help="a System.map, or a package or vmlinux with debug symbols (its own kallsyms)"
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("must be a whole number, 1 or more")
+    return int(text)
+
+
+def _address(text: str) -> int:
+    return _number(text, "an address such as 0xffffffff81000000")
+
+
+def _slide(text: str) -> int:
+    return _number(text, "a number of bytes such as 0x1e000000")
+
+
+def _number(text: str, what: str) -> int:
+    try:
+        number = int(text, 0)
+    except ValueError:
+        number = -1
+    if not 0 <= number < 1 << 64:
+        raise argparse.ArgumentTypeError(f"must be {what}")
+    return number
+
+
+def _option(text: str) -> tuple[str, bool]:
+    name, _, value = text.partition("=")
+    if value not in ("true", "false"):
+        raise argparse.ArgumentTypeError("must be NAME=true or NAME=false")
+    return name, value == "true"
+
+
+def place(text: str) -> str:
+    """An address, or a symbol with an offset, in the forms that kernels print."""
+    number = r"(0[xX])?[0-9a-fA-F]{1,20}"
+    if not re.fullmatch(rf"({number}|[A-Za-z_.$][\w.$]*)(\+{number}(/{number})?)?", text):
+        raise argparse.ArgumentTypeError("must be an address, or a symbol as in start_kernel+0x10")
+    return text

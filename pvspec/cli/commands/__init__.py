@@ -1,0 +1,1 @@
+"""The commands, a file each: HELP, the arguments, the run."""

@@ -1,0 +1,28 @@
+"""`pvspec compile`."""
+
+from __future__ import annotations
+
+import argparse
+
+from pvspec import compile_spec
+from pvspec.cli.files import write
+from pvspec.cli.kernels import reporting
+from pvspec.cli.report import Report
+
+HELP = "compile a spec to a Python module of patch functions"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """A spec and the module to write."""
+    parser.add_argument("spec", metavar="SPEC|DIR", help="a spec file, or a directory of them")
+    parser.add_argument("-o", "--output", metavar="OUT.py", required=True, help="the module to write")
+
+
+def run(arguments: argparse.Namespace, report: Report) -> None:
+    """Compile a spec and write the module, if it changed."""
+    output: str = arguments.output
+    report.result = {"output": output, "written": False}
+    with reporting(report):
+        written = write(output, compile_spec(arguments.spec).encode())
+        report.result["written"] = written
+        report.say(f"{output}: {'written' if written else 'unchanged'}")

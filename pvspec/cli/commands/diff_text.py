@@ -1,0 +1,70 @@
+"""`pvspec diff-text`."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+from pvspec import Difference, Prediction, compare, open_dump, predict
+from pvspec.cli import arguments as common
+from pvspec.cli.kernels import described_kernel, hexadecimal, reporting
+from pvspec.cli.report import Failure, Json, Report
+
+HELP = "compare two texts of a kernel, predicted or dumped, table by table"
+
+_SHOWN = 20  # sites, for people
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """A kernel and two texts."""
+    parser.add_argument("kernel", metavar="KERNEL", help="ELF vmlinux, bzImage or Debian package")
+    parser.add_argument("texts", metavar="TEXT", nargs=2, help="a predicted text, or a memory dump of the kernel")
+    common.machine(parser)
+    parser.set_defaults(vmlinux=None, load_address=None)
+
+
+def run(arguments: argparse.Namespace, report: Report) -> None:
+    """Compare two texts of a kernel; a difference is no failure."""
+    with reporting(report):
+        kernel, machine, spec, dump = described_kernel(arguments)
+        prediction = predict(kernel, machine, spec=spec, dump=dump)
+        try:
+            first, second = (_text(Path(path), prediction) for path in arguments.texts)
+        except OSError as error:
+            raise Failure(f"{error.filename}: cannot be read: {error.strerror}") from None
+        _tell(prediction, compare(prediction, first, second), report)
+
+
+def _text(path: Path, prediction: Prediction) -> bytes:
+    """A text: the file is one, or a dump that has one."""
+    size = prediction.end - prediction.start
+    if path.stat().st_size == size:
+        return path.read_bytes()
+    return open_dump(path, prediction.bound.image).read(prediction.start, size)
+
+
+def _tell(prediction: Prediction, differences: list[Difference], report: Report) -> None:
+    sites = Counter(item.table for item in differences)
+    count = Counter[str | None]()
+    for item in differences:
+        count[item.table] += sum(a != b for a, b in zip(item.first, item.second, strict=True))
+    report.result = {
+        "text": {**hexadecimal("start", prediction.start), **hexadecimal("end", prediction.end)},
+        "tables": {name or "none": {"sites": sites[name], "bytes": count[name]} for name in sites},
+        "sites": [_json(item) for item in differences],
+    }
+    report.say(f"{sum(count.values())} bytes differ, at {len(differences)} sites")
+    for name in sorted(sites, key=lambda name: -count[name]):
+        report.say(f"{name or 'no table':<16} {sites[name]:>8} sites {count[name]:>8} bytes")
+    for item in differences[:_SHOWN]:
+        place = prediction.bound.image.symbols.name_of(item.address)
+        name = f" {place[0]}+{place[1]:#x}" if place else ""
+        report.say(f"{item.address:#x}{name}: {item.first.hex(' ')} | {item.second.hex(' ')}")
+    if len(differences) > _SHOWN:
+        report.say(f"and {len(differences) - _SHOWN} more; --json lists all of them")
+
+
+def _json(item: Difference) -> Json:
+    place = hexadecimal("address", item.address)
+    return {"table": item.table, **place, "first": item.first.hex(), "second": item.second.hex()}

@@ -1,0 +1,68 @@
+"""`pvspec explain`."""
+
+from __future__ import annotations
+
+import argparse
+
+from pvspec import Explanation, Instruction, Site, explain
+from pvspec.cli import arguments as common
+from pvspec.cli.commands.predict import forms_json
+from pvspec.cli.kernels import described_kernel, hexadecimal, reporting
+from pvspec.cli.report import Json, Report
+
+HELP = "tell what becomes of the code at an address, and why"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """A kernel and an address."""
+    common.kernel(parser)
+    parser.add_argument(
+        "address",
+        metavar="ADDRESS",
+        type=common.place,
+        help="an address (0xffffffff810024d6, ffffffff810024d6), or a symbol (start_kernel+0x10, +0x10/0x40)",
+    )
+
+
+def run(arguments: argparse.Namespace, report: Report) -> None:
+    """Tell the story of one address."""
+    with reporting(report):
+        kernel, machine, spec, dump = described_kernel(arguments)
+        found = explain(kernel, machine, kernel.symbols.resolve(arguments.address), spec=spec, dump=dump)
+        report.result = _json(found)
+        for line in found.lines():
+            report.say(line)
+
+
+def _json(found: Explanation) -> dict[str, Json]:
+    nearest = {"before": found.before, "after": found.after}
+    return {
+        **hexadecimal("address", found.address),
+        "symbol": found.symbol,
+        "steps": [
+            {
+                "table": step.site.table,
+                "section": step.section,
+                "record": step.site.record,
+                "fields": {**step.fields},
+                "op": step.op,
+                "rule": step.site.where or None,
+                "spec": step.rule,
+                **hexadecimal("site", step.site.address),
+                "before": step.site.before.hex(),
+                "after": step.site.after.hex(),
+                "others": forms_json(step.site.others),
+            }
+            for step in found.steps
+        ],
+        "instruction": None if found.instruction is None else _instruction(found.instruction),
+        "nearest": {word: None if site is None else _site(site) for word, site in nearest.items()},
+    }
+
+
+def _instruction(found: Instruction) -> Json:
+    return {**hexadecimal("address", found.address), "code": found.code.hex(), "text": found.text}
+
+
+def _site(site: Site) -> Json:
+    return {"table": site.table, **hexadecimal("address", site.address), "length": site.length}

@@ -1,0 +1,77 @@
+"""`pvspec predict`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator
+
+from pvspec import Form, Prediction, Site, predict
+from pvspec.cli import arguments as common
+from pvspec.cli.files import replace
+from pvspec.cli.kernels import described_kernel, hexadecimal, kernel_json, reporting
+from pvspec.cli.report import Json, Report
+
+HELP = "say what a kernel's text is once it has patched itself"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """A kernel, and the file to write."""
+    common.kernel(parser)
+    parser.add_argument("-o", "--output", metavar="TEXT", help="the text to write, from _text to _etext")
+
+
+def run(arguments: argparse.Namespace, report: Report) -> None:
+    """Predict a kernel's text after boot."""
+    output: str | None = arguments.output
+    with reporting(report):
+        kernel, machine, spec, dump = described_kernel(arguments)
+        prediction = predict(kernel, machine, spec=spec, dump=dump)
+        if output:
+            replace(output, prediction.text)
+        report.result = _result(prediction, arguments.json)
+        for line in _lines(prediction):
+            report.say(line)
+        if output:
+            report.say(f"{output}: {len(prediction.text)} bytes of text from {prediction.start:#x} on")
+
+
+def _lines(prediction: Prediction) -> Iterator[str]:
+    image = prediction.bound.image
+    moved = f", moved by {image.slide:#x}" if image.slide else ""
+    yield f"{image.release} on {image.machine}: text {prediction.start:#x} to {prediction.end:#x}{moved}"
+    yield f"{'':<16} {'records':>8} {'in text':>8} {'changed':>8} {'dynamic':>8}"
+    for name, counts in prediction.counts.items():
+        if name not in prediction.bound.tables:
+            yield f"{name:<16} absent: {prediction.bound.absence(name)}"
+            continue
+        numbers = (counts[key] for key in ("records", "sites", "changed", "dynamic"))
+        yield f"{name:<16} " + " ".join(f"{number:>8}" for number in numbers)
+
+
+def _result(prediction: Prediction, whole: bool) -> dict[str, Json]:
+    bound = prediction.bound
+    return {
+        "kernel": kernel_json(bound.image),
+        "text": {**hexadecimal("start", prediction.start), **hexadecimal("end", prediction.end)},
+        "features": [*sorted(prediction.features)],
+        "tables": {name: {**counts} for name, counts in prediction.counts.items()},
+        "absent": [name for name in bound.spec.passes if name not in bound.tables],
+        "sites": [_site(site) for site in prediction.sites] if whole else [],
+    }
+
+
+def _site(site: Site) -> Json:
+    return {
+        "table": site.table,
+        "address": site.address,
+        "length": site.length,
+        "before": site.before.hex(),
+        "after": site.after.hex(),
+        "rule": site.where or None,
+        "others": forms_json(site.others),
+    }
+
+
+def forms_json(forms: Iterable[Form]) -> list[Json]:
+    """Other legal forms as `--json` has them."""
+    return [{"code": form.code.replace(" ", ""), "rule": form.where or None} for form in forms]

@@ -1,0 +1,33 @@
+"""`pvspec prove`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import cast
+
+from pvspec import prove
+from pvspec.cli import arguments as common
+from pvspec.cli.kernels import reporting
+from pvspec.cli.report import Json, Report
+
+HELP = "prove what can be proven of a spec's code, and say what cannot"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Specs, and how much to tell."""
+    common.specs(parser)
+    parser.add_argument("--regions", action="store_true", help="print when each arm of each chain fires")
+
+
+def run(arguments: argparse.Namespace, report: Report) -> None:
+    """Prove each spec's code, and report what was shown of it, how, and what was not."""
+    proofs: list[Json] = []
+    report.result = {"proofs": proofs}
+    for spec in arguments.specs:
+        with reporting(report):
+            proof = prove(spec)
+            report.found(proof.diagnostics)
+            proofs.append({"spec": spec, **cast("dict[str, Json]", proof.as_json(regions=arguments.regions))})
+            report.say(spec)
+            for line in proof.lines(regions=arguments.regions):
+                report.say(line)

@@ -1,0 +1,37 @@
+"""`pvspec test`."""
+
+from __future__ import annotations
+
+import argparse
+
+from pvspec import Result, run_tests
+from pvspec.cli import arguments as common
+from pvspec.cli.kernels import reporting
+from pvspec.cli.report import Json, Report
+
+HELP = "run the tests in a spec"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Specs."""
+    common.specs(parser)
+
+
+def run(arguments: argparse.Namespace, report: Report) -> None:
+    """Run the tests of each spec; a failed case is a finding."""
+    cases: list[Json] = []
+    report.result = {"cases": cases}
+    for spec in arguments.specs:
+        with reporting(report):
+            results = run_tests(spec)
+            for result in results:
+                report.found(result.diagnostics)
+                cases.append(_case_json(result))
+            failed = sum(not result.passed for result in results)
+            report.say(f"{spec}: {len(results) - failed} passed, {failed} failed")
+
+
+def _case_json(result: Result) -> Json:
+    span = result.span
+    place: dict[str, Json] = {"file": span.source.name, "line": span.line, "column": span.column}
+    return {"test": result.test, **place, "passed": result.passed}

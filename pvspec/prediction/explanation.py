@@ -1,0 +1,155 @@
+"""The story of one address: the records whose sites cover it, pass by pass; or what is there instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+
+from pvspec.engine.errors import PatchError
+from pvspec.engine.instructions import instruction_length
+from pvspec.engine.records import parse_records
+from pvspec.engine.value import Value
+from pvspec.kernel import ImageError
+from pvspec.prediction.bind import Bound
+from pvspec.prediction.machine import PredictionError
+from pvspec.prediction.passes import Prediction, Site, run_passes
+from pvspec.x86.decode import disassemble, second_opinions
+
+_LONGEST_FUNCTION = 1 << 16  # bytes, through which instructions are looked for
+
+
+class Step(Value):
+    """One record that has a site at the address: what was made of it, and the record's fields.
+
+    `op` is the op's name, None in a family. `rule` is what the spec says at the site's rule; empty if it was not at
+    hand.
+    """
+
+    site: Site
+    section: str
+    fields: Mapping[str, int]
+    op: str | None
+    rule: str
+
+
+class Instruction(Value):
+    """One instruction of the predicted text: its address, bytes and Intel syntax."""
+
+    address: int
+    code: bytes
+    text: str
+
+
+class Explanation(Value):
+    """What becomes of an address.
+
+    `symbol` is where it is, as in start_kernel+0x10; None before the first symbol. `steps` are its records, in the
+    order of the passes. Where it has none: the `instruction` there, None in data, and the sites `before` and `after`.
+    """
+
+    address: int
+    symbol: str | None
+    steps: tuple[Step, ...]
+    instruction: Instruction | None
+    before: Site | None
+    after: Site | None
+    bits: int
+
+    def lines(self) -> Iterator[str]:
+        """The explanation for people."""
+        return _lines(self)
+
+
+def explain_bound(bound: Bound, address: int, rules: Callable[[str], str] = lambda where: "") -> Explanation:
+    """What each pass makes of an address; PredictionError if it is outside the image.
+
+    `rules` gives what the spec says at a place.
+    """
+    image = bound.image
+    if not image.base <= address < image.end:
+        raise PredictionError(f"{address:#x} is outside {image.path}, which is from {image.base:#x} to {image.end:#x}")
+    try:
+        name = image.symbols.name_of(address)
+    except ImageError as error:
+        raise PredictionError(str(error)) from None
+    symbol = None if name is None else f"{name[0]}+{name[1]:#x}"
+    prediction = run_passes(bound, whole=True)
+    steps = tuple(_step(bound, site, rules(site.where)) for site in prediction.at(address))
+    if steps:
+        return Explanation(address, symbol, steps, None, None, None, image.bits)
+    start = None if name is None else address - name[1]
+    before = max((site for site in prediction.sites if site.address < address), key=_address, default=None)
+    after = min((site for site in prediction.sites if site.address > address), key=_address, default=None)
+    return Explanation(address, symbol, (), _instruction(prediction, start, address), before, after, image.bits)
+
+
+def _address(site: Site) -> int:
+    return site.address
+
+
+def _instruction(prediction: Prediction, start: int | None, address: int) -> Instruction | None:
+    """The instruction that covers an address, counted from the start of its function."""
+    image = prediction.bound.image
+    inside = any(low <= address < high for low, high in image.executable)
+    if start is None or not inside or address - start > _LONGEST_FUNCTION:
+        return None
+    code = bytes(prediction.memory[start - image.base : address - image.base + 16])
+    at = 0
+    while size := instruction_length(code, at, image.bits):
+        if start + at + size > address:
+            one = code[at : at + size]
+            text = "; ".join(found.text for found in disassemble(one, image.bits, start + at))
+            return Instruction(start + at, one, text)
+        at += size
+    return None
+
+
+def _step(bound: Bound, site: Site, rule: str) -> Step:
+    layout = bound.layout(site.table)
+    try:
+        records = parse_records(layout, *bound.tables[site.table])
+        fields = next(islice(records, site.record, None))
+    except PatchError as error:
+        raise PredictionError(f"{bound.image.path}: {error}") from None
+    op = None if site.table in bound.spec.families else bound.kernel.op_name(fields["type"])
+    return Step(site, layout.section, fields, op, rule)
+
+
+def _lines(found: Explanation) -> Iterator[str]:
+    bits = found.bits
+    yield f"{found.address:#x}{f' ({found.symbol})' if found.symbol else ''}"
+    for step in found.steps:
+        yield from _shown_step(step, bits)
+    if not found.steps:
+        yield "no table has a site here"
+        if found.instruction is not None:
+            yield from _code("code", found.instruction.code, bits, found.instruction.address)
+        for word, site in ("before", found.before), ("after", found.after):
+            if site is not None:
+                distance = abs(site.address - found.address)
+                yield f"  nearest site {word}: {site.address:#x}, {distance} bytes away, {site.table}"
+
+
+def _shown_step(step: Step, bits: int) -> Iterator[str]:
+    site = step.site
+    fields = "  ".join(f"{name} {value:#x}" for name, value in step.fields.items())
+    yield f"{site.table}: record {site.record} of {step.section}: {fields}"
+    if step.op is not None:
+        yield f"  op      {step.op}"
+    if not site.where:
+        yield "  rule    every arm declines: the original stays"
+    else:
+        yield f"  rule    {site.where}  {step.rule}".rstrip()
+    yield from _code("before", site.before, bits, site.address)
+    yield from _code("after", site.after, bits, site.address)
+    for form in site.others:
+        yield f"  or      {form.code}  {form.where or 'as it was built'}"
+
+
+def _code(title: str, code: bytes, bits: int, address: int) -> Iterator[str]:
+    for instruction in disassemble(code, bits, address):
+        data = code[instruction.offset : instruction.offset + instruction.size]
+        yield f"  {title:<7} {data.hex(' '):<24} {instruction.text}"
+        title = ""
+    for reading in second_opinions(code, bits, address):
+        yield f"  {'':<7} at byte {reading.offset} capstone reads `{reading.text}`, {reading.size} bytes"

@@ -1,0 +1,41 @@
+"""The machine that a kernel runs on, as far as its text depends on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pvspec.engine.errors import PvspecError
+from pvspec.engine.value import Map, Value
+from pvspec.prediction.cpu import Processor
+
+NATIVE = "native"
+_CPUS = 2  # where nothing says how many there are
+
+
+class PredictionError(PvspecError):
+    """A kernel's text cannot be predicted or patched; the message says why and what to do."""
+
+
+class Machine(Value):
+    """What the bytes depend on besides spec and image.
+
+    `cpu`: what its CPU says of itself. `cpus`: processors; None: as many as the cpuinfo has, else 2. `cmdline`: the
+    kernel's command line. `hypervisor`: the name of a backend of the spec, "native" on bare metal. `features`: names or
+    numbers of those that the kernel decided by; with a `cpu` those that it has besides, for the spec's policy; and
+    `lacking` those that it lacks, whatever it says. `options` of the spec by name. `nops`: a nop table's name, where
+    the kernel's own choice is not meant.
+    """
+
+    cpu: Processor | None = None
+    cpus: int | None = None
+    cmdline: str = ""
+    hypervisor: str = NATIVE
+    features: tuple[str | int, ...] = ()
+    lacking: tuple[str, ...] = ()
+    options: Mapping[str, bool] = Map()
+    nops: str | None = None
+
+    @property
+    def processors(self) -> int:
+        """How many processors there are."""
+        return self.cpus or (self.cpu.count if self.cpu else 0) or _CPUS

@@ -1,0 +1,219 @@
+"""All passes of a kernel, and what each made of each site."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from pvspec.engine.errors import PatchError, StateError
+from pvspec.engine.families import FamilySites, Outcome
+from pvspec.engine.patch import Patcher
+from pvspec.engine.records import parse_sites
+from pvspec.engine.sites import FamilySite
+from pvspec.engine.spec import ELSEWHERE, Code, Family
+from pvspec.engine.text import Text
+from pvspec.kernel import ImageError
+from pvspec.prediction.bind import Bound
+from pvspec.prediction.forms import FamilyForms, OtherForms, open_reads
+from pvspec.prediction.machine import PredictionError
+
+
+class Site(NamedTuple):
+    """What one record of a table made of its site: code before and after, the rule's place in the spec (empty: stays).
+
+    `record` counts from 0, by the table's records that are not padding. `others` are the site's other legal forms,
+    where its code follows what the kernel does as it runs and nothing says what that is.
+    """
+
+    table: str
+    record: int
+    address: int
+    length: int
+    before: bytes
+    after: bytes
+    where: str
+    others: OtherForms | tuple[()] = ()
+
+
+@dataclass(frozen=True, repr=False)
+class Prediction:
+    """A kernel's memory after all passes, its text's addresses [start, end), and the sites pass by pass."""
+
+    bound: Bound
+    memory: bytearray
+    start: int
+    end: int
+    sites: list[Site]
+
+    def __repr__(self) -> str:
+        image = self.bound.image
+        where = f"text {self.start:#x} to {self.end:#x}"
+        return f"Prediction({image.release} on {image.machine}, {where}, {len(self.sites)} sites)"
+
+    @property
+    def text(self) -> memoryview:
+        """The predicted text."""
+        base = self.bound.image.base
+        return memoryview(self.memory)[self.start - base : self.end - base]
+
+    @cached_property
+    def features(self) -> frozenset[str]:
+        """The names of the CPU features that the kernel decided by; what the spec alone calls a feature is left out."""
+        known, kernel = self.bound.spec.machine.features.items(), self.bound.kernel
+        return frozenset(name for name, number in known if number >= 0 and number in kernel.features)
+
+    def inside(self) -> Iterator[Site]:
+        """The sites in the text that stays; init text, which is freed, is left out."""
+        return (site for site in self.sites if self.start <= site.address < self.end)
+
+    def at(self, address: int) -> list[Site]:
+        """The sites that cover an address, in the order of the passes; each has all its forms."""
+        return [site for site in self.sites if site.address <= address < site.address + site.length]
+
+    @cached_property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """By table: records, sites in the text, changed ones, and those with several legal forms (dynamic)."""
+        inside = list(self.inside())
+        numbers = (
+            Counter(site.table for site in inside),
+            Counter(site.table for site in inside if site.after != site.before),
+            Counter(site.table for site in inside if site.others),
+        )
+        bound = self.bound
+        return {
+            name: {
+                "records": bound.records(name) if name in bound.tables else 0,
+                **{what: number[name] for what, number in zip(("sites", "changed", "dynamic"), numbers, strict=True)},
+            }
+            for name in bound.spec.passes
+        }
+
+
+def run_passes(bound: Bound, *, whole: bool = False) -> Prediction:
+    """Apply all passes to a copy of the image's memory; PredictionError, also if two tables' sites overlap.
+
+    Unchanged sites of tables that memory or symbols lead to are left out, unless the `whole` story is wanted.
+    """
+    memory = bytearray(bound.image.memory)
+    sites: list[Site] = []
+    try:
+        for name in bound.spec.passes:
+            if name in bound.tables:
+                family = bound.spec.families.get(name)
+                sites += (
+                    _interface_pass(bound, memory) if family is None else _family_pass(bound, family, memory, whole)
+                )
+    except PatchError as error:
+        raise PredictionError(f"{bound.image.path}: {error}") from None
+    _check_nested(bound, sites)
+    return Prediction(bound, memory, *text_of(bound), sites)
+
+
+def _check_nested(bound: Bound, sites: list[Site]) -> None:
+    """PredictionError if two passes changed sites of which neither lies in the other.
+
+    A lock prefix, a return or a thunk's call may lie in an alternative, and one site may be in many tables: whichever
+    comes last knows what it finds. Half a site is no table's to write.
+    """
+    # as numbers, by address, the longest first: a tenth of the time that tuples take
+    changed = sorted(
+        site.address << 64 | (_LONGEST - site.length) << 32 | number
+        for number, site in enumerate(sites)
+        if site.after != site.before
+    )
+    around: list[Site] = []  # innermost last
+    for key in changed:
+        site = sites[key & 0xFFFFFFFF]
+        while around and around[-1].address + around[-1].length <= site.address:
+            around.pop()
+        if around and site.address + site.length > around[-1].address + around[-1].length:
+            outer = around[-1]
+            raise PredictionError(
+                f"{bound.image.path}: site {outer.address:#x} of {outer.table} ({outer.length} bytes) overlaps site "
+                f"{site.address:#x} of {site.table} ({site.length} bytes)"
+            )
+        around.append(site)
+
+
+_LONGEST = 0xFFFFFFFF  # bytes, of a site
+
+
+def text_of(bound: Bound) -> tuple[int, int]:
+    """The addresses [start, end) of the text that stays, for a module of all of it; PredictionError."""
+    image = bound.image
+    if image.kind == "module":
+        return image.base, image.end
+    try:
+        start, end = (image.symbols.address(name) for name in ("_text", "_etext"))
+    except ImageError as error:
+        raise PredictionError(str(error)) from None
+    if start is None or end is None or not image.base <= start <= end <= image.end:
+        raise PredictionError(f"{image.path}: has no symbols _text and _etext; give its System.map with --symbols")
+    return start, end
+
+
+def _interface_pass(bound: Bound, memory: bytearray) -> Iterator[Site]:
+    kernel, image, interface = bound.kernel, bound.image, bound.spec.interface
+    assert interface is not None
+    assert interface.layout is not None
+    table, address = bound.tables[interface.name]
+    records = parse_sites(interface.layout, table, address)
+    text = Text(memory, image.base, image.executable)
+    before = [text.up_to(site, length) for site, _, length, _ in records]
+    kernel.apply(table, memory, image.base, table_address=address, executable=image.executable)
+    where = _Rules(kernel)
+    for number, (old, (site, type_, length, clobber)) in enumerate(zip(before, records, strict=True)):
+        rule = where[type_, length, clobber]
+        yield Site(interface.name, number, site, length, old, text.read(site, length), rule)
+
+
+class _Rules(dict[tuple[int, int, int], str]):
+    """The place of the rule that decides the sites of a type, length and clobber mask."""
+
+    def __init__(self, kernel: Patcher) -> None:
+        super().__init__()
+        self._kernel = kernel
+
+    def __missing__(self, kind: tuple[int, int, int]) -> str:
+        type_, length, clobber = kind
+        where = self[kind] = self._kernel.row(type_, clobber, length).where
+        return where
+
+
+def _family_pass(bound: Bound, family: Family, memory: bytearray, whole: bool) -> Iterator[Site]:
+    image, name = bound.image, family.name
+    text = Text(memory, image.base, image.executable)
+    kind = LenientSites if family.reads or _leads_elsewhere(family) else FamilySites
+    sites = kind(bound.kernel, family, text, bound.state)
+    sites.idle = sites.idle and not sites.named and not whole
+    unknown = open_reads(family) if bound.dump is None else frozenset[str]()
+    forms: dict[frozenset[str], FamilyForms] = {}
+    for number, address, length, arm, code, before, site in bound.kernel.outcomes_of(sites, *bound.tables[name]):
+        after, lost, others = code or before, unknown or site.unreadable, None
+        if lost:
+            of = forms.get(lost)
+            if of is None:
+                of = forms[lost] = FamilyForms(sites, lost)
+            others = OtherForms(of, site, after)
+        yield Site(name, number, address, length, before, after, "" if arm is None else arm.where, others or ())
+
+
+def _leads_elsewhere(family: Family) -> bool:
+    """Whether an arm branches to where only the running kernel knows."""
+    return any(hole.symbol == ELSEWHERE for arm in family.rule if isinstance(arm, Code) for hole in arm.holes)
+
+
+class LenientSites(FamilySites):
+    """The sites of a family; one that reads memory of which nothing is known stays as it is, with all its forms."""
+
+    def outcome(self, site: FamilySite, record: int = 0) -> Outcome:
+        """As `FamilySites.outcome`."""
+        try:
+            return super().outcome(site, record)
+        except StateError:
+            site.unreadable = open_reads(self.family) | {ELSEWHERE}
+            before = self.text.up_to(site["site"], site.length)
+            return Outcome(record, site["site"], site.length, None, None, before, site)

@@ -1,0 +1,316 @@
+"""What guards hold of a bound kernel, what its policy decides, and what its hypervisor leaves in the table of ops."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pvspec.engine.apply import Kernel
+from pvspec.engine.errors import BindError, PatchError
+from pvspec.engine.facts import Facts
+from pvspec.engine.guards import (
+    AllOf,
+    AnyOf,
+    BackendIs,
+    Begins,
+    Branches,
+    CommandLine,
+    CpuHas,
+    CpuHasField,
+    CpuNumber,
+    Cpus,
+    CpuVendor,
+    Guard,
+    HasBits,
+    IsAddress,
+    KernelHas,
+    Nonzero,
+    NopsAre,
+    Not,
+    OpNoreturn,
+    OpTargetIs,
+    TargetIs,
+    Vulnerability,
+    Within,
+)
+from pvspec.engine.site import Site
+from pvspec.engine.spec import Architecture, Backend, Cpu, Decision, Interface, Spec, Target
+
+INTEL = Cpu("GenuineIntel", 6, 85, 7)
+FEATURES = {"FAST": 3, "SLOW": 4, "DECISION": -1, "BUG": 600}
+SHOWN = {"fast": 3, "slow": 4, "bug buggy": 600}
+COMPARE = {"==": operator.eq, "<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
+
+SAID = {"vulnerabilities": {"spectre_v2": "Mitigation: x"}}
+
+
+def spec(*policy: Decision, targets: tuple[Target, ...] = (), symbols: Iterable[str] = ()) -> Spec:
+    machine = Architecture(
+        "pc",
+        64,
+        FEATURES,
+        frozenset(),
+        {"k8": (b"\x90",), "p6": (b"\x90", b"\x66\x90")},
+        (("p6", CpuHas(3)), ("k8", None)),
+        SHOWN,
+    )
+    interface = Interface("pv", None, 255, {}, {(): {0: "first", 1: "second", 2: "third"}}, functions="pv_ops")
+    backends = {"native": Backend("native", {}, ()), "xen": Backend("xen", {}, (), targets=targets)}
+    return Spec(machine, interface, backends, {}, (), policy, frozenset(symbols))
+
+
+def kernel(*policy: Decision, backend: str = "xen", **bound: Any) -> Kernel:
+    return Kernel(Facts(spec(*policy, symbols=bound.get("symbols", ())), backend, **bound))
+
+
+def a_site(**told: Any) -> Site:
+    """A site that tells this: the names of its own attributes, all others are fields."""
+    site = Site({name: value for name, value in told.items() if name not in Site.__slots__})
+    for name in told.keys() & set(Site.__slots__):
+        setattr(site, name, told[name])
+    return site
+
+
+def holds(guard: Guard, site: dict[str, Any] | None = None, **bound: Any) -> bool:
+    return kernel(**bound).holds(guard, a_site(**(site or {})))
+
+
+@pytest.mark.parametrize(
+    ("guard", "bound", "expected"),
+    [
+        (CpuHas(3), {"features": ["FAST"]}, True),
+        (CpuHas(3), {"features": [4]}, False),
+        (CpuVendor("GenuineIntel"), {"cpu": INTEL}, True),
+        (CpuVendor("AuthenticAMD"), {"cpu": INTEL}, False),
+        (CommandLine("nosmp"), {"cmdline": "quiet nosmp"}, True),
+        (CommandLine("nosmp"), {"cmdline": "nosmp2 xnosmp nosmp=1"}, False),
+        (CommandLine("nosmp"), {"cmdline": "nosmp nosmp=1"}, True),
+        (CommandLine("pti=off"), {"cmdline": "pti=on pti=off"}, True),
+        (CommandLine("pti=off"), {"cmdline": "pti=off pti=on quiet"}, False),  # the last counts
+        (BackendIs("xen"), {}, True),
+        (BackendIs("xen"), {"backend": "native"}, False),
+        (NopsAre("k8"), {}, True),
+        (NopsAre("k8"), {"features": ["FAST"]}, False),
+        (NopsAre("k8"), {"features": ["FAST"], "nops": "k8"}, True),
+        (KernelHas("its_thunk"), {"symbols": {"its_thunk": 5}}, True),
+        (KernelHas("its_thunk"), {"symbols": {"its": 5}}, False),
+        (Vulnerability("spectre_v2", "begins", "Mitigation"), SAID, True),
+        (Vulnerability("spectre_v2", "begins", "x"), SAID, False),
+        (Vulnerability("spectre_v2", "has", "x"), SAID, True),
+        (Vulnerability("spectre_v2", "has", "x"), {"vulnerabilities": {"retbleed": "x"}}, False),
+        (OpTargetIs("second", None), {"targets": {1: 0}}, True),
+        (OpTargetIs("second", None), {"targets": {1: 9, 0: 0}}, False),
+        (OpTargetIs("second", "nop"), {"targets": {1: 9}, "symbols": {"nop": 9}}, True),
+    ],
+)  # fmt: skip
+def test_what_is_bound_decides(guard: Guard, bound: dict[str, Any], expected: bool) -> None:
+    condition = kernel(**bound).condition(guard)
+    assert condition is expected  # without a look at any site
+    assert holds(Not(guard), **bound) is not expected
+    assert holds(AnyOf((guard, guard)), **bound) is expected
+    assert holds(AllOf((guard, guard)), **bound) is expected
+
+
+@given(
+    st.sampled_from([*COMPARE]),
+    st.integers(0, 20),
+    st.sampled_from(["family", "model", "stepping"]),
+    st.integers(0, 20),
+)
+def test_numbers_of_the_cpu(compare: str, bound: int, what: str, asked: int) -> None:
+    numbers = {"family": 99, "model": 99, "stepping": 99, what: bound}
+    cpu = Cpu("GenuineIntel", **numbers)
+    assert holds(CpuNumber(what, compare, asked), cpu=cpu) == COMPARE[compare](bound, asked)
+    assert holds(Cpus(compare, asked), cpus=bound + 1) == COMPARE[compare](bound + 1, asked)
+
+
+@pytest.mark.parametrize(
+    ("guard", "message"),
+    [
+        (CpuVendor("GenuineIntel"), "the cpu's vendor and numbers are not bound"),
+        (CpuNumber("model", "==", 5), "the cpu's vendor and numbers are not bound"),
+        (Cpus(">", 1), "the number of cpus is not bound"),
+        (OpTargetIs("second", None), "the target of op second (1) is not bound"),
+        (IsAddress("function", "nobody"), "symbol nobody is not bound"),
+        (Within("function", "nobody", "nobody"), "symbol nobody is not bound"),
+        (Branches(False, 0xE8, "nobody"), "symbol nobody is not bound"),
+    ],
+)
+def test_what_is_missing_is_missed_when_asked(guard: Guard, message: str) -> None:
+    of = kernel()
+    condition = of.condition(guard)
+    assert not isinstance(condition, bool)
+    with pytest.raises(BindError) as error:
+        condition(a_site(function=1, branch=(False, 0xE8, 5)))
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("guard", "site", "expected"),
+    [
+        (Nonzero("len"), {"len": 1}, True),
+        (Nonzero("len"), {"len": 0}, False),
+        (CpuHasField("cpuid"), {"cpuid": 3}, True),
+        (CpuHasField("cpuid"), {"cpuid": 4}, False),
+        (HasBits("site", 0, 0x20), {"site": 0x1020}, True),
+        (HasBits("site", 0, 0x20), {"site": 0x1010}, False),
+        (HasBits("site", 1, 0x20), {"site": 0x101F}, True),
+        (HasBits("site", 0, 0x30), {"site": 0x1010}, True),
+        (IsAddress("function", None), {"function": 0}, True),
+        (IsAddress("function", None), {"function": 1}, False),
+        (IsAddress("function", "start"), {"function": 0x1000}, True),
+        (IsAddress("function", "start"), {"function": 0x1001}, False),
+        (Within("function", "start", "end"), {"function": 0x1000}, True),
+        (Within("function", "start", "end"), {"function": 0x1FFF}, True),
+        (Within("function", "start", "end"), {"function": 0x2000}, False),
+        (Within("function", "start", "end"), {"function": 0xFFF}, False),
+        (Branches(False, 0xE8, "start"), {"branch": (False, 0xE8, 0x1000)}, True),
+        (Branches(False, 0xE8, "start"), {"branch": (True, 0xE8, 0x1000)}, False),
+        (Branches(True, 0xE8, "start"), {"branch": (True, 0xE8, 0x1000)}, True),
+        (Branches(False, 0xE9, "start"), {"branch": (False, 0xE8, 0x1000)}, False),
+        (Branches(False, 0xE8, "start"), {"branch": (False, 0xE8, 0x1001)}, False),
+        (Begins("site", 0, b"\x90\x50"), {"code": b"\x90\x50\x50"}, True),
+        (Begins("site", 0, b"\x90\x50"), {"code": b"\x90"}, False),
+        (TargetIs("start"), {"op_number": 1}, True),
+        (TargetIs(None), {"op_number": 1}, False),
+        (TargetIs(None), {"op_number": 2}, True),
+        (OpNoreturn(), {"op_name": "second"}, False),
+    ],
+)
+def test_sites_decide(guard: Guard, site: dict[str, Any], expected: bool) -> None:
+    of = kernel(features=["FAST"], symbols={"start": 0x1000, "end": 0x2000}, targets={1: 0x1000, 2: 0})
+    assert of.holds(guard, a_site(**site)) is expected
+    never, always = CommandLine("never"), Not(CommandLine("never"))
+    assert of.holds(AnyOf((never, guard)), a_site(**site)) is expected
+    assert of.holds(AllOf((always, guard)), a_site(**site)) is expected
+    assert of.holds(AnyOf((always, guard)), Site()) is True
+    assert of.holds(AllOf((never, guard)), Site()) is False
+    assert of.holds(Not(Not(guard)), a_site(**site)) is expected
+
+
+def test_begins_behind_an_address_asks_the_text() -> None:
+    memory = {(0xFF7, 4): b"\x65\x48\xc1\x3d", (2**64 - 8, 1): b"\xcc"}
+    peek = {"peek": lambda address, size: memory[address, size]}
+    assert holds(Begins("function", -9, b"\x65\x48\xc1\x3d"), {"function": 0x1000, **peek})
+    assert not holds(Begins("function", -9, b"\x65\x48\xc1\x3e"), {"function": 0x1000, **peek})
+    assert holds(Begins("function", -9, b"\xcc"), {"function": 1, **peek})  # addresses wrap
+
+
+@given(st.lists(st.booleans(), max_size=4), st.lists(st.booleans(), max_size=4))
+def test_any_and_all(decided: list[bool], asked: list[bool]) -> None:
+    """Whatever part is decided beforehand, and whatever by the site."""
+    parts: list[Guard] = [CommandLine("yes" if value else "no") for value in decided]
+    parts += [Nonzero(f"f{number}") for number in range(len(asked))]
+    site = {f"f{number}": int(value) for number, value in enumerate(asked)}
+    of, values = kernel(cmdline="yes"), [*decided, *asked]
+    for kind, expected in (AnyOf, any(values)), (AllOf, all(values)):
+        assert of.holds(kind(tuple(parts)), a_site(**site)) is expected
+        if not asked:
+            assert of.condition(kind(tuple(parts))) is expected
+
+
+class TestPolicy:
+    def features(self, *policy: Decision, **bound: Any) -> set[int]:
+        return set(kernel(*policy, **{"cpu": INTEL, **bound}).features)
+
+    def test_sets_and_clears(self) -> None:
+        assert self.features(Decision(True, (3, -1)), features=["SLOW"]) == {3, 4, -1}
+        assert self.features(Decision(False, (4,)), features=["SLOW", "BUG"]) == {600}
+
+    def test_without_a_cpu_the_features_are_the_decisions(self) -> None:
+        assert self.features(Decision(True, (3,)), features=["SLOW"], cpu=None) == {4}
+
+    def test_one_after_the_other(self) -> None:
+        """A later decision sees what an earlier one did, whatever was asked before it."""
+        third = Decision(True, (-1,), CpuHas(3))
+        assert self.features(Decision(True, (3,)), third) == {3, -1}
+        assert self.features(third, Decision(True, (3,))) == {3}
+        assert self.features(third, Decision(True, (3,)), third) == {3, -1}
+        assert self.features(Decision(True, (3,)), Decision(False, (3,), CpuHas(3)), third) == set()
+
+    def test_guards(self) -> None:
+        decisions = (
+            Decision(True, (3,), AllOf((CpuVendor("GenuineIntel"), CpuNumber("model", ">=", 85)))),
+            Decision(True, (4,), BackendIs("xen")),
+            Decision(True, (-1,), KernelHas("its_thunk")),
+        )
+        assert self.features(*decisions) == {3, 4}
+        assert self.features(*decisions, backend="native", symbols={"its_thunk": 1}) == {3, -1}
+
+    @pytest.mark.parametrize(
+        ("cmdline", "left"),
+        [
+            ("", {3, 4, 600}),
+            ("clearcpuid=fast", {4, 600}),
+            ("clearcpuid=slow,fast", {600}),
+            ("quiet clearcpuid=3,slow", {600}),
+            ("quiet clearcpuid=3 clearcpuid=slow", {3, 600}),
+            ("clearcpuid=nothing,4,-1", {3, 600}),
+            ("xclearcpuid=fast", {3, 4, 600}),
+            ("clearcpuids fast clearcpuidsfast", {3, 4, 600}),
+            ("clearcpuid", {3, 4, 600}),
+        ],
+    )
+    def test_listed(self, cmdline: str, left: set[int]) -> None:
+        decision = Decision(False, (), None, "clearcpuid=")
+        assert self.features(decision, features=[3, 4, 600], cmdline=cmdline) == left
+
+    def test_the_nops_follow_the_policy(self) -> None:
+        assert kernel(Decision(True, (3,)), cpu=INTEL).nops_name == "p6"
+        assert kernel(Decision(False, (3,)), cpu=INTEL, features=["FAST"]).nops_name == "k8"
+
+
+class TestTargets:
+    TARGETS = (
+        Target(("first", "second"), "xen_first"),
+        Target(("second",), None, guard=CpuHas(3)),
+        Target(("third",), "xen_cpu_ops", table=True),
+    )
+    SYMBOLS = {"xen_first": 0x5000}  # noqa: RUF012 - nobody changes it
+    TABLES = {"xen_cpu_ops": {2: 0x7000}}  # noqa: RUF012
+
+    def targets(self, **bound: Any) -> list[int]:
+        given: dict[str, Any] = {"targets": {0: 1, 1: 2, 2: 3}, "symbols": self.SYMBOLS, "tables": self.TABLES, **bound}
+        of = Kernel(Facts(spec(targets=self.TARGETS, symbols=("xen_first",)), given.pop("backend", "xen"), **given))
+        return [of.target(number) for number in range(3)]
+
+    def test_the_hypervisor_replaces_the_images(self) -> None:
+        assert self.targets() == [0x5000, 0x5000, 0x7000]
+        assert self.targets(backend="native") == [1, 2, 3]
+
+    def test_the_last_one_that_holds_counts(self) -> None:
+        assert self.targets(features=["FAST"]) == [0x5000, 0, 0x7000]
+
+    def test_a_dumps_table_is_settled(self) -> None:
+        assert self.targets(settled=True) == [1, 2, 3]
+
+    @pytest.mark.parametrize("tables", [{}, {"xen_cpu_ops": {1: 5}}])
+    def test_a_table_without_the_op(self, tables: dict[str, dict[int, int]]) -> None:
+        with pytest.raises(BindError, match="the table xen_cpu_ops is not bound, or has no op third"):
+            self.targets(tables=tables)
+
+    def test_a_symbol_that_is_not_bound(self) -> None:
+        with pytest.raises(BindError, match="symbol xen_first is not bound"):
+            self.targets(symbols={})
+
+
+@pytest.mark.parametrize(
+    ("bound", "message"),
+    [
+        ({"features": ["SSE9"]}, "there is no feature 'SSE9'; there are: BUG, DECISION, FAST, SLOW"),
+        ({"nops": "p7"}, "there is no nop table 'p7'; there are: k8, p6"),
+        ({"backend": "kvm"}, "there is no backend 'kvm'; there are: native, xen"),
+        ({"options": {"smp": True}}, "there is no option 'smp'; there are: none"),
+        ({"symbols": {"far": 1 << 64}}, "symbol far is bound to 0x10000000000000000, which is not a 64-bit address"),
+        ({"targets": {2: -1}}, "the target of op 2 is bound to -0x1, which is not a 64-bit address"),
+    ],
+)
+def test_what_the_spec_does_not_know(bound: dict[str, Any], message: str) -> None:
+    with pytest.raises(PatchError) as error:
+        Kernel(Facts(spec(symbols=("far",)), **{"backend": "xen", **bound}))
+    assert str(error.value) == message
