@@ -14,51 +14,51 @@ from contextlib import suppress
 from pathlib import Path
 from types import CodeType, ModuleType
 
-from pvspec.support.cache import keep
-from pvspec.support.paths import cache_directory, resource
+from pvspec.support.cache import user_cache
+from pvspec.support.paths import resource
 
 _MOST = 32  # modules
 
 
 def load_spec(path: Path) -> ModuleType:
     """The module of a spec, a file or a directory; SpecError if the spec is wrong."""
-    kept = _place(path)
-    code = _read(kept) or _compile(path, kept)
+    key = _key(path)
+    code = _read(key) or _compile(path, key)
     module = ModuleType("pvspec.generated.applied")
     sys.modules[module.__name__] = module  # dataclasses look their module up there
     exec(code, module.__dict__)
     return module
 
 
-def _compile(path: Path, kept: Path | None) -> CodeType:
+def _compile(path: Path, key: str | None) -> CodeType:
     from pvspec.compile.pipeline import check_spec
     from pvspec.compile.printout import render
 
     program = check_spec(path).sound()
     code = compile(render(program), "<pvspec.generated.applied>", "exec")
     own = all(Path(source.name).resolve().is_relative_to(path.resolve()) for source in program.spec.sources)
-    if kept is not None and own:
-        keep(kept, marshal.dumps(code), _MOST)
+    if key is not None and own:
+        user_cache().put("module", key, marshal.dumps(code), _MOST)
     return code
 
 
-def _read(kept: Path | None) -> CodeType | None:
-    with suppress(OSError, ValueError, EOFError, TypeError):
-        code = marshal.loads(kept.read_bytes()) if kept is not None else None
+def _read(key: str | None) -> CodeType | None:
+    data = user_cache().get("module", key) if key is not None else None
+    with suppress(ValueError, EOFError, TypeError):
+        code = marshal.loads(data) if data is not None else None
         return code if isinstance(code, CodeType) else None
     return None
 
 
-def _place(path: Path) -> Path | None:
-    """Where the module of a directory is kept; None for a file, whose includes may lie anywhere."""
-    cache = cache_directory()
-    if cache is None or not path.is_dir():
+def _key(path: Path) -> str | None:
+    """The key of the module of a directory; None for a file, whose includes may be anywhere."""
+    if not path.is_dir():
         return None
     digest = hashlib.sha256(sys.version.encode())
     for file in sorted(path.rglob("*.pvs")):
         digest.update(f"\0{file}\0".encode() + file.read_bytes())
     digest.update(repr(list(_stamps())).encode())
-    return cache / f"module-{digest.hexdigest()[:32]}"
+    return digest.hexdigest()[:32]
 
 
 def _stamps() -> Iterator[tuple[str, int, int]]:
