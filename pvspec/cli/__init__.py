@@ -6,14 +6,13 @@ import argparse
 import gc
 import importlib
 import json
-import os
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
 from pvspec import __version__
+from pvspec.cli.outcome import EXHAUSTED, complain, conclude, exhaustion, say
 from pvspec.cli.report import Failure, Report
 from pvspec.lang.diagnostics import printable
 
@@ -45,7 +44,11 @@ def _without_collector() -> Iterator[None]:
 
 @_without_collector()
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0: fine, 1: the input is wrong or a test failed, 2: wrong usage."""
+    """Run one command; 0: fine, 1: the input is wrong or a test failed, 2: wrong usage; else see `conclude`."""
+    return conclude(lambda: _command(arguments))
+
+
+def _command(arguments: Sequence[str] | None) -> int:
     parsed = _parser().parse_args(arguments)
     command = importlib.import_module(f"pvspec.cli.{parsed.command.replace('-', '_')}_command")
     report = Report(parsed.command)
@@ -53,12 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.run(parsed, report)
     except Failure as failure:
         report.fail(str(failure))
-    try:
-        _show(report, parsed.json)
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads has read enough; the interpreter must not try again when it ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except EXHAUSTED as error:
+        report.fail(exhaustion(error))
+    _show(report, parsed.json)
     return 0 if report.ok else 1
 
 
@@ -220,9 +220,9 @@ _ARGUMENTS = {
 
 def _show(report: Report, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(report.as_json(), indent=2, sort_keys=True))
+        say(json.dumps(report.as_json(), indent=2, sort_keys=True) + "\n")
         return
     for text in report.problems():
-        print(text, end="\n\n", file=sys.stderr)
-    for line in report.lines:
-        print(line)
+        complain(f"{text}\n")
+    if report.lines:
+        say("".join(f"{line}\n" for line in report.lines))
