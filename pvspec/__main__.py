@@ -1,7 +1,18 @@
-"""`python -m pvspec`."""
+"""The command: `pvspec`, and `python -m pvspec`."""
 
-import sys
+import signal
+from typing import NoReturn
 
-from pvspec.cli import main
 
-sys.exit(main())
+def run() -> NoReturn:
+    """Run the command line, and end the process."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # as long as nothing has begun, nothing need be said either
+    from pvspec.cli import main
+    from pvspec.cli.outcome import end
+
+    end(main())
+
+
+if __name__ == "__main__":
+    run()

@@ -9,13 +9,13 @@ import argparse
 import gc
 import importlib
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn, Protocol, cast
 
 from pvspec import __version__
+from pvspec.cli.outcome import EXHAUSTED, complain, conclude, exhaustion, say
 from pvspec.cli.report import Failure, Report, printable
 
 COMMANDS = ("compile", "check", "test", "prove", "fmt", "apply", "predict", "explain", "diff-text", "simulate")
@@ -47,20 +47,20 @@ def _without_collector() -> Iterator[None]:
 
 @_without_collector()
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0: fine, 1: the input is wrong or a test failed, 2: wrong usage."""
-    words = sys.argv[1:] if arguments is None else arguments
+    """Run one command; 0: fine, 1: the input is wrong or a test failed, 2: wrong usage; else see `conclude`."""
+    return conclude(lambda: _run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run(words: Sequence[str]) -> int:
     name, parsed = _parsed(words)
     command, report = _command(name), Report(name)
     try:
         command.run(parsed, report)
     except Failure as failure:
         report.fail(str(failure))
-    try:
-        _show(report, bool(parsed.json))
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads has read enough; the interpreter must not try again when it ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except EXHAUSTED as error:
+        report.fail(exhaustion(error))
+    _show(report, bool(parsed.json))
     return 0 if report.ok else 1
 
 
@@ -92,9 +92,9 @@ def _parsed(words: Sequence[str]) -> tuple[str, argparse.Namespace]:
 
 def _show(report: Report, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(report.as_json(), indent=2, sort_keys=True))
+        say(json.dumps(report.as_json(), indent=2, sort_keys=True) + "\n")
         return
     for text in report.problems():
-        print(text, end="\n\n", file=sys.stderr)
-    for line in report.lines:
-        print(line)
+        complain(f"{text}\n")
+    if report.lines:
+        say("".join(f"{line}\n" for line in report.lines))

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pvspec.engine.value import Value
 from pvspec.lang import model
 from pvspec.lang.diagnostics import Findings
-from pvspec.support.paths import cache_directory
+from pvspec.support.cache import user_cache
 from pvspec.x86.assembler import AsmErrors, assemble
 from pvspec.x86.code import Code, Hole, Instruction
 from pvspec.x86.decode import disassemble
 from pvspec.x86.effects import effects
-from pvspec.x86.statements import Kept
+from pvspec.x86.statements import StatementCache
 
 _OPCODES = {"call": b"\xe8", "jmp": b"\xe9"}
 
@@ -28,7 +28,7 @@ class Program(Value):
 def assemble_spec(spec: model.Spec, findings: Findings) -> Program:
     """The program of a model; statements that cannot be assembled are findings."""
     code: dict[model.Arm, Code] = {}
-    kept = Kept(cache_directory())
+    kept = StatementCache(user_cache())
     for arm in (*spec.arms(), *spec.references()):
         emitted = _emit(arm, spec.machine.bits, kept, findings) if arm.emits else None
         if emitted is not None:
@@ -39,7 +39,7 @@ def assemble_spec(spec: model.Spec, findings: Findings) -> Program:
     return Program(spec, code, {item: operand for item, operand in operands.items() if operand is not None})
 
 
-def _operand(item: model.Kept, bits: int, kept: Kept, findings: Findings) -> Code | None:
+def _operand(item: model.Kept, bits: int, kept: StatementCache, findings: Findings) -> Code | None:
     """The instruction that would compare what is kept with 0: its memory operand is what matters."""
     try:
         code = assemble(f"cmp {item.operand.value}, 0", bits, item.symbols.keys(), kept)
@@ -54,7 +54,7 @@ def _operand(item: model.Kept, bits: int, kept: Kept, findings: Findings) -> Cod
     return None
 
 
-def _emit(arm: model.Arm, bits: int, kept: Kept, findings: Findings) -> Code | None:
+def _emit(arm: model.Arm, bits: int, kept: StatementCache, findings: Findings) -> Code | None:
     match arm.action:
         case model.Assembly():
             return _assembled(arm.action, arm, bits, kept, findings)
@@ -65,7 +65,9 @@ def _emit(arm: model.Arm, bits: int, kept: Kept, findings: Findings) -> Code | N
     return Code(b"", (), ())
 
 
-def _assembled(action: model.Assembly, arm: model.Arm, bits: int, kept: Kept, findings: Findings) -> Code | None:
+def _assembled(
+    action: model.Assembly, arm: model.Arm, bits: int, kept: StatementCache, findings: Findings
+) -> Code | None:
     try:
         return assemble(action.source.value, bits, arm.symbols.keys(), kept)
     except AsmErrors as errors:

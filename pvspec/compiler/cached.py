@@ -10,13 +10,12 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from pvspec.compiler.stored import dumps, loads
 from pvspec.engine.spec import Spec
-from pvspec.support.cache import keep
-from pvspec.support.paths import cache_directory, resource
+from pvspec.support.cache import user_cache
+from pvspec.support.paths import resource
 
 _MOST = 32  # specs
 
@@ -24,39 +23,42 @@ _MOST = 32  # specs
 def load_spec(path: str | os.PathLike[str]) -> Spec:
     """A spec, a file or a directory, as the engine's value; SpecError if it is wrong."""
     path = Path(path)
-    place = _place(path)
-    known = _read(place)
-    return _compile(path, place) if known is None else known
+    key = _key(path)
+    known = _read(key)
+    return _compile(path, key) if known is None else known
 
 
-def _compile(path: Path, place: Path | None) -> Spec:
+def _compile(path: Path, key: str | None) -> Spec:
     from pvspec.compiler.lower import lower
     from pvspec.compiler.pipeline import check_spec
 
     program = check_spec(path).sound()
     spec = lower(program).spec
     own = all(Path(source.name).resolve().is_relative_to(path.resolve()) for source in program.spec.sources)
-    if place is not None and own:
-        keep(place, dumps(spec), _MOST)
+    if key is not None and own:
+        user_cache().put("spec", key, dumps(spec), _MOST)
     return spec
 
 
-def _read(place: Path | None) -> Spec | None:
-    with suppress(OSError, ValueError):
-        return loads(place.read_bytes()) if place is not None else None
-    return None
+def _read(key: str | None) -> Spec | None:
+    data = user_cache().get("spec", key) if key is not None else None
+    if data is None:
+        return None
+    try:
+        return loads(data)
+    except ValueError:
+        return None
 
 
-def _place(path: Path) -> Path | None:
-    """Where the spec of a directory is kept; None for a file, whose includes may be anywhere."""
-    cache = cache_directory()
-    if cache is None or not path.is_dir():
+def _key(path: Path) -> str | None:
+    """The key of a directory's spec; None for a file, whose includes may be anywhere."""
+    if not path.is_dir():
         return None
     digest = hashlib.sha256(sys.version.encode())
     for file in sorted(path.rglob("*.pvs")):
         digest.update(f"\0{file}\0".encode() + file.read_bytes())
     digest.update(repr(list(_stamps())).encode())
-    return cache / f"spec-{digest.hexdigest()[:32]}"
+    return digest.hexdigest()[:32]
 
 
 def _stamps() -> Iterator[tuple[str, int, int]]:

@@ -1,7 +1,7 @@
-"""Where the grammar, the templates and the shipped specs lie.
+"""Where the grammar, the templates, the shipped specs and the user's cache are.
 
-They stand at the top of a checkout and inside the package in a wheel; an
-editable install runs from the checkout. So: beside this file, then one level up.
+What ships is at the top of a checkout and inside the package in a wheel; an editable install runs from the checkout.
+So: in the package, then one level up.
 """
 
 from __future__ import annotations
@@ -21,13 +21,8 @@ def resource(*parts: str) -> Path:
     raise FileNotFoundError(f"this installation of pvspec lacks {'/'.join(parts)}")
 
 
-def cache_directory() -> Path | None:
-    """The user's cache folder for pvspec, made if need be; None where none can be had."""
+def cache_folder() -> Path:
+    """The user's cache folder for pvspec, which need not exist: $PVSPEC_CACHE, or pvspec in the user's cache."""
     chosen = os.environ.get("PVSPEC_CACHE")
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    path = Path(chosen) if chosen else Path(home, "pvspec")
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return path
+    return Path(chosen) if chosen else Path(home, "pvspec")

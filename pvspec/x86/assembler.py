@@ -26,7 +26,7 @@ from pvspec.x86.intel import (
 )
 from pvspec.x86.intel_parser import parse_statement
 from pvspec.x86.layout import Label, Placeable, lay_out
-from pvspec.x86.statements import Kept
+from pvspec.x86.statements import StatementCache
 
 _STATEMENT = re.compile(r"[^;\n]+")
 _COMMENT = re.compile(r"#[^\n]*")
@@ -34,7 +34,7 @@ _LABEL = re.compile(r"\s*([A-Za-z_.$][\w.$]*)\s*:", re.ASCII)
 _ANY_LABEL = "<label>"  # stands for every label, so that equal branches to different labels are encoded once
 
 
-_IN_MEMORY = Kept()  # a memo that lasts as long as the process
+_IN_MEMORY = StatementCache()  # a memo that lasts as long as the process
 
 
 class AsmErrors(Exception):
@@ -45,7 +45,7 @@ class AsmErrors(Exception):
         self.errors = errors
 
 
-def assemble(source: str, bits: int, symbols: Collection[str], kept: Kept = _IN_MEMORY) -> Code:
+def assemble(source: str, bits: int, symbols: Collection[str], kept: StatementCache = _IN_MEMORY) -> Code:
     """Assemble statements, separated by newlines or `;`, for a 32- or 64-bit machine.
 
     A name in `symbols` becomes a hole; labels are local. Branches to labels are short where that reaches.
@@ -94,7 +94,7 @@ def _labels(lines: list[Label | Statement], symbols: Collection[str], errors: li
 
 
 def _item(
-    source: str, statement: Statement, bits: int, labels: set[str], symbols: Collection[str], kept: Kept
+    source: str, statement: Statement, bits: int, labels: set[str], symbols: Collection[str], kept: StatementCache
 ) -> Placeable:
     statement = _unaliased(statement, bits)
     is_branch = statement.mnemonic in BRANCHES
@@ -165,7 +165,7 @@ def _bare_name(name: str, operand: Operand, is_branch: bool) -> AsmError:
     return AsmError(f"`{name}` alone is memory to some assemblers", help, operand.start, operand.end)
 
 
-def _to_label(statement: Statement, bits: int, target: str, source: str, kept: Kept) -> Placeable:
+def _to_label(statement: Statement, bits: int, target: str, source: str, kept: StatementCache) -> Placeable:
     operand = statement.operands[0]
     anywhere = statement.changed(operands=(Immediate(Value(0, _ANY_LABEL), False, operand.start, operand.end),))
     forms = kept.forms(anywhere, bits, "branch", lambda: _branch_forms(anywhere, bits))

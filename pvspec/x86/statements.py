@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pvspec.support.cache import keep
+from pvspec.support.cache import Cache
 from pvspec.x86.code import Hole
 from pvspec.x86.encode import Encoded
 from pvspec.x86.intel import Statement
@@ -24,17 +24,18 @@ Forms = tuple[Encoded, ...]
 MAX_STATEMENTS = 1024  # a spec with more of them would pay more for the file than it saves
 
 
-class Kept:
-    """Encoded statements; with a folder, those of earlier runs too, and `save` keeps them for later ones."""
+class StatementCache:
+    """Encoded statements; with a cache, those of earlier runs too, and `save` leaves them to later ones."""
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self._path = None if folder is None else folder / f"statements-{_generation()}.json"
-        self._earlier = _load(self._path)
+    def __init__(self, cache: Cache | None = None) -> None:
+        self._cache = cache
+        self._key = _generation() if cache is not None else ""
+        self._earlier = _load(cache, self._key)
         self._forms: dict[str, Forms] = {}
         self._new = False
 
     def forms(self, statement: Statement, bits: int, what: str, encode: Callable[[], Forms]) -> Forms:
-        """What `encode` gives for a statement, which is only asked if nobody knows; `what` tells its kinds apart."""
+        """What `encode` returns for a statement; called only if that is not known. `what` tells its kinds apart."""
         key = f"{what} {bits} {statement.spelling()}"
         forms = self._forms.get(key) or _forms(self._earlier.get(key))
         if forms is None:
@@ -43,11 +44,11 @@ class Kept:
         return forms
 
     def save(self) -> None:
-        """Write what this run encoded to the user's cache; where that is impossible, nothing happens."""
-        if self._path is None or not self._new or len(self._forms) > MAX_STATEMENTS:
+        """Write what this run encoded to the cache, if there is one."""
+        if self._cache is None or not self._new or len(self._forms) > MAX_STATEMENTS:
             return
         text = json.dumps({**self._others(), **{key: _data(forms) for key, forms in self._forms.items()}})
-        keep(self._path, text.encode(), 1)
+        self._cache.put("statements", self._key, text.encode(), 1)
 
     def _others(self) -> dict[str, Any]:
         room = MAX_STATEMENTS - len(self._forms)
@@ -65,20 +66,29 @@ def _generation() -> str:
     return hashlib.sha256(repr(stamps).encode()).hexdigest()[:16]
 
 
-def _load(path: Path | None) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
-        kept = json.loads(path.read_bytes()) if path is not None else {}
+def _load(cache: Cache | None, key: str) -> dict[str, Any]:
+    data = cache.get("statements", key) if cache is not None else None
+    with suppress(ValueError):
+        kept = json.loads(data) if data is not None else {}
         return kept if isinstance(kept, dict) else {}
     return {}
 
 
 def _data(forms: Forms) -> list[Any]:
-    return [[form.data.hex(), [list(hole.__dict__.values()) for hole in form.holes], form.text] for form in forms]
+    return [
+        [form.data.hex(), [[getattr(hole, name) for name in _HOLE] for hole in form.holes], form.text] for form in forms
+    ]
 
 
 def _forms(data: Any) -> Forms | None:
     """The forms that `_data` wrote; None for anything else."""
     try:
-        return tuple(Encoded(bytes.fromhex(code), tuple(Hole(*h) for h in holes), text) for code, holes, text in data)
+        return tuple(
+            Encoded(bytes.fromhex(code), tuple(Hole(**dict(zip(_HOLE, hole, strict=True))) for hole in holes), text)
+            for code, holes, text in data
+        )
     except (TypeError, ValueError):
         return None
+
+
+_HOLE = ("offset", "size", "relative", "symbol", "addend", "end", "signed")

@@ -115,15 +115,6 @@ def test_the_program_itself(wrong: Path) -> None:
     assert done.stderr.startswith("error[PV")
 
 
-def test_a_reader_that_goes_away(spec: Path) -> None:
-    """`pvspec … | head` is no error of anyone's, and nothing to print a traceback about."""
-    spec.write_text(SPEC + "".join(f"# {number}\n" for number in range(99)), encoding="utf-8")
-    command = f'"{sys.executable}" -m pvspec check {" ".join(["toy.pvs"] * 2000)} | head -n 1'
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
-    assert done.stdout == "toy.pvs: fine\n"
-    assert done.stderr == ""
-
-
 @pytest.mark.parametrize("collects", [True, False])
 def test_the_collector_is_as_it_was(run: Run, spec: Path, collects: bool) -> None:
     """A run goes without it; whoever calls `main` from a longer one does not."""

@@ -73,8 +73,8 @@ def test_stopped_while_writing(run: Run, old: Path, monkeypatch: pytest.MonkeyPa
 
     with monkeypatch.context() as broken:
         broken.setattr(os, "replace", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            run("compile", "toy.pvs", "-o", old)
+        done = run("compile", "toy.pvs", "-o", old)
+    assert (done.code, done.out, done.err) == (130, "", "error: stopped by SIGINT\n")
     assert_untouched(old)
 
 
@@ -90,34 +90,154 @@ def test_an_output_that_cannot_be(run: Run, spec: Path, output: str) -> None:
 
 def test_a_folder_without_permission(run: Run, spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Root may write anywhere, so the refusal is simulated."""
+    opened = os.open
 
-    def refuse(*_: object, **__: object) -> Any:
-        raise PermissionError(errno.EACCES, "Permission denied")
+    def refuse(path: str, flags: int, *rest: Any, **named: Any) -> int:
+        if str(path).startswith(".out.py") and flags & os.O_CREAT:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, flags, *rest, **named)
 
-    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     done = run("compile", spec, "-o", "out.py")
     assert done.code == 1
     assert "out.py cannot be written: Permission denied" in done.err
 
 
-def test_an_output_that_is_no_regular_file(spec: Path) -> None:
+def as_user(command: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    """A process of its own: whatever it waits for, it does not wait for ever."""
+    return subprocess.run([sys.executable, "-m", "pvspec", *command], capture_output=True, text=True, timeout=20)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "socket", "folder", "null", "full", "stdout", "link to null", "link to fifo"])
+def test_an_output_that_is_not_a_regular_file(spec: Path, kind: str) -> None:
     """Not even root wants `-o /dev/null` to put a file in its place, and a pipe's other end may never come."""
-    os.mkfifo("out.py")
-    command = [sys.executable, "-m", "pvspec", "compile", "toy.pvs", "-o", "out.py"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
-    assert done.returncode == 1
-    assert "error: out.py cannot be written: " in done.stderr
-    assert stat.S_ISFIFO(os.stat("out.py").st_mode)
-    assert sorted(os.listdir()) == ["out.py", "toy.pvs"]
+    output = {"null": "/dev/null", "full": "/dev/full", "stdout": "/dev/stdout"}.get(kind, "out.py")
+    match kind:
+        case "fifo":
+            os.mkfifo("out.py")
+        case "socket":
+            os.mknod("out.py", stat.S_IFSOCK | 0o600)
+        case "folder":
+            os.mkdir("out.py")
+        case "link to null":
+            os.symlink("/dev/null", "out.py")
+        case "link to fifo":
+            os.mkfifo("fifo")
+            os.symlink("fifo", "out.py")
+    before = os.stat(output, follow_symlinks=False)
+    listed = os.listdir()
+    done = as_user(("compile", "toy.pvs", "-o", output))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"error: {output} cannot be written: it is not a regular file\n\n"
+    assert os.listdir() == listed
+    assert os.path.samestat(before, os.stat(output, follow_symlinks=False)) or kind == "stdout"
 
 
 @pytest.mark.parametrize("command", [("compile", "toy.pvs", "-o", "link"), ("fmt", "link")])
-def test_an_output_through_a_link(run: Run, spec: Path, command: tuple[str, ...]) -> None:
-    Path("target").write_text(RAGGED, encoding="utf-8")
-    Path("link").symlink_to("target")
-    assert run(*command).code == 0
-    assert Path("link").is_symlink()
-    assert Path("target").read_text(encoding="utf-8") != RAGGED
+@pytest.mark.parametrize("target", ["target", "../outside", "missing"])
+def test_an_output_that_is_a_link(run: Run, spec: Path, target: str, command: tuple[str, ...]) -> None:
+    """Whoever made the link would choose the file that is lost."""
+    if target != "missing":
+        Path(target).write_text(RAGGED, encoding="utf-8")
+    elif command[0] == "fmt":
+        return
+    Path("link").symlink_to(target)
+    done = run(*command)
+    assert done.code == 1
+    assert "link cannot be written: it is a symbolic link; name the file itself" in done.err
+    assert os.readlink("link") == target
+    assert target == "missing" or Path(target).read_text(encoding="utf-8") == RAGGED
+    assert Path(target).exists() == (target != "missing")
+
+
+def test_a_link_to_the_same_bytes(run: Run, spec: Path) -> None:
+    """That nothing would change does not make a link a file."""
+    assert run("compile", spec, "-o", "out.py").code == 0
+    Path("link").symlink_to("out.py")
+    assert run("compile", spec, "-o", "link").code == 1
+
+
+def test_a_folder_behind_a_link_of_ours(run: Run, spec: Path) -> None:
+    Path("folder").mkdir()
+    Path("link").symlink_to("folder")
+    assert run("compile", spec, "-o", "link/out.py").code == 0
+    assert Path("folder/out.py").exists()
+
+
+other_user = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's files")
+NOBODY = 65534
+
+
+@other_user
+@pytest.mark.parametrize("target", ["folder", "{}/folder"])
+def test_a_folder_behind_another_users_link(run: Run, spec: Path, target: str) -> None:
+    Path("folder").mkdir()
+    os.symlink(target.format(os.getcwd()), "link")
+    os.chown("link", NOBODY, NOBODY, follow_symlinks=False)
+    done = run("compile", spec, "-o", "link/out.py")
+    assert done.code == 1
+    assert "link/out.py cannot be written: `link` on the way to it is another user's symbolic link" in done.err
+    assert os.listdir("folder") == []
+
+
+@other_user
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o702])
+def test_another_users_file_where_everybody_may_write(run: Run, spec: Path, mode: int) -> None:
+    Path("all").mkdir()
+    os.chmod("all", mode)
+    Path("all/out.py").write_text("theirs\n", encoding="utf-8")
+    os.chown("all/out.py", NOBODY, NOBODY)
+    done = run("compile", spec, "-o", "all/out.py")
+    assert done.code == 1
+    assert "it is another user's file in a folder that everybody may write to" in done.err
+    assert Path("all/out.py").read_text(encoding="utf-8") == "theirs\n"
+    assert run("compile", spec, "-o", "all/ours.py").code == 0
+
+
+def mode_of(path: str) -> int:
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+@pytest.mark.parametrize("old", [0o4755, 0o2755, 0o6777, 0o1644, 0o755, 0o700, 0o600, 0o640, 0o664, 0o444])
+def test_our_file_keeps_its_mode_but_for_the_set_uid_bits(run: Run, spec: Path, old: int) -> None:
+    Path("out.py").touch()
+    os.chmod("out.py", old)
+    assert run("compile", spec, "-o", "out.py").code == 0
+    assert mode_of("out.py") == old & 0o777
+
+
+@other_user
+@pytest.mark.parametrize("old", [0o4755, 0o6777, 0o777, 0o755, 0o600, 0o440])
+def test_what_was_another_users_is_not_executable(run: Run, spec: Path, old: int) -> None:
+    """It is ours now: with its set-uid bit, whatever is in it would run as us."""
+    Path("out.py").touch()
+    os.chown("out.py", NOBODY, NOBODY)
+    os.chmod("out.py", old)
+    assert run("compile", spec, "-o", "out.py").code == 0
+    assert os.stat("out.py").st_uid == os.geteuid()
+    assert mode_of("out.py") == old & 0o644
+
+
+@other_user
+def test_the_group_is_kept(run: Run, spec: Path) -> None:
+    Path("out.py").touch()
+    os.chown("out.py", -1, NOBODY)
+    os.chmod("out.py", 0o664)
+    assert run("compile", spec, "-o", "out.py").code == 0
+    assert (os.stat("out.py").st_gid, mode_of("out.py")) == (NOBODY, 0o664)
+
+
+@other_user
+def test_a_group_that_cannot_be_kept_lends_no_rights(run: Run, spec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    Path("out.py").touch()
+    os.chown("out.py", -1, NOBODY)
+    os.chmod("out.py", 0o674)
+    monkeypatch.setattr(os, "chown", refuse)
+    assert run("compile", spec, "-o", "out.py").code == 0
+    assert mode_of("out.py") == 0o644
 
 
 def test_the_mode_is_what_the_umask_says(run: Run, spec: Path) -> None:

@@ -9,7 +9,6 @@ import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,14 +30,14 @@ LARGE = 24 << 20  # bytes
 
 
 class Faults:
-    """All that writing asks of the system, counted; before or behind the call number `fatal` something happens."""
+    """All that writing asks of the system, counted; before or after call number `fatal` something happens."""
 
-    def __init__(self, fatal: int, behind: bool, happens: Callable[[], object]) -> None:
+    def __init__(self, fatal: int, after: bool, happens: Callable[[], object]) -> None:
         self.calls: list[str] = []
-        self._fatal, self._behind, self._happens = fatal, behind, happens
+        self._fatal, self._after, self._happens = fatal, after, happens
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(tempfile, "mkstemp", self.around("mkstemp", tempfile.mkstemp))
+        patch.setattr(os, "open", self._create(os.open))
         patch.setattr(os, "chmod", self.around("chmod", os.chmod))
         patch.setattr(os, "replace", self.around("replace", os.replace))
         patch.setattr(os, "fdopen", self._opened)
@@ -47,14 +46,23 @@ class Faults:
         def counted(*arguments: Any, **named: Any) -> Any:
             number = len(self.calls)
             self.calls.append(name)
-            if number == self._fatal and not self._behind:
+            if number == self._fatal and not self._after:
                 self._happens()
             value = call(*arguments, **named)
-            if number == self._fatal and self._behind:
+            if number == self._fatal and self._after:
                 self._happens()
             return value
 
         return counted
+
+    def _create(self, opened: Callable[..., int]) -> Callable[..., int]:
+        """`os.open`, of which only the calls count that create a file."""
+        create = self.around("create", opened)
+
+        def call(path: str, flags: int, *arguments: Any, **named: Any) -> int:
+            return (create if flags & os.O_CREAT else opened)(path, flags, *arguments, **named)
+
+        return call
 
     def _opened(self, handle: int, _mode: str) -> io.BufferedWriter:
         raw = ShortWrites(handle, "wb")
@@ -97,18 +105,18 @@ def calls(image: KernelImage) -> list[str]:
     """The calls that writing it takes, by name."""
     faults = Faults(-1, False, nothing)
     write_with(faults, image)
-    assert {"mkstemp", "write", "seek", "close", "chmod", "replace"} == set(faults.calls)
+    assert {"create", "write", "seek", "close", "chmod", "replace"} == set(faults.calls)
     assert faults.calls.count("write") > 10
     return faults.calls
 
 
-def renamed(calls: list[str], number: int, behind: bool) -> bool:
+def renamed(calls: list[str], number: int, after: bool) -> bool:
     """Whether the new file has taken its place when the call of this number happens, or has happened."""
-    return number + behind > calls.index("replace")
+    return number + after > calls.index("replace")
 
 
 def moments(calls: list[str]) -> Iterator[tuple[int, bool]]:
-    yield from ((number, behind) for number in range(len(calls)) for behind in (False, True))
+    yield from ((number, after) for number in range(len(calls)) for after in (False, True))
 
 
 def fail() -> None:
@@ -127,25 +135,22 @@ def die() -> None:
 def test_an_error_at_every_call(
     image: KernelImage, new: bytes, calls: list[str], failure: Callable[[], None], error: type[BaseException]
 ) -> None:
-    for number, behind in moments(calls):
+    for number, after in moments(calls):
         Path("out").write_bytes(OLD)
         with pytest.raises(error):
-            write_with(Faults(number, behind, failure), image)
-        assert Path("out").read_bytes() == (new if renamed(calls, number, behind) else OLD), (number, behind)
-        left = list(Path().glob(".out.*"))
-        assert not left or (calls[number], behind) == ("mkstemp", True), "nobody knows of the file yet"
-        for path in left:
-            path.unlink()
+            write_with(Faults(number, after, failure), image)
+        assert Path("out").read_bytes() == (new if renamed(calls, number, after) else OLD), (number, after)
+        assert not list(Path().glob(".out.*")), (calls[number], after)
 
 
 def test_killed_at_every_call(image: KernelImage, new: bytes, calls: list[str]) -> None:
-    for number, behind in moments(calls):
+    for number, after in moments(calls):
         Path("out").write_bytes(OLD)
-        faults = Faults(number, behind, die)
+        faults = Faults(number, after, die)
         assert killed_by(lambda: write_with(faults, image)) == signal.SIGKILL  # noqa: B023
-        assert Path("out").read_bytes() == (new if renamed(calls, number, behind) else OLD), (number, behind)
+        assert Path("out").read_bytes() == (new if renamed(calls, number, after) else OLD), (number, after)
     image.write(Path("out"), bytes(image.memory))
-    assert Path("out").read_bytes() == new, "what lies about does not disturb the next run"
+    assert Path("out").read_bytes() == new, "files left by killed runs do not disturb the next one"
 
 
 def killed_by(work: Callable[[], object]) -> int:

@@ -19,6 +19,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def entries(cache: Path) -> list[Path]:
+    return list(cache.glob("vmlinux-*"))
+
+
 def never() -> bytes:
     raise AssertionError
 
@@ -47,11 +51,11 @@ def test_what_is_damaged_is_not_kept(cache: Path) -> None:
 def test_the_oldest_go(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache_of_kernels, "_MOST", 2)
     for second, payload in enumerate([b"one", b"two", b"three"]):
-        before = set(cache.iterdir())
+        before = set(entries(cache))
         unpacked(payload, lambda: b"contents")
-        for place in set(cache.iterdir()) - before:
+        for place in set(entries(cache)) - before:
             os.utime(place, (second, second))
-    assert len(list(cache.iterdir())) == 2
+    assert len(entries(cache)) == 2
     unpacked(b"three", never)
     with pytest.raises(AssertionError):
         unpacked(b"one", never)
@@ -64,8 +68,21 @@ def test_small_ones_are_not_kept(cache: Path, monkeypatch: pytest.MonkeyPatch, p
     assert list(cache.iterdir()) == []
 
 
-def test_an_empty_file_is_no_kernel(cache: Path) -> None:
+@pytest.mark.parametrize("byte", range(len(b"contents") + 32))
+def test_a_changed_byte_is_another_kernel(cache: Path, byte: int) -> None:
+    """What is in the file must be what was unpacked: a wrong byte would be a wrong text with exit status 0."""
     unpacked(b"one", lambda: b"contents")
-    (place,) = cache.iterdir()
-    place.write_bytes(b"")
+    (place,) = entries(cache)
+    data = bytearray(place.read_bytes())
+    data[byte] ^= 0x10
+    place.write_bytes(data)
+    assert unpacked(b"one", lambda: b"unpacked again") == b"unpacked again"
+    assert unpacked(b"one", never)[:] == b"unpacked again"
+
+
+@pytest.mark.parametrize("size", [0, 1, 32, 33, 39])
+def test_a_file_that_is_cut_short_is_no_kernel(cache: Path, size: int) -> None:
+    unpacked(b"one", lambda: b"contents")
+    (place,) = entries(cache)
+    place.write_bytes(place.read_bytes()[:size])
     assert unpacked(b"one", lambda: b"contents") == b"contents"

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import functools
-import zlib
+import hashlib
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
+import lark
 from lark import Lark, Token
 from lark.lark import PostLex
 
-from pvspec.support.paths import cache_directory, resource
+from pvspec.lang.parse import tables
+from pvspec.support.cache import user_cache
+from pvspec.support.paths import resource
+
+_MOST = 4  # checkouts and versions of lark that take turns
 
 
 class WordsRunTogether(Exception):
@@ -38,20 +45,26 @@ class _WordsApart(PostLex):
 
 @functools.cache
 def parser() -> Lark:
-    """The parser of grammar/pvspec.lark."""
-    # Building the LALR tables costs more than everything else in a small compilation, so lark keeps them in a file.
-    cache = cache_directory()
-    grammar = resource("grammar", "pvspec.lark").read_text(encoding="utf-8")
-    # Two checkouts must not take turns in overwriting one file.
-    name = str(cache / f"grammar-{zlib.crc32(grammar.encode()):08x}.lark") if cache else False
-    return Lark(
-        grammar,
-        parser="lalr",
-        propagate_positions=True,
-        maybe_placeholders=True,
-        postlex=_WordsApart(),
-        cache=name,
-    )
+    """The parser of grammar/pvspec.lark, its tables from the user's cache if they are there."""
+    grammar = resource("grammar", "pvspec.lark").read_bytes()
+    cache, key = user_cache(), _key(grammar)
+    kept = cache.get("tables", key)
+    known = tables.load(kept, _WordsApart()) if kept is not None else None
+    if known is not None:
+        return known
+    built = tables.build(grammar.decode(), _WordsApart())
+    data = tables.dump(built)
+    if data is not None:
+        cache.put("tables", key, data, _MOST)
+    return built
+
+
+def _key(grammar: bytes) -> str:
+    """A name that changes with all that the tables depend on."""
+    digest = hashlib.sha256(f"{lark.__version__} {sys.version_info[:2]} ".encode())
+    for part in (grammar, Path(tables.__file__).read_bytes()):
+        digest.update(part)
+    return digest.hexdigest()[:32]
 
 
 @functools.cache

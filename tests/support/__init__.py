@@ -1,0 +1,1 @@
+"""Caches, whole writes, folders: what every room may need."""
