@@ -17,7 +17,7 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
         return
     bound, _ = found
     if not bound.tables:
-        raise Failure(f"{bound.image.path}: has none of the tables that the spec knows")
+        raise Failure(f"{bound.image.name}: has none of the tables that the spec knows")
     try:
         memory, pokes = bound.patched()
         bound.image.write(arguments.output, memory)

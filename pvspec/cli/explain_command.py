@@ -44,7 +44,7 @@ def _address(image: KernelImage, place: str) -> int:
     except ValueError:
         found = image.symbols.address(start)
         if found is None:
-            raise Failure(f"{image.path}: has no symbol {start}") from None
+            raise Failure(f"{image.name}: has no symbol {start}") from None
         address = found
     return address + (int(offset, 0) if offset else 0)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from pvspec.cli.report import Failure, Report
 from pvspec.compile.cached import load_spec
 from pvspec.kernel import ImageError, KernelImage, open_image
-from pvspec.kernel.dump.dump import find_slide, open_dump
+from pvspec.kernel.dump.dump import Dump, open_dump
 from pvspec.lang.diagnostics import SpecError
 from pvspec.predict import Prediction, predict
 from pvspec.predict.bind import Bound, Choices, PatchingError, bind, shipped_spec
@@ -18,11 +18,10 @@ from pvspec.predict.cpu import CpuError, read_cpu
 def bound_kernel(arguments: argparse.Namespace, report: Report) -> tuple[Bound, Path] | None:
     """The kernel that the arguments describe, and its spec; None if the spec is wrong, which the report then says."""
     try:
-        image = _image(arguments)
+        image, dump = _image(arguments)
         choices = _choices(arguments)
         spec = Path(arguments.spec) if arguments.spec else shipped_spec(image)
         module = load_spec(spec)
-        dump = open_dump(arguments.state, image.kernel or image) if arguments.state else None
         return bind(module, image, choices, dump), spec
     except SpecError as error:
         report.found(error.diagnostics)
@@ -45,21 +44,21 @@ def predicted_kernel(arguments: argparse.Namespace, report: Report) -> Predictio
         raise Failure(str(error)) from None
 
 
-def _image(arguments: argparse.Namespace) -> KernelImage:
-    symbols = Path(arguments.symbols) if arguments.symbols else None
+def _image(arguments: argparse.Namespace) -> tuple[KernelImage, Dump | None]:
+    symbols = arguments.symbols or None
     if not arguments.vmlinux:
-        return _moved(
-            open_image(Path(arguments.kernel), load_address=arguments.load_address, symbols=symbols), arguments
-        )
-    kernel = _moved(open_image(arguments.vmlinux, symbols=symbols), arguments)
-    return open_image(Path(arguments.kernel), load_address=arguments.load_address, kernel=kernel)
+        return _moved(open_image(arguments.kernel, load_address=arguments.load_address, symbols=symbols), arguments)
+    kernel, dump = _moved(open_image(arguments.vmlinux, symbols=symbols), arguments)
+    return open_image(arguments.kernel, load_address=arguments.load_address, kernel=kernel), dump
 
 
-def _moved(image: KernelImage, arguments: argparse.Namespace) -> KernelImage:
-    """The kernel where the arguments or the dump say that it lies."""
-    if arguments.kaslr is not None:
-        return image.moved(arguments.kaslr)
-    return image.moved(find_slide(arguments.state, image)) if arguments.state else image
+def _moved(image: KernelImage, arguments: argparse.Namespace) -> tuple[KernelImage, Dump | None]:
+    """The kernel where the arguments or the dump say that it is, and the dump."""
+    moved = image if arguments.kaslr is None else image.moved(arguments.kaslr)
+    if not arguments.state:
+        return moved, None
+    dump = open_dump(arguments.state, image, slide=arguments.kaslr)
+    return image.moved(dump.slide), dump
 
 
 def described(image: KernelImage) -> dict[str, str | int]:

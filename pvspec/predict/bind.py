@@ -87,7 +87,7 @@ class Bound:
                 self.tables, memory, self.image.base, executable=self.image.executable, state=self.state
             )
         except self.module.PatchError as error:
-            raise PatchingError(f"{self.image.path}: {error}") from None
+            raise PatchingError(f"{self.image.name}: {error}") from None
         return memory, pokes
 
 
@@ -101,14 +101,14 @@ def shipped_spec(image: KernelImage) -> Path:
         except FileNotFoundError:
             continue
     shown = image.release or "an unknown version"
-    raise PatchingError(f"{image.path}: no shipped spec for {shown} on {image.machine}; name one with --spec")
+    raise PatchingError(f"{image.name}: no shipped spec for {shown} on {image.machine}; name one with --spec")
 
 
 def bind(module: ModuleType, image: KernelImage, choices: Choices, dump: Dump | None = None) -> Bound:
     """Bind what image and dump say of targets, symbols, tables and protected functions; PatchingError."""
     spec = module.SPEC
     if spec.machine.bits != image.bits:
-        raise PatchingError(f"{image.path}: a {image.bits}-bit image, a {spec.machine.bits}-bit spec")
+        raise PatchingError(f"{image.name}: a {image.bits}-bit image, a {spec.machine.bits}-bit spec")
     cpu = choices.cpu
     try:
         ops = _Functions(module, image, dump, choices.options or {})
@@ -139,7 +139,7 @@ def _check_work(module: ModuleType, image: KernelImage, tables: Mapping[str, tup
         records = {name: len(table) // _layouts(module)[name].size for name, (table, _) in tables.items()}
         most = max(records, key=lambda name: records[name])
         raise PatchingError(
-            f"{image.path}: its tables have {sum(records.values())} records, {records[most]} of them in {most}: "
+            f"{image.name}: its tables have {sum(records.values())} records, {records[most]} of them in {most}: "
             "more work than any kernel's"
         )
 
@@ -306,7 +306,7 @@ def _check_resolved(image: KernelImage, sites: Sequence[Any]) -> None:
         index = bisect_left(waiting, (site.addr,))
         if index < len(waiting) and waiting[index].address < site.addr + site.len:
             raise PatchingError(
-                f"{image.path}: site {site.addr:#x} of {_section(image, site.addr)} waits for the symbol "
+                f"{image.name}: site {site.addr:#x} of {_section(image, site.addr)} waits for the symbol "
                 f"{waiting[index].symbol}; name the kernel that loads this module with --vmlinux"
             )
 

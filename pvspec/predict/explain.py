@@ -38,7 +38,7 @@ def _step(bound: Bound, site: Site) -> Step:
         records = bound.module.parse_records(layout, *bound.tables[site.family])
         fields = next(islice(records, site.record, None))
     except bound.module.PatchError as error:
-        raise PatchingError(f"{bound.image.path}: {error}") from None
+        raise PatchingError(f"{bound.image.name}: {error}") from None
     op = None if site.family in bound.module.SPEC.families else bound.kernel.op_name(fields["type"])
     return Step(site, layout.section, fields, op)
 

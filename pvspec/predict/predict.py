@@ -83,7 +83,7 @@ def predict(bound: Bound, *, whole: bool = False) -> Prediction:
                 is_family = name in bound.module.SPEC.families
                 sites += _family_pass(bound, name, memory, whole) if is_family else _interface_pass(bound, name, memory)
     except bound.module.PatchError as error:
-        raise PatchingError(f"{bound.image.path}: {error}") from None
+        raise PatchingError(f"{bound.image.name}: {error}") from None
     _check_nested(bound, sites)
     return Prediction(bound, memory, *text_of(bound), sites)
 
@@ -108,7 +108,7 @@ def _check_nested(bound: Bound, sites: list[Site]) -> None:
         if around and site.address + site.length > around[-1].address + around[-1].length:
             outer = around[-1]
             raise PatchingError(
-                f"{bound.image.path}: site {outer.address:#x} of {outer.family} ({outer.length} bytes) overlaps site "
+                f"{bound.image.name}: site {outer.address:#x} of {outer.family} ({outer.length} bytes) overlaps site "
                 f"{site.address:#x} of {site.family} ({site.length} bytes)"
             )
         around.append(site)
@@ -127,7 +127,7 @@ def text_of(bound: Bound) -> tuple[int, int]:
     except ImageError as error:
         raise PatchingError(str(error)) from None
     if start is None or end is None or not image.base <= start <= end <= image.end:
-        raise PatchingError(f"{image.path}: has no symbols _text and _etext; give its System.map with --symbols")
+        raise PatchingError(f"{image.name}: has no symbols _text and _etext; give its System.map with --symbols")
     return start, end
 
 

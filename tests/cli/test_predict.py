@@ -119,14 +119,14 @@ class TestState:
     @pytest.mark.parametrize(
         ("dump", "message"),
         [
-            (lambda image: running(image)[:-1], "are neither an ELF core nor the image's memory"),
-            (lambda image: b"", "0 bytes are neither an ELF core nor"),
-            (lambda image: bytes(len(image.memory)), "read-only data of vmlinux (9.9.0-test): another kernel"),
-            (lambda image: core(image, bytes(len(image.memory))), "has not the read-only data of vmlinux"),
-            (lambda image: core(image, running(image))[:-0x4000], "bytes of a core dump of"),
-            (lambda image: core(image, running(image))[:100], "cannot be read as a core dump"),
-            (lambda image: Path("vmlinux").read_bytes(), "an ELF file, but no core dump"),
-            (lambda image: core(image, running(image)).replace(bytes([1, 0, 0, 0]), bytes(4)), "has not the read-only"),
+            (lambda image: running(image)[:-1], "is neither an ELF core nor a flat dump: it has 20485 bytes"),
+            (lambda image: b"", "is neither an ELF core nor a flat dump: it has 0 bytes"),
+            (lambda image: bytes(len(image.memory)), "not a dump of vmlinux (9.9.0-test): 4130 of 8192 bytes"),
+            (lambda image: core(image, bytes(len(image.memory))), "differ (first at 0xffffffff81001000); it has"),
+            (lambda image: core(image, running(image))[:-0x4000], "is cut short: its headers describe 20718 bytes"),
+            (lambda image: core(image, running(image))[:100], "ELF program headers are outside the file"),
+            (lambda image: Path("vmlinux").read_bytes(), "is an ELF file, but not a core dump"),
+            (lambda image: core(image, running(image)).replace(bytes([1, 0, 0, 0]), bytes(4)), "has no memory at"),
         ],
         ids=["short", "empty", "zeros", "zeros in a core", "core cut", "headers cut", "no core", "no pieces"],
     )  # fmt: skip
@@ -177,7 +177,7 @@ class TestKaslr:
 
     def test_the_dump_is_elsewhere(self, run: Run, kernel: Path) -> None:
         done = run("predict", kernel, *SPEC, "--state", self.dump(kernel), "--kaslr", "0x200000", "-o", "text")
-        assert_refused(done, "its kernel lies 0x1e00000 bytes above where it was linked, not 0x200000", "dump: ")
+        assert_refused(done, "its kernel is 0x1e00000 bytes above where it was linked, not 0x200000", "dump: ")
 
     def test_two_texts(self, run: Run, kernel: Path) -> None:
         """A moved dump is compared where it lies; which that is must be said."""
@@ -239,7 +239,7 @@ def assert_refused(done: Outcome, message: str, start: str = "") -> None:
         (("--cpu", "cpuinfo", "--vulnerabilities", "nowhere"), "nowhere: cannot be read (No such file or directory)"),
         (("--hypervisor", "bhyve"), "there is no backend 'bhyve'"),
         (("--nops", "k8"), "there is no nop table 'k8'; there are: p6"),
-        (("--state", "nowhere"), "nowhere: cannot be read as a memory dump"),
+        (("--state", "nowhere"), "nowhere: cannot be read: No such file"),
         (("--symbols", "nowhere"), "nowhere: cannot be read"),
         (("--option", "smp=true"), "there is no option 'smp'"),
         (("-o", "nowhere/text"), "nowhere/text cannot be written"),
@@ -276,11 +276,11 @@ class TestSystemMap:
         line = next(line for line in self.own(vmlinux).splitlines() if line.endswith(" function"))
         address = int(line.split()[0], 16)
         moved = self.own(vmlinux).replace(line, line.replace(f"{address:x}", f"{address + 16:x}"))
-        message = f"System.map: has function at {address + 16:#x}, and vmlinux has {address:#x}: it is of another build"
+        message = f"symbols of another build: function is at {address + 16:#x}, but in vmlinux at {address:#x}"
         assert_refused(self.given(run, vmlinux, moved), message)
 
     def test_of_another_kernel(self, run: Run, vmlinux: Path) -> None:
-        message = "System.map: has none of the functions of vmlinux: it is of another kernel"
+        message = "System.map: symbols of another kernel: it lacks all functions of vmlinux"
         assert_refused(self.given(run, vmlinux, "ffffffff81000000 T somebody\n"), message)
 
     def test_data_may_differ(self, run: Run, vmlinux: Path) -> None:
@@ -299,7 +299,7 @@ class TestSystemMap:
         done = self.given(run, vmlinux, lines)
         assert done.code == code
         if code:
-            assert_refused(done, f"has linux_banner at {banner + at:#x}, and vmlinux has something else there")
+            assert_refused(done, f"linux_banner is at {banner + at:#x}, where vmlinux has something else")
 
     @pytest.mark.parametrize("lines", ["\0\0\0", "one two\n", "zz T start\n", "ffffffffffffffff B The real one\n"])
     def test_what_is_none(self, run: Run, vmlinux: Path, lines: str) -> None:

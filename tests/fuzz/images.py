@@ -13,7 +13,7 @@ from tempfile import mkdtemp
 from pvspec.kernel import ImageError, KernelImage, open_image
 from pvspec.kernel.dump.dump import open_dump
 from pvspec.kernel.symbols.kallsyms import decode_kallsyms
-from pvspec.kernel.symbols.supplied import read_given
+from pvspec.kernel.symbols.symbol_file import SymbolFile
 from tests.fuzz.elf import ALLOC, CORE, EXEC, NOBITS, REL, RELA, RELOCATABLE, WRITE, Part, elf_file, symbol_table
 from tests.fuzz.loop import Target
 from tests.kernel.test_containers import PACKERS, bzimage, package, tar
@@ -188,7 +188,7 @@ def _given(data: bytes) -> str:
 
 
 def _symbols(path: Path) -> None:
-    for symbol in read_given(path):
+    for symbol in SymbolFile.of(path).symbols():
         assert 0 <= symbol.address < 1 << 64
         assert symbol.name
         assert len(symbol.kind) == 1

@@ -96,7 +96,7 @@ def test_bzimage_of_an_old_protocol_is_searched(vmlinux: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("contents", "reason"),
     [
-        (bzimage(b"\x1f\x8b\x08", length=1 << 20), "lies outside the file"),
+        (bzimage(b"\x1f\x8b\x08", length=1 << 20), "is outside the file"),
         (bzimage(b"\x1f\x8b\x08" + bytes(50)), "gzip data is damaged"),
         (bzimage(gzip.compress(b"no ELF")), "is not an ELF file"),
         (bzimage(b"\x89LZO\0\r\n\x1a\n" + bytes(50)), "LZO compression is not supported"),

@@ -85,7 +85,7 @@ def linked(image: KernelImage, directory: Path) -> KernelImage:
     assert image.kernel is not None
     printk = f"--defsym=_printk={image.kernel.exports['_printk']:#x}"
     target = directory / "linked"
-    run("ld", "-m", EMULATION[image.machine], "-e", "0", "-T", script, printk, "-o", target, image.path)
+    run("ld", "-m", EMULATION[image.machine], "-e", "0", "-T", script, printk, "-o", target, image.name)
     return open_image(target)
 
 

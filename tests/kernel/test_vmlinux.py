@@ -96,7 +96,7 @@ def test_global_symbols_come_before_local_ones(vmlinux: Path, tmp_path: Path) ->
 def test_placeholder_system_map_is_refused(vmlinux: Path, tmp_path: Path) -> None:
     system_map = tmp_path / "System.map"
     system_map.write_text("ffffffffffffffff B The real System.map is in another package\n")
-    with pytest.raises(ImageError, match=r"System\.map:1: not a System\.map line"):
+    with pytest.raises(ImageError, match=r"System\.map: line 1 is not a System\.map line"):
         _ = open_image(vmlinux, symbols=system_map).symbols
 
 
@@ -147,7 +147,7 @@ def test_failed_write_leaves_nothing(vmlinux: Path, tmp_path: Path, target: str)
 
 
 def test_linked_kernel_takes_no_load_address(vmlinux: Path) -> None:
-    with pytest.raises(ImageError, match="only a module"):
+    with pytest.raises(ImageError, match="load_address and kernel are for modules only"):
         open_image(vmlinux, load_address=0x1000)
 
 

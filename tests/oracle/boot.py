@@ -123,7 +123,7 @@ def _boot_into(kept: Path, image: KernelImage, busybox: Path, machine: Machine, 
     ):
         work, result = Path(scratch), Path(new) / "dump"
         result.mkdir()
-        (work / "vmlinuz").write_bytes(bzimage(image.path))
+        (work / "vmlinuz").write_bytes(bzimage(Path(image.name)))
         (work / "initrd").write_bytes(guest.initramfs(busybox, way.init))
         way.run(work, image, machine, timeout)
         for name in ("memory", "files.tar.gz"):

@@ -10,7 +10,7 @@ from typing import TypedDict
 
 from pvspec.compile.pipeline import load
 from pvspec.kernel import open_image
-from pvspec.kernel.dump.dump import find_slide, open_dump
+from pvspec.kernel.dump.dump import open_dump
 from pvspec.predict import Prediction, predict
 from pvspec.predict.bind import Choices, bind, shipped_spec
 from pvspec.predict.compare import differing
@@ -39,12 +39,13 @@ def compare(kernel: Path, machine: Machine, dump: Dump) -> Counts:
     The CPU is a shipped profile where QEMU's model is one, and else what the guest's own /proc/cpuinfo says.
     """
     image = open_image(kernel)
-    image = image.moved(find_slide(dump.memory_path, image))
+    memory = open_dump(dump.memory_path, image)
+    image = image.moved(memory.slide)
     module = _spec(str(shipped_spec(image)))
     hints = ("KVM_HINTS_REALTIME",) if "kvm-hint-dedicated=on" in machine.cpu else ()
     cpu = _cpu(machine, dump)
     choices = Choices(machine.hypervisor, features=hints, cpu=cpu, cpus=machine.smp, cmdline=machine.append)
-    informed = predict(bind(module, image, choices, open_dump(dump.memory_path, image)))
+    informed = predict(bind(module, image, choices, memory))
     blind = predict(bind(module, image, choices))
     after = dump.text(blind.start, blind.end)
     counts = blind.counts

@@ -10,7 +10,7 @@ import pytest
 
 from pvspec.cli import main
 from pvspec.kernel import open_image
-from pvspec.kernel.dump.dump import find_slide, open_dump
+from pvspec.kernel.dump.dump import open_dump
 from pvspec.kernel.symbols.kallsyms import decode_kallsyms
 
 from . import bare, boot, fetch, guest
@@ -60,7 +60,7 @@ def test_the_image_is_what_the_kernel_says(booted: tuple[Path, boot.Dump]) -> No
     """Where it lies, and all its symbols."""
     package, dump = booted
     image = open_image(package)
-    slide = find_slide(dump.memory_path, image)
+    slide = open_dump(dump.memory_path, image).slide
     assert slide == dump.base - image.base
     moved = image.moved(slide)
     decoded = decode_kallsyms(moved.memory, moved.base, moved.bits)

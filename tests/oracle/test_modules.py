@@ -23,7 +23,7 @@ def module_file(booted: tuple[KernelImage, boot.Dump], tmp_path_factory: pytest.
     if image.bits == 32:
         pytest.skip("kvm.ko of i386 calls no op: its kernels are built without PARAVIRT_XXL")
     target = tmp_path_factory.mktemp("modules") / "kvm.ko"
-    with DebFile(str(image.path)) as package:
+    with DebFile(image.name) as package:
         archive: tarfile.TarFile = package.data.tgz()
         member = next(m for m in archive if m.name.rpartition("/")[2].startswith("kvm.ko"))
         contents = archive.extractfile(member)

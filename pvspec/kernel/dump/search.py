@@ -1,0 +1,98 @@
+"""Looking for a kernel in a dump, and saying what is there instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from pvspec.kernel.dump.banner import MAX_BYTES, release_in
+from pvspec.kernel.dump.candidates import AddressSpace, Candidate
+from pvspec.kernel.dump.fingerprint import Difference, Fingerprint, Read
+from pvspec.kernel.dump.memory import Memory, ReaderMemory
+from pvspec.kernel.dump.text_match import TextMatch
+from pvspec.kernel.errors import ImageError
+
+_LIKELY = 3  # candidates that are compared byte by byte even if the signature is not there
+_MAX_COMPARED = 16
+_MAX_TEXTS = 4
+
+
+class Found(NamedTuple):
+    """Where the kernel is: in which memory, how far above the image's addresses, and its slide."""
+
+    memory: Memory
+    above: int
+    slide: int
+
+
+class Search:
+    """A search for the kernel of a fingerprint. `assumed` is its slide if nothing in the dump tells it."""
+
+    def __init__(self, fingerprint: Fingerprint, assumed: int) -> None:
+        self._fingerprint, self._assumed = fingerprint, assumed
+        self._text = TextMatch(fingerprint.image)
+        self._texts: list[tuple[Memory, Candidate]] = []
+        self._compared = 0
+        self._nearest: Difference | None = None
+
+    def find(self, spaces: Sequence[AddressSpace]) -> Found:
+        """The first candidate that is the kernel; raises ImageError if none is."""
+        for space in spaces:
+            for number, candidate in enumerate(space.candidates):
+                read = _reading(space.memory, candidate)
+                slide = self._fingerprint.slide(read, candidate.slide, self._assumed)
+                if slide is not None:
+                    return Found(space.memory, candidate.above, slide)
+                self._remember(space.memory, candidate, read, number)
+        for memory, candidate in self._texts:
+            slide = self._assumed if candidate.slide is None else candidate.slide
+            if self._text.matches(_reading(memory, candidate), slide):
+                return Found(memory, candidate.above, slide)
+        raise self._failure([space.memory for space in spaces])
+
+    def _remember(self, memory: Memory, candidate: Candidate, read: Read, number: int) -> None:
+        """For a message: the candidate nearest to the kernel; and for a second look, one that may have text alone."""
+        if not self._fingerprint.is_there(read) and self._text.present(read):
+            if len(self._texts) < _MAX_TEXTS:
+                self._texts.append((memory, candidate))
+        elif self._compared < _MAX_COMPARED and (number < _LIKELY or self._fingerprint.is_signed(read)):
+            self._compared += 1
+            found = self._fingerprint.difference(read, candidate.slide, self._assumed)
+            if self._nearest is None or found.bytes < self._nearest.bytes:
+                self._nearest = found
+
+    def _failure(self, memories: Sequence[Memory]) -> ImageError:
+        image = self._fingerprint.image
+        release = image.release or "of unknown release"
+        parts = [self._compared_with(), _banner(memories, image.release), *_raised(memories)]
+        if not image.relocations:
+            parts.append("if KASLR moved it, give the kernel's bzImage or package: only those say what moves")
+        return ImageError(f"not a dump of {image.name} ({release}): {'; '.join(parts)}")
+
+    def _compared_with(self) -> str:
+        """How far the nearest candidate is from the kernel."""
+        nearest = self._nearest
+        if nearest is None:
+            return "its text differs nearly everywhere" if self._texts else "it has no memory where a kernel can be"
+        if nearest.missing == nearest.of:
+            return f"it has no memory at {nearest.first:#x}, where the read-only data would begin"
+        return f"{nearest.bytes} of {nearest.of} bytes of read-only data differ (first at {nearest.first:#x})"
+
+
+def _banner(memories: Sequence[Memory], expected: str) -> str:
+    """What the dump says of its kernel."""
+    release, complete = release_in(memories)
+    if release is None:
+        return "it has no banner" if complete else f"its first {MAX_BYTES >> 20} MiB have no banner"
+    return f"its banner says {release}" + (", but of another build" if release == expected else "")
+
+
+def _raised(memories: Sequence[Memory]) -> Iterator[str]:
+    """What a reader raised, which may be why there was nothing to see."""
+    for memory in memories:
+        if isinstance(memory, ReaderMemory) and memory.failure is not None:
+            yield f"its reader raised {type(memory.failure).__name__}: {memory.failure}"
+
+
+def _reading(memory: Memory, candidate: Candidate) -> Read:
+    return lambda address, size: memory.up_to(address + candidate.above, size)
