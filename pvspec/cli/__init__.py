@@ -92,8 +92,9 @@ def _number(text: str, what: str) -> int:
 
 
 def _place(text: str) -> str:
-    if not re.fullmatch(r"(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20}|[A-Za-z_.][\w.]*)(\+(0[xX][0-9a-fA-F]+|[0-9]+))?", text):
-        raise argparse.ArgumentTypeError("must be an address, or a symbol as in start_kernel+0x10")
+    number = r"(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})"
+    if not re.fullmatch(rf"[\w.]+(\+{number}(/{number})?)?", text):
+        raise argparse.ArgumentTypeError("must be an address, or a symbol as in start_kernel+0x10 or f+0x76/0x220")
     return text
 
 

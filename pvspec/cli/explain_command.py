@@ -36,17 +36,12 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
             report.say(line)
 
 
-def _address(image: KernelImage, place: str) -> int:
-    """The address that a place on the command line means: a number or a symbol, plus a number."""
-    start, _, offset = place.partition("+")
+def _address(image: KernelImage, text: str) -> int:
+    """The address that a text on the command line names."""
     try:
-        address = int(start, 0)
-    except ValueError:
-        found = image.symbols.address(start)
-        if found is None:
-            raise Failure(f"{image.name}: has no symbol {start}") from None
-        address = found
-    return address + (int(offset, 0) if offset else 0)
+        return image.symbols.parse_address(text)
+    except ImageError as error:
+        raise Failure(f"{image.name}: {error}") from None
 
 
 def _name(image: KernelImage, address: int) -> str | None:

@@ -10,20 +10,20 @@ from pvspec.kernel.image.loader import BANNER
 
 _PIECE = 1 << 20
 _OVERLAP = 256  # bytes: more than the part of the banner that is looked for
-MAX_BYTES = 256 << 20
-"""Of a dump that are searched."""
+_MAX_BYTES = 256 << 20
 
 
-def release_in(memories: Iterable[Memory]) -> tuple[str | None, bool]:
-    """The release in the first banner found; and whether the search was complete, or ended at a bound."""
-    room = MAX_BYTES
+def what_banner_says(memories: Iterable[Memory], expected: str) -> str:
+    """The release in the first banner found in so much memory as may be searched, as a clause of a message."""
+    room = _MAX_BYTES
     for part in _parts(memories):
         if found := BANNER.search(part):
-            return str(found[1], "ascii"), True
+            release = str(found[1], "ascii")
+            return f"its banner says {release}" + (", but of another build" if release == expected else "")
         room -= len(part)
         if room <= 0:
-            return None, False
-    return None, True
+            return f"its first {_MAX_BYTES >> 20} MiB have no banner"
+    return "it has no banner"
 
 
 def _parts(memories: Iterable[Memory]) -> Iterator[bytes]:
@@ -32,7 +32,6 @@ def _parts(memories: Iterable[Memory]) -> Iterator[bytes]:
         for start, size in memory.regions():
             for address in range(start, start + size, _PIECE):
                 try:
-                    part = memory.up_to(address, min(_PIECE + _OVERLAP, start + size - address))
+                    yield memory.up_to(address, min(_PIECE + _OVERLAP, start + size - address))
                 except ImageError:  # a reader that misbehaves: the caller has another error to tell of
                     return
-                yield part

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, chain, islice
 from typing import NamedTuple
 
+from pvspec.kernel.dump.banner import what_banner_says
 from pvspec.kernel.dump.core import Core
 from pvspec.kernel.dump.fingerprint import Fingerprint
 from pvspec.kernel.dump.memory import File, FileMemory, Memory, Piece, ReaderMemory
@@ -43,10 +44,11 @@ def of_raw(file: File, image: KernelImage) -> AddressSpace:
         offsets = accumulate((length for _, length in segments), initial=0)
         pieces = [Piece(*segment, offset) for segment, offset in zip(segments, offsets, strict=False)]
         return AddressSpace(FileMemory(pieces, file), here)
+    everything = FileMemory([Piece(0, size, 0)], file)
     raise ImageError(
         f"is neither an ELF core nor a flat dump: it has {size} bytes, but the memory of {image.name} has "
         f"{len(image.memory)} from {image.base:#x} on, and its {len(segments)} segments have "
-        f"{sum(length for _, length in segments)}"
+        f"{sum(length for _, length in segments)}; {what_banner_says([everything], image.release)}"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from pvspec.kernel.dump.banner import MAX_BYTES, release_in
+from pvspec.kernel.dump.banner import what_banner_says
 from pvspec.kernel.dump.candidates import AddressSpace, Candidate
 from pvspec.kernel.dump.fingerprint import Difference, Fingerprint, Read
 from pvspec.kernel.dump.memory import Memory, ReaderMemory
@@ -58,33 +58,27 @@ class Search:
         elif self._compared < _MAX_COMPARED and (number < _LIKELY or self._fingerprint.is_signed(read)):
             self._compared += 1
             found = self._fingerprint.difference(read, candidate.slide, self._assumed)
-            if self._nearest is None or found.bytes < self._nearest.bytes:
+            if self._nearest is None or found.bytes < min(self._nearest.bytes, found.of // 2):
                 self._nearest = found
 
     def _failure(self, memories: Sequence[Memory]) -> ImageError:
         image = self._fingerprint.image
         release = image.release or "of unknown release"
-        parts = [self._compared_with(), _banner(memories, image.release), *_raised(memories)]
+        parts = [self._compared_with(), what_banner_says(memories, image.release), *_raised(memories)]
         if not image.relocations:
             parts.append("if KASLR moved it, give the kernel's bzImage or package: only those say what moves")
         return ImageError(f"not a dump of {image.name} ({release}): {'; '.join(parts)}")
 
     def _compared_with(self) -> str:
-        """How far the nearest candidate is from the kernel."""
+        """How far the likeliest candidate is from the kernel, or one that is mostly the same."""
         nearest = self._nearest
+        if self._texts and (nearest is None or nearest.missing == nearest.of):
+            return "it has no read-only data to compare, and less than half of its text is the same"
         if nearest is None:
-            return "its text differs nearly everywhere" if self._texts else "it has no memory where a kernel can be"
+            return "it has no memory where a kernel can be"
         if nearest.missing == nearest.of:
             return f"it has no memory at {nearest.first:#x}, where the read-only data would begin"
         return f"{nearest.bytes} of {nearest.of} bytes of read-only data differ (first at {nearest.first:#x})"
-
-
-def _banner(memories: Sequence[Memory], expected: str) -> str:
-    """What the dump says of its kernel."""
-    release, complete = release_in(memories)
-    if release is None:
-        return "it has no banner" if complete else f"its first {MAX_BYTES >> 20} MiB have no banner"
-    return f"its banner says {release}" + (", but of another build" if release == expected else "")
 
 
 def _raised(memories: Sequence[Memory]) -> Iterator[str]:

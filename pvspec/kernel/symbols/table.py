@@ -39,10 +39,13 @@ class SymbolTable:
     """
 
     def __init__(self, source: str, symbols: Iterable[Symbol], end: int) -> None:
-        """`end` is the address behind the image, where the extent of the last symbol ends."""
+        """`end` is the address after the image, where the extent of the last symbol ends."""
         self.source = source
         self._symbols = sorted(symbols, key=_by_address)
         self._end = end
+
+    def __repr__(self) -> str:
+        return f"<SymbolTable {self.source}: {len(self._symbols)} symbols>"
 
     def __len__(self) -> int:
         """How many there are."""
@@ -70,10 +73,12 @@ class SymbolTable:
     def extent(self, name: str) -> tuple[int, int] | None:
         """[start, end) of a symbol: it ends where another begins at a higher address, or with the image."""
         start = self.address(name)
-        if start is None:
-            return None
-        after = bisect_right(self._addresses, start)
-        return start, self._addresses[after] if after < len(self._symbols) else max(start, self._end)
+        return None if start is None else (start, start + self.size_at(start))
+
+    def size_at(self, address: int) -> int:
+        """The bytes from an address to the next symbol at a higher one, or to the end of the image."""
+        after = bisect_right(self._addresses, address)
+        return (self._addresses[after] if after < len(self._symbols) else max(address, self._end)) - address
 
     def name_of(self, address: int) -> tuple[str, int] | None:
         """The symbol that holds `address`, and the offset in it in bytes; None below the first symbol.
@@ -86,6 +91,27 @@ class SymbolTable:
         start = self._addresses[after - 1]
         first = self._symbols[bisect_right(self._addresses, start - 1)]
         return first.name, address - start
+
+    def parse_address(self, text: str) -> int:
+        """The address that a text names: see `symbols.address`; raises ImageError, which says what is unknown."""
+        from pvspec.kernel.symbols.address import parse_address
+
+        return parse_address(self, text)
+
+    @cached_property
+    def _named(self) -> dict[str, list[Symbol]]:
+        found: dict[str, list[Symbol]] = {}
+        for symbol in self._symbols:
+            found.setdefault(symbol.name, []).append(symbol)
+        return found
+
+    def named(self, name: str) -> Sequence[Symbol]:
+        """All symbols of that name, by ascending address."""
+        return self._named.get(name, ())
+
+    def names(self) -> Iterable[str]:
+        """Every name, once."""
+        return self._named
 
 
 def _by_address(symbol: Symbol) -> int:
