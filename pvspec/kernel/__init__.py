@@ -1,8 +1,20 @@
-"""Kernel images as what they will be in memory: vmlinux, bzImage, module, or the Debian package of one."""
+"""Kernel images as they will be in memory (vmlinux, bzImage, module, Debian package), and dumps of running kernels."""
 
+from pvspec.kernel.dump.dump import Dump, open_dump
 from pvspec.kernel.errors import ImageError
 from pvspec.kernel.files.layout import Section
+from pvspec.kernel.files.reader import Reader, Source
 from pvspec.kernel.image.image import KernelImage, Unresolved
 from pvspec.kernel.image.loader import open_image
 
-__all__ = ["ImageError", "KernelImage", "Section", "Unresolved", "open_image"]
+__all__ = [
+    "Dump",
+    "ImageError",
+    "KernelImage",
+    "Reader",
+    "Section",
+    "Source",
+    "Unresolved",
+    "open_dump",
+    "open_image",
+]

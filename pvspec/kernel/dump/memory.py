@@ -30,6 +30,10 @@ class Memory(Protocol):
         """As many bytes, up to `size`, as there are from `address` on without a gap; raises ImageError."""
         ...
 
+    def probe(self, address: int, size: int) -> bytes:
+        """The same, but perhaps nothing if some are missing: less work, for a search."""
+        ...
+
     def regions(self) -> Iterable[Region]:
         """Where there may be memory."""
         ...
@@ -131,6 +135,10 @@ class FileMemory:
             found += part
         return found
 
+    def probe(self, address: int, size: int) -> bytes:
+        """The same."""
+        return self.up_to(address, size)
+
     def _part(self, address: int, size: int) -> bytes:
         """As many of these bytes as one piece has."""
         index = bisect_right(self._starts, address) - 1
@@ -165,6 +173,10 @@ class ReaderMemory:
     def up_to(self, address: int, size: int) -> bytes:
         """As many bytes, up to `size`, as there are from `address` on without a gap; raises ImageError."""
         return self._reader.up_to(address, size) if address >= 0 else b""
+
+    def probe(self, address: int, size: int) -> bytes:
+        """The same, in one question if it fails; raises ImageError."""
+        return self._reader.probe(address, size) if address >= 0 else b""
 
     def regions(self) -> Iterable[Region]:
         """One: a reader does not say what it has."""

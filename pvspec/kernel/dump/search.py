@@ -39,25 +39,26 @@ class Search:
         """The first candidate that is the kernel; raises ImageError if none is."""
         for space in spaces:
             for number, candidate in enumerate(space.candidates):
-                read = _reading(space.memory, candidate)
+                read = _probing(space.memory, candidate)
                 slide = self._fingerprint.slide(read, candidate.slide, self._assumed)
                 if slide is not None:
                     return Found(space.memory, candidate.above, slide)
-                self._remember(space.memory, candidate, read, number)
+                self._remember(space.memory, candidate, number)
         for memory, candidate in self._texts:
             slide = self._assumed if candidate.slide is None else candidate.slide
             if self._text.matches(_reading(memory, candidate), slide):
                 return Found(memory, candidate.above, slide)
         raise self._failure([space.memory for space in spaces])
 
-    def _remember(self, memory: Memory, candidate: Candidate, read: Read, number: int) -> None:
+    def _remember(self, memory: Memory, candidate: Candidate, number: int) -> None:
         """For a message: the candidate nearest to the kernel; and for a second look, one that may have text alone."""
-        if not self._fingerprint.is_there(read) and self._text.present(read):
+        read = _probing(memory, candidate)
+        if self._text.present(read) and not self._fingerprint.is_there(read):
             if len(self._texts) < _MAX_TEXTS:
                 self._texts.append((memory, candidate))
         elif self._compared < _MAX_COMPARED and (number < _LIKELY or self._fingerprint.is_signed(read)):
             self._compared += 1
-            found = self._fingerprint.difference(read, candidate.slide, self._assumed)
+            found = self._fingerprint.difference(_reading(memory, candidate), candidate.slide, self._assumed)
             if self._nearest is None or found.bytes < min(self._nearest.bytes, found.of // 2):
                 self._nearest = found
 
@@ -86,6 +87,10 @@ def _raised(memories: Sequence[Memory]) -> Iterator[str]:
     for memory in memories:
         if isinstance(memory, ReaderMemory) and memory.failure is not None:
             yield f"its reader raised {type(memory.failure).__name__}: {memory.failure}"
+
+
+def _probing(memory: Memory, candidate: Candidate) -> Read:
+    return lambda address, size: memory.probe(address + candidate.above, size)
 
 
 def _reading(memory: Memory, candidate: Candidate) -> Read:

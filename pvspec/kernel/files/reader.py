@@ -65,6 +65,16 @@ class CheckedReader:
                 break
         return bytes(found)
 
+    def probe(self, address: int, size: int) -> bytes:
+        """The bytes from `address` on, or none if the first question for them fails; raises ImageError as `up_to`.
+
+        For a search, in which most questions fail: it asks once where `up_to` goes down to single bytes.
+        """
+        if size > _PIECE or address + size > _END:
+            return self.up_to(address, size)
+        part = self._ask(address, size)
+        return part + self.up_to(address + len(part), size - len(part)) if part else b""
+
     def _ask(self, address: int, size: int) -> bytes | None:
         """Its answer; None if it raised."""
         try:
