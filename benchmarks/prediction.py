@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from benchmarks.figure import Figure
-from pvspec.kernel import open_image
+from pvspec.kernel import open_kernel
 from tests.oracle import bare, fetch, guest, qemu
 from tests.prediction.hostile import alternatives, locks, make_image
 
@@ -88,7 +88,7 @@ def _boot(package: Path) -> float | None:
             work = Path(folder)
             (work / "vmlinuz").write_bytes(fetch.bzimage(package))
             (work / "initrd").write_bytes(guest.initramfs(busybox, bare.INIT))
-            image = open_image(package)
+            image = open_kernel(package)
             started = time.monotonic()
             bare.run(work, image, qemu.Machine("EPYC"), timeout=300)
             return time.monotonic() - started

@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from pvspec.engine.errors import StateError as StateError
     from pvspec.engine.facts import Facts as Facts
     from pvspec.engine.spec import Spec as Spec
+    from pvspec.kernel import Dump as Dump
     from pvspec.kernel import ImageError as ImageError
     from pvspec.kernel import KernelImage as KernelImage
+    from pvspec.kernel import Reader as Reader
     from pvspec.kernel import open_dump as open_dump
     from pvspec.kernel import open_kernel as open_kernel
-    from pvspec.kernel.dump.dump import Dump as Dump
     from pvspec.lang.diagnostics import Diagnostic as Diagnostic
     from pvspec.lang.diagnostics import SpecError as SpecError
     from pvspec.lang.format import FormattedFile as FormattedFile
@@ -75,8 +76,7 @@ _HOMES = {
     "engine.errors": ("BindError", "PatchBug", "PatchError", "PvspecError", "StateError"),
     "engine.facts": ("Facts",),
     "engine.spec": ("Spec",),
-    "kernel": ("ImageError", "KernelImage", "open_dump", "open_kernel"),
-    "kernel.dump.dump": ("Dump",),
+    "kernel": ("Dump", "ImageError", "KernelImage", "Reader", "open_dump", "open_kernel"),
     "lang.diagnostics": ("Diagnostic", "SpecError"),
     "lang.format": ("FormattedFile", "format_spec"),
     "prediction": (
@@ -129,6 +129,7 @@ __all__ = [
     "Processor",
     "Proof",
     "PvspecError",
+    "Reader",
     "Regions",
     "Result",
     "Simulation",

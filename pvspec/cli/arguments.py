@@ -83,7 +83,7 @@ def _option(text: str) -> tuple[str, bool]:
 
 def place(text: str) -> str:
     """An address, or a symbol with an offset, in the forms that kernels print."""
-    number = r"(0[xX])?[0-9a-fA-F]{1,20}"
-    if not re.fullmatch(rf"({number}|[A-Za-z_.$][\w.$]*)(\+{number}(/{number})?)?", text):
-        raise argparse.ArgumentTypeError("must be an address, or a symbol as in start_kernel+0x10")
+    number = r"(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})"
+    if not re.fullmatch(rf"[\w.]+(\+{number}(/{number})?)?", text):
+        raise argparse.ArgumentTypeError("must be an address, or a symbol as in start_kernel+0x10 or f+0x76/0x220")
     return text

@@ -44,16 +44,18 @@ def described_kernel(arguments: argparse.Namespace) -> Given:
     """The kernel where it is in memory, its machine, spec and dump; raises PvspecError."""
     machine = described_machine(arguments)
     vmlinux: str | None = arguments.vmlinux
-    loads = open_kernel(vmlinux if vmlinux else arguments.kernel, symbols=arguments.symbols) if vmlinux else None
-    kernel = loads or open_kernel(arguments.kernel, symbols=arguments.symbols, load_address=arguments.load_address)
-    dump = None
+    symbols, load_address, slide, dump = arguments.symbols, arguments.load_address, arguments.kaslr, None
+    if vmlinux is None:
+        kernel = open_kernel(arguments.kernel, symbols=symbols, load_address=load_address)
+    else:
+        kernel = open_kernel(vmlinux, symbols=symbols)
     if arguments.state:
-        dump = open_dump(arguments.state, kernel if arguments.kaslr is None else kernel.moved(arguments.kaslr))
-        kernel = kernel.moved(dump.slide)
-    elif arguments.kaslr is not None:
-        kernel = kernel.moved(arguments.kaslr)
-    if loads is not None:
-        kernel = open_kernel(arguments.kernel, vmlinux=kernel, load_address=arguments.load_address)
+        dump = open_dump(arguments.state, kernel, slide=slide)
+        slide = dump.slide
+    if slide is not None:
+        kernel = kernel.moved(slide)
+    if vmlinux is not None:
+        kernel = open_kernel(arguments.kernel, kernel=kernel, load_address=load_address)
     return Given(kernel, machine, arguments.spec, dump)
 
 

@@ -75,7 +75,7 @@ def patch(
     """A kernel's memory with all of its sites patched, one poke each; arguments and errors as for `predict`."""
     bound = bind_kernel(kernel, machine, spec=spec, dump=dump)
     if not bound.tables:
-        raise PredictionError(f"{bound.image.path}: has none of the tables that the spec describes")
+        raise PredictionError(f"{bound.image.name}: has none of the tables that the spec describes")
     memory, pokes = bound.patched()
     return Patched(bound, bytes(memory), pokes, _differing(bound.image.memory, memory))
 

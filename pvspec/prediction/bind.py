@@ -95,7 +95,7 @@ class Bound:
                 self.tables, memory, self.image.base, executable=self.image.executable, state=self.state
             )
         except PatchError as error:
-            raise PredictionError(f"{self.image.path}: {error}") from None
+            raise PredictionError(f"{self.image.name}: {error}") from None
         return memory, pokes
 
 
@@ -109,7 +109,7 @@ def shipped_spec(image: KernelImage) -> Path:
         except FileNotFoundError:
             continue
     shown = image.release or "an unknown version"
-    raise PredictionError(f"{image.path}: no shipped spec for {shown} on {image.machine}; name one with --spec")
+    raise PredictionError(f"{image.name}: no shipped spec for {shown} on {image.machine}; name one with --spec")
 
 
 def bind(spec: Spec, image: KernelImage, machine: Machine, dump: Dump | None = None) -> Bound:
@@ -118,7 +118,7 @@ def bind(spec: Spec, image: KernelImage, machine: Machine, dump: Dump | None = N
     PredictionError: what the spec decides by is missing, or the image is none that it can patch.
     """
     if spec.machine.bits != image.bits:
-        raise PredictionError(f"{image.path}: a {image.bits}-bit image, a {spec.machine.bits}-bit spec")
+        raise PredictionError(f"{image.name}: a {image.bits}-bit image, a {spec.machine.bits}-bit spec")
     if spec.policy and machine.cpu is None and not machine.features:
         raise PredictionError("no CPU given: use --cpu PROFILE or --cpu FILE (a /proc/cpuinfo), or --features")
     cpu = machine.cpu
@@ -141,7 +141,7 @@ def bind(spec: Spec, image: KernelImage, machine: Machine, dump: Dump | None = N
             protect=_protected(spec, image),
         )
         tables = _tables(spec, image)
-        check_work(spec, tables, image.path)
+        check_work(spec, tables, image.name)
         return Bound(Kernel(facts), image, tables, Memory(image, dump))
     except (PatchError, ImageError) as error:
         raise PredictionError(str(error)) from None
@@ -285,7 +285,7 @@ def _check_resolved(image: KernelImage, sites: Sequence[PatchSite]) -> None:
         index = bisect_left(waiting, (site.addr,))
         if index < len(waiting) and waiting[index].address < site.addr + site.len:
             raise PredictionError(
-                f"{image.path}: site {site.addr:#x} of {_section(image, site.addr)} waits for the symbol "
+                f"{image.name}: site {site.addr:#x} of {_section(image, site.addr)} waits for the symbol "
                 f"{waiting[index].symbol}; name the kernel that loads this module with --vmlinux"
             )
 

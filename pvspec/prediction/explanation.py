@@ -67,7 +67,7 @@ def explain_bound(bound: Bound, address: int, rules: Callable[[str], str] = lamb
     """
     image = bound.image
     if not image.base <= address < image.end:
-        raise PredictionError(f"{address:#x} is outside {image.path}, which is from {image.base:#x} to {image.end:#x}")
+        raise PredictionError(f"{address:#x} is outside {image.name}, which is from {image.base:#x} to {image.end:#x}")
     try:
         name = image.symbols.name_of(address)
     except ImageError as error:
@@ -110,7 +110,7 @@ def _step(bound: Bound, site: Site, rule: str) -> Step:
         records = parse_records(layout, *bound.tables[site.table])
         fields = next(islice(records, site.record, None))
     except PatchError as error:
-        raise PredictionError(f"{bound.image.path}: {error}") from None
+        raise PredictionError(f"{bound.image.name}: {error}") from None
     op = None if site.table in bound.spec.families else bound.kernel.op_name(fields["type"])
     return Step(site, layout.section, fields, op, rule)
 

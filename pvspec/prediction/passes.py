@@ -107,7 +107,7 @@ def run_passes(bound: Bound, *, whole: bool = False) -> Prediction:
                     _interface_pass(bound, memory) if family is None else _family_pass(bound, family, memory, whole)
                 )
     except PatchError as error:
-        raise PredictionError(f"{bound.image.path}: {error}") from None
+        raise PredictionError(f"{bound.image.name}: {error}") from None
     _check_nested(bound, sites)
     return Prediction(bound, memory, *text_of(bound), sites)
 
@@ -132,7 +132,7 @@ def _check_nested(bound: Bound, sites: list[Site]) -> None:
         if around and site.address + site.length > around[-1].address + around[-1].length:
             outer = around[-1]
             raise PredictionError(
-                f"{bound.image.path}: site {outer.address:#x} of {outer.table} ({outer.length} bytes) overlaps site "
+                f"{bound.image.name}: site {outer.address:#x} of {outer.table} ({outer.length} bytes) overlaps site "
                 f"{site.address:#x} of {site.table} ({site.length} bytes)"
             )
         around.append(site)
@@ -151,7 +151,7 @@ def text_of(bound: Bound) -> tuple[int, int]:
     except ImageError as error:
         raise PredictionError(str(error)) from None
     if start is None or end is None or not image.base <= start <= end <= image.end:
-        raise PredictionError(f"{image.path}: has no symbols _text and _etext; give its System.map with --symbols")
+        raise PredictionError(f"{image.name}: has no symbols _text and _etext; give its System.map with --symbols")
     return start, end
 
 

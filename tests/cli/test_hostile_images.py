@@ -108,4 +108,4 @@ def test_an_image_that_takes_much_room(build: Build) -> None:
 def test_a_table_that_ends_before_it_begins(build: Build) -> None:
     build()
     Path("hostile.pvs").write_text(SPEC.replace("__start_jumps .. __stop_jumps", "__stop_jumps .. _text"))
-    assert_refused(predict(), "lie outside the image")
+    assert_refused(predict(), "are outside the image")

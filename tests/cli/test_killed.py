@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from pvspec.kernel import ImageError, KernelImage, open_image
+from pvspec.kernel import ImageError, KernelImage, open_kernel
 
 from .test_kernels import OPTIONS, SOURCE, vmlinux
 
@@ -90,7 +90,7 @@ def nothing() -> None:
 
 @pytest.fixture
 def image(vmlinux: Path) -> KernelImage:
-    return open_image(vmlinux)
+    return open_kernel(vmlinux)
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixtu
 
 def test_killed_at_any_moment(large: Path) -> None:
     """A process that does nothing but write two images in turn, killed 25 times."""
-    image, dice = open_image(large), random.Random(4)
+    image, dice = open_kernel(large), random.Random(4)
     memories = [bytes(image.memory), bytes(image.memory).replace(b"\xef\xcd\xab\x89", b"\x00\x11\x22\x33")]
     wholes = []
     for memory in memories:

@@ -41,7 +41,7 @@ ARGUMENTS = {
 
 
 def test_every_command_is_here() -> None:
-    assert ARGUMENTS.keys() == COMMANDS.keys()
+    assert ARGUMENTS.keys() == set(COMMANDS)
 
 
 @pytest.fixture(params=ARGUMENTS)

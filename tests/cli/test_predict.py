@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pvspec.kernel import KernelImage, open_image
+from pvspec.kernel import KernelImage, open_kernel
 from tests.kernel.moving import table
 from tests.prediction.kernel import CPUINFO, SOURCE, build
 
@@ -49,7 +49,7 @@ def running(image: KernelImage) -> bytes:
 def test_the_text_is_written(run: Run, vmlinux: Path) -> None:
     done = run("predict", vmlinux, *SPEC, "--cpu", "cpuinfo", "-o", "text")
     assert (done.code, done.err) == (0, "")
-    image = open_image(vmlinux)
+    image = open_kernel(vmlinux)
     start, end = (image.symbols.address(name) for name in ("_text", "_etext"))
     assert start is not None
     assert end is not None
@@ -110,7 +110,7 @@ class TestState:
         return Path("text").read_bytes()
 
     def test_every_kind_of_dump(self, run: Run, vmlinux: Path) -> None:
-        image = open_image(vmlinux)
+        image = open_kernel(vmlinux)
         memory = running(image)
         segments = b"".join(memory[a - image.base : a - image.base + size] for a, size in image.segments)
         contents = memory, segments, core(image, memory), core(image, memory, paged=False)
@@ -119,20 +119,20 @@ class TestState:
     @pytest.mark.parametrize(
         ("dump", "message"),
         [
-            (lambda image: running(image)[:-1], "are neither an ELF core nor the image's memory"),
-            (lambda image: b"", "0 bytes are neither an ELF core nor"),
-            (lambda image: bytes(len(image.memory)), "read-only data of vmlinux (9.9.0-test): another kernel"),
-            (lambda image: core(image, bytes(len(image.memory))), "has not the read-only data of vmlinux"),
-            (lambda image: core(image, running(image))[:-0x4000], "bytes of a core dump of"),
-            (lambda image: core(image, running(image))[:100], "cannot be read as a core dump"),
-            (lambda image: Path("vmlinux").read_bytes(), "an ELF file, but no core dump"),
-            (lambda image: core(image, running(image)).replace(bytes([1, 0, 0, 0]), bytes(4)), "has not the read-only"),
+            (lambda image: running(image)[:-1], "is neither an ELF core nor a flat dump: it has 20485 bytes"),
+            (lambda image: b"", "is neither an ELF core nor a flat dump: it has 0 bytes"),
+            (lambda image: bytes(len(image.memory)), "not a dump of vmlinux (9.9.0-test): 4130 of 8192 bytes"),
+            (lambda image: core(image, bytes(len(image.memory))), "differ (first at 0xffffffff81001000); it has"),
+            (lambda image: core(image, running(image))[:-0x4000], "is cut short: its headers describe 20718 bytes"),
+            (lambda image: core(image, running(image))[:100], "ELF program headers are outside the file"),
+            (lambda image: Path("vmlinux").read_bytes(), "is an ELF file, but not a core dump"),
+            (lambda image: core(image, running(image)).replace(bytes([1, 0, 0, 0]), bytes(4)), "has no memory at"),
         ],
         ids=["short", "empty", "zeros", "zeros in a core", "core cut", "headers cut", "no core", "no pieces"],
     )  # fmt: skip
     def test_what_is_no_dump_of_it(self, run: Run, vmlinux: Path, dump: object, message: str) -> None:
         assert callable(dump)
-        Path("dump").write_bytes(dump(open_image(vmlinux)))
+        Path("dump").write_bytes(dump(open_kernel(vmlinux)))
         done = run("predict", vmlinux, *SPEC, "--state", "dump", "-o", "text")
         assert_refused(done, message, "dump: ")
 
@@ -144,14 +144,14 @@ class TestKaslr:
 
     @pytest.fixture
     def kernel(self, vmlinux: Path) -> Path:
-        place = open_image(vmlinux).symbols.address("__SCK__hook")
+        place = open_kernel(vmlinux).symbols.address("__SCK__hook")
         assert place is not None
         vmlinux.write_bytes(vmlinux.read_bytes() + table([[], [], [place]]))
         return vmlinux
 
     def dump(self, kernel: Path) -> Path:
         """A core of the kernel as it runs, moved."""
-        image = open_image(kernel).moved(self.SLIDE)
+        image = open_kernel(kernel).moved(self.SLIDE)
         Path("dump").write_bytes(core(image, running(image)))
         return Path("dump")
 
@@ -177,7 +177,7 @@ class TestKaslr:
 
     def test_the_dump_is_elsewhere(self, run: Run, kernel: Path) -> None:
         done = run("predict", kernel, *SPEC, "--state", self.dump(kernel), "--kaslr", "0x200000", "-o", "text")
-        assert_refused(done, "its kernel lies 0x1e00000 bytes above where it was linked, not 0x200000", "dump: ")
+        assert_refused(done, "its kernel is 0x1e00000 bytes above where it was linked, not 0x200000", "dump: ")
 
     def test_two_texts(self, run: Run, kernel: Path) -> None:
         """A moved dump is compared where it lies; which that is must be said."""
@@ -192,7 +192,7 @@ class TestKaslr:
     def test_other_commands(self, run: Run, kernel: Path) -> None:
         assert run("explain", kernel, "labelled", *SPEC, "--kaslr", "0x1e00000").out.startswith("0xffffffff82e0000")
         assert run("apply", kernel, *SPEC, "--kaslr", "0x1e00000", "-o", "patched").code == 0
-        assert open_image("patched").base == 0xFFFFFFFF82E00000
+        assert open_kernel("patched").base == 0xFFFFFFFF82E00000
         assert run("apply", kernel, *SPEC, "-o", "patched", "--json").json["kernel"]["slide"] == 0
 
     @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def assert_refused(done: Outcome, message: str, start: str = "") -> None:
         (("--cpu", "cpuinfo", "--vulnerabilities", "nowhere"), "nowhere: cannot be read (No such file or directory)"),
         (("--hypervisor", "bhyve"), "there is no backend 'bhyve'"),
         (("--nops", "k8"), "there is no nop table 'k8'; there are: p6"),
-        (("--state", "nowhere"), "nowhere: cannot be read as a memory dump"),
+        (("--state", "nowhere"), "nowhere: cannot be read: No such file"),
         (("--symbols", "nowhere"), "nowhere: cannot be read"),
         (("--option", "smp=true"), "there is no option 'smp'"),
         (("-o", "nowhere/text"), "nowhere/text cannot be written"),
@@ -266,7 +266,7 @@ class TestSystemMap:
         return run("predict", vmlinux, *SPEC, "--symbols", "System.map", "-o", "text")
 
     def own(self, vmlinux: Path) -> str:
-        return "".join(f"{s.address:016x} {s.kind} {s.name}\n" for s in open_image(vmlinux).symbols)
+        return "".join(f"{s.address:016x} {s.kind} {s.name}\n" for s in open_kernel(vmlinux).symbols)
 
     def test_its_own(self, run: Run, vmlinux: Path) -> None:
         assert self.given(run, vmlinux, self.own(vmlinux)).code == 0
@@ -276,11 +276,11 @@ class TestSystemMap:
         line = next(line for line in self.own(vmlinux).splitlines() if line.endswith(" function"))
         address = int(line.split()[0], 16)
         moved = self.own(vmlinux).replace(line, line.replace(f"{address:x}", f"{address + 16:x}"))
-        message = f"System.map: has function at {address + 16:#x}, and vmlinux has {address:#x}: it is of another build"
+        message = f"symbols of another build: function is at {address + 16:#x}, but in vmlinux at {address:#x}"
         assert_refused(self.given(run, vmlinux, moved), message)
 
     def test_of_another_kernel(self, run: Run, vmlinux: Path) -> None:
-        message = "System.map: has none of the functions of vmlinux: it is of another kernel"
+        message = "System.map: symbols of another kernel: it lacks all functions of vmlinux"
         assert_refused(self.given(run, vmlinux, "ffffffff81000000 T somebody\n"), message)
 
     def test_data_may_differ(self, run: Run, vmlinux: Path) -> None:
@@ -292,14 +292,14 @@ class TestSystemMap:
     @pytest.mark.parametrize(("at", "code"), [(0, 0), (16, 1), (-(1 << 30), 1)])
     def test_of_a_kernel_without_symbols(self, run: Run, vmlinux: Path, at: int, code: int) -> None:
         """Its banner must lie where the map has it."""
-        image = open_image(vmlinux)
+        image = open_kernel(vmlinux)
         banner = image.base + image.memory.index(b"Linux version 9.9.0")
         lines = self.own(vmlinux) + f"{banner + at:016x} D linux_banner\n"
         subprocess.run(["strip", str(vmlinux)], check=True)
         done = self.given(run, vmlinux, lines)
         assert done.code == code
         if code:
-            assert_refused(done, f"has linux_banner at {banner + at:#x}, and vmlinux has something else there")
+            assert_refused(done, f"linux_banner is at {banner + at:#x}, where vmlinux has something else")
 
     @pytest.mark.parametrize("lines", ["\0\0\0", "one two\n", "zz T start\n", "ffffffffffffffff B The real one\n"])
     def test_what_is_none(self, run: Run, vmlinux: Path, lines: str) -> None:
@@ -322,7 +322,7 @@ class TestDiffText:
 
     def test_a_prediction_and_a_dump(self, run: Run, vmlinux: Path) -> None:
         """A dump is known by its size; bytes that are no table's are told as runs."""
-        image = open_image(vmlinux)
+        image = open_kernel(vmlinux)
         assert run("predict", vmlinux, *SPEC, "--cpu", "cpuinfo", "-o", "text").code == 0
         memory, start = bytearray(running(image)), image.symbols.address("start")
         assert start is not None

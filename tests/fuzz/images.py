@@ -10,10 +10,10 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import mkdtemp
 
-from pvspec.kernel import ImageError, KernelImage, open_image
+from pvspec.kernel import ImageError, KernelImage, open_kernel
 from pvspec.kernel.dump.dump import open_dump
 from pvspec.kernel.symbols.kallsyms import decode_kallsyms
-from pvspec.kernel.symbols.supplied import read_given
+from pvspec.kernel.symbols.symbol_file import SymbolFile
 from tests.fuzz.elf import ALLOC, CORE, EXEC, NOBITS, REL, RELA, RELOCATABLE, WRITE, Part, elf_file, symbol_table
 from tests.fuzz.loop import Target
 from tests.kernel.test_containers import PACKERS, bzimage, package, tar
@@ -92,7 +92,7 @@ def _fails_well(path: Path, use: Callable[[Path], object]) -> str:
 
 def _use(path: Path) -> None:
     """All that can be done with an image."""
-    image = open_image(path)
+    image = open_kernel(path)
     for name in image.sections:
         image.section_bytes(name)
     image.symbols.name_of(image.base + 1)
@@ -124,7 +124,7 @@ def _relocated(data: bytes) -> str:
 
 
 def _move(path: Path) -> None:
-    image = open_image(path)
+    image = open_kernel(path)
     moved = image.moved(image.alignment)
     assert moved.base == image.base + image.alignment
     assert len(moved.memory) == len(image.memory)
@@ -154,7 +154,7 @@ def _kallsyms(data: bytes) -> str:
 
 @cache
 def _running(bits: int) -> KernelImage:
-    return open_image(written(kernel(bits), f"vmlinux{bits}"))
+    return open_kernel(written(kernel(bits), f"vmlinux{bits}"))
 
 
 def _dumps() -> Iterator[bytes]:
@@ -188,7 +188,7 @@ def _given(data: bytes) -> str:
 
 
 def _symbols(path: Path) -> None:
-    for symbol in read_given(path):
+    for symbol in SymbolFile.of(path).symbols():
         assert 0 <= symbol.address < 1 << 64
         assert symbol.name
         assert len(symbol.kind) == 1

@@ -15,7 +15,7 @@ from pvspec.engine.errors import PatchError
 from pvspec.engine.guards import CpuHasField
 from pvspec.engine.records import PatchSite, build_records
 from pvspec.engine.spec import Copy, Family, Spec
-from pvspec.kernel import ImageError, KernelImage, open_image
+from pvspec.kernel import ImageError, KernelImage, open_kernel
 from pvspec.kernel.dump.dump import open_dump
 from pvspec.prediction.bind import Bound, bind
 from pvspec.prediction.cpu import read_cpu
@@ -80,7 +80,7 @@ def _image() -> KernelImage:
     tables = Part(".tables", memory[0x1E0:0x210], BASE + 0x1E0)
     symbols = {name: (BASE + at, 1) for name, at in _SYMBOLS.items()}
     file = elf_file(64, [*parts, tables, *symbol_table(64, symbols, len(parts) + 3)])
-    image = open_image(written(file, "vmlinux"))
+    image = open_kernel(written(file, "vmlinux"))
     assert image.memory == memory
     return image
 

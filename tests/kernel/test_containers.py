@@ -16,7 +16,7 @@ import lz4.block
 import pytest
 import zstandard
 
-from pvspec.kernel import ImageError, open_image
+from pvspec.kernel import ImageError, open_kernel
 from pvspec.kernel.files import compression
 
 
@@ -78,7 +78,7 @@ def tar(contents: bytes, name: str = "./boot/vmlinuz-6.1", **fields: object) -> 
 def test_bzimage(vmlinux: Path, tmp_path: Path, codec: str) -> None:
     file = tmp_path / "vmlinuz"
     file.write_bytes(bzimage(payload(vmlinux, codec)))
-    image, inside = open_image(file), open_image(vmlinux)
+    image, inside = open_kernel(file), open_kernel(vmlinux)
     assert (image.kind, image.memory, image.sections) == ("bzimage", inside.memory, inside.sections)
     image.write(tmp_path / "out", image.memory)
     assert (tmp_path / "out").read_bytes() == vmlinux.read_bytes()
@@ -87,16 +87,16 @@ def test_bzimage(vmlinux: Path, tmp_path: Path, codec: str) -> None:
 def test_bzimage_of_an_old_protocol_is_searched(vmlinux: Path, tmp_path: Path) -> None:
     file = tmp_path / "vmlinuz"
     file.write_bytes(bzimage(b"\x1f\x8b\x08 not this one" + payload(vmlinux, "gzip"), version=0x203))
-    assert open_image(file).memory == open_image(vmlinux).memory
+    assert open_kernel(file).memory == open_kernel(vmlinux).memory
     file.write_bytes(bzimage(b"\x1f\x8b\x08 not this one", version=0x203))
     with pytest.raises(ImageError, match="no compressed ELF file"):
-        open_image(file)
+        open_kernel(file)
 
 
 @pytest.mark.parametrize(
     ("contents", "reason"),
     [
-        (bzimage(b"\x1f\x8b\x08", length=1 << 20), "lies outside the file"),
+        (bzimage(b"\x1f\x8b\x08", length=1 << 20), "is outside the file"),
         (bzimage(b"\x1f\x8b\x08" + bytes(50)), "gzip data is damaged"),
         (bzimage(gzip.compress(b"no ELF")), "is not an ELF file"),
         (bzimage(b"\x89LZO\0\r\n\x1a\n" + bytes(50)), "LZO compression is not supported"),
@@ -121,7 +121,7 @@ def test_damaged_containers(tmp_path: Path, contents: bytes, reason: str) -> Non
     file = tmp_path / "kernel"
     file.write_bytes(contents)
     with pytest.raises(ImageError, match=reason) as error:
-        open_image(file)
+        open_kernel(file)
     assert str(error.value).startswith(f"{file}: ")
 
 
@@ -130,8 +130,8 @@ def test_package(vmlinux: Path, tmp_path: Path, suffix: str, codec: str | None) 
     data = tar(bzimage(payload(vmlinux, "xz")))
     file = tmp_path / "kernel"
     file.write_bytes(package(PACKERS[codec](data) if codec else data, suffix))
-    image = open_image(file)
-    assert (image.kind, image.memory) == ("package", open_image(vmlinux).memory)
+    image = open_kernel(file)
+    assert (image.kind, image.memory) == ("package", open_kernel(vmlinux).memory)
 
 
 @pytest.mark.parametrize("codec", PACKERS)
@@ -161,6 +161,6 @@ def test_what_is_no_file(tmp_path: Path, make: Callable[[Path], object]) -> None
     path = tmp_path / "kernel"
     make(path)
     with pytest.raises(ImageError, match=r"cannot be read|not a regular file"):
-        open_image(path)
+        open_kernel(path)
     with pytest.raises(ImageError, match="not a path"):
-        open_image("a\0b")
+        open_kernel("a\0b")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pvspec.kernel import KernelImage, open_image
+from pvspec.kernel import KernelImage, open_kernel
 from pvspec.kernel.symbols.finder import find_data_symbols
 from pvspec.kernel.symbols.table import Symbol
 
@@ -184,7 +184,7 @@ def kernel(tmp_path: Path) -> Source:
             source = source.replace(old, new)
         assemble(source, tmp_path / "k.o", "i386")
         run("ld", "-m", "elf_i386", "-Ttext", hex(BASE["i386"]), "-e", "0", "-o", tmp_path / "k", tmp_path / "k.o")
-        return open_image(tmp_path / "k")
+        return open_kernel(tmp_path / "k")
 
     return link
 
@@ -341,7 +341,7 @@ def tables(symbols: list[Symbol]) -> bytes:
 def replaced(directory: Path) -> KernelImage:
     """The stripped kernel with the contents of its section .kallsyms replaced."""
     run("objcopy", "--strip-all", "--update-section", f".kallsyms={directory / 'k.kallsyms'}", directory / "k")
-    return open_image(directory / "k")
+    return open_kernel(directory / "k")
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -383,7 +383,7 @@ def test_what_cannot_be_searched_whole_is_no_proof() -> None:
 def debian() -> KernelImage:
     """Debian's 6.1 for 686 processors with PAE."""
     try:
-        return open_image(fetch.kernel_package("i386", "686-pae"))
+        return open_kernel(fetch.kernel_package("i386", "686-pae"))
     except fetch.Unavailable as reason:
         pytest.skip(str(reason))
 

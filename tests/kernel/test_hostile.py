@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pvspec.kernel import ImageError, open_image
+from pvspec.kernel import ImageError, open_kernel
 
 from .moving import build, fields, table
 
@@ -29,7 +29,7 @@ MODULE = """
 
 def exercise(file: Path) -> None:
     """All that can be done with an image."""
-    image = open_image(file)
+    image = open_kernel(file)
     for name in image.sections:
         image.section_bytes(name)
     assert image.symbols.name_of(image.base + 1) is None or len(image.symbols)
@@ -105,12 +105,12 @@ def patched(vmlinux: Path, offset: int, layout: str, value: int) -> bytes:
     [
         ({"i386": 18, "x86_64": 18}, "<H", 40, "not for i386 or x86_64"),
         ({"i386": 48, "x86_64": 60}, "<H", 0xFFFF, "65535 section headers"),
-        ({"i386": 48, "x86_64": 60}, "<H", 0xFE00, "section headers lie outside"),
+        ({"i386": 48, "x86_64": 60}, "<H", 0xFE00, "section headers are outside"),
         ({"i386": 46, "x86_64": 58}, "<H", 8, "section headers of 8 bytes"),
         ({"i386": 50, "x86_64": 62}, "<H", 999, "name table is section 999"),
         ({"i386": 44, "x86_64": 56}, "<H", 65, "65 program headers"),
-        ({"i386": 44, "x86_64": 56}, "<H", 0, "no PT_LOAD segment"),
-        ({"i386": 52 + 16, "x86_64": 64 + 32}, "<I", 1 << 30, "lies outside the file"),
+        ({"i386": 44, "x86_64": 56}, "<H", 0, "without a PT_LOAD segment"),
+        ({"i386": 52 + 16, "x86_64": 64 + 32}, "<I", 1 << 30, "is outside the file"),
         ({"i386": 52 + 20, "x86_64": 64 + 40}, "<I", 16, "more bytes in the file than in memory"),
         ({"i386": 52 + 20, "x86_64": 64 + 40}, "<I", 1 << 20, "overlap"),
         ({"i386": 52 + 8, "x86_64": 64 + 16}, "<I", 0x1000, "MiB of memory|overlap|outside all segments"),
@@ -122,4 +122,4 @@ def test_reasons(
     file = tmp_path / "hostile"
     file.write_bytes(patched(vmlinux, field[machine], layout, value))
     with pytest.raises(ImageError, match=reason):
-        open_image(file)
+        open_kernel(file)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pvspec.kernel import ImageError, KernelImage, open_image
+from pvspec.kernel import ImageError, KernelImage, open_kernel
 from tests.fuzz.elf import ALLOC, Part, elf_file
 
 from .binutils import BASE, run
@@ -48,10 +48,10 @@ def system_map(vmlinux: Path) -> Path:
 
 def test_it_is_as_if_linked_there(tmp_path: Path, machine: str, plain: Path, kernel: Path) -> None:
     higher = build(tmp_path / "higher", machine, SLIDE)
-    moved = open_image(kernel, symbols=system_map(plain)).moved(SLIDE)
-    linked = open_image(higher, symbols=system_map(higher))
+    moved = open_kernel(kernel, symbols=system_map(plain)).moved(SLIDE)
+    linked = open_kernel(higher, symbols=system_map(higher))
     assert moved.memory == linked.memory
-    assert moved.memory != open_image(kernel).memory
+    assert moved.memory != open_kernel(kernel).memory
     assert (moved.base, moved.end, moved.slide) == (linked.base, linked.end, SLIDE)
     assert (moved.sections, moved.segments, moved.executable) == (linked.sections, linked.segments, linked.executable)
     assert list(moved.symbols) == list(linked.symbols)
@@ -60,15 +60,15 @@ def test_it_is_as_if_linked_there(tmp_path: Path, machine: str, plain: Path, ker
 
 def test_it_is_written_so(tmp_path: Path, machine: str, kernel: Path) -> None:
     """With headers that say where it lies, and without the table, which has been applied."""
-    moved = open_image(kernel).moved(SLIDE)
+    moved = open_kernel(kernel).moved(SLIDE)
     moved.write(tmp_path / "written", moved.memory)
-    written, linked = open_image(tmp_path / "written"), open_image(build(tmp_path / "higher", machine, SLIDE))
+    written, linked = open_kernel(tmp_path / "written"), open_kernel(build(tmp_path / "higher", machine, SLIDE))
     assert (written.memory, written.sections, written.segments) == (linked.memory, linked.sections, linked.segments)
     assert written.relocations is None
 
 
 def test_an_image_is_not_changed(kernel: Path) -> None:
-    image = open_image(kernel)
+    image = open_kernel(kernel)
     before = bytes(image.memory)
     assert image.moved(0) is image
     assert image.moved(SLIDE).moved(SLIDE).memory == image.moved(SLIDE).memory != before
@@ -81,7 +81,7 @@ def test_an_image_is_not_changed(kernel: Path) -> None:
 def test_symbols_of_its_own(plain: Path, kernel: Path, machine: str) -> None:
     """Of the image's symbol table; those outside of it, as per-CPU variables are, stay."""
     symbols = plain.with_name("vmlinux.symbols")
-    image = open_image(with_table(symbols, table(fields(plain, machine))))
+    image = open_kernel(with_table(symbols, table(fields(plain, machine))))
     moved = image.moved(SLIDE)
     for before, after in zip(image.symbols, moved.symbols, strict=True):
         assert after.address - before.address == (SLIDE if before.address >= image.base else 0)
@@ -93,14 +93,14 @@ def test_newer_tables_have_no_distances(tmp_path: Path, machine: str, plain: Pat
     if machine == "i386":
         pytest.skip("it has one list, always")
     added, _, longs = fields(plain, machine)
-    image = open_image(with_table(plain, table([added, longs])))
+    image = open_kernel(with_table(plain, table([added, longs])))
     assert image.relocations is not None
     assert [len(part) for part in image.relocations] == [2, 0, 5]
 
 
 @pytest.mark.parametrize("slide", [-0x200000, 0x1000, 0x100001, 1 << 64, "end"])
 def test_where_no_kernel_lies(kernel: Path, machine: str, slide: int | str) -> None:
-    image = open_image(kernel)
+    image = open_kernel(kernel)
     far = (END[machine] - image.end) // image.alignment * image.alignment
     assert image.moved(far).end > END[machine] - image.alignment
     with pytest.raises(ImageError, match=f"^{kernel}: cannot be moved by .*: that must be a multiple of"):
@@ -112,7 +112,7 @@ def test_the_alignment_is_that_of_the_header(tmp_path: Path, kernel: Path) -> No
     struct.pack_into("<I", data, 0x230, 0x1000000)
     file = tmp_path / "vmlinuz"
     file.write_bytes(data)
-    image = open_image(file)
+    image = open_kernel(file)
     assert (image.alignment, image.kind) == (0x1000000, "bzimage")
     assert image.moved(0x2000000).slide == 0x2000000
     with pytest.raises(ImageError, match="must be a multiple of 0x1000000"):
@@ -120,7 +120,7 @@ def test_the_alignment_is_that_of_the_header(tmp_path: Path, kernel: Path) -> No
 
 
 def test_without_a_table(plain: Path) -> None:
-    image = open_image(plain)
+    image = open_kernel(plain)
     with pytest.raises(ImageError, match="has no relocation table behind it: give the kernel's bzImage"):
         image.moved(SLIDE)
     image.moved(0)
@@ -128,7 +128,7 @@ def test_without_a_table(plain: Path) -> None:
 
 def test_a_module_is_not_moved(assembled: Path) -> None:
     with pytest.raises(ImageError, match="is a module: KASLR moves the kernel that loads it, which --vmlinux names"):
-        open_image(assembled).moved(SLIDE)
+        open_kernel(assembled).moved(SLIDE)
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_a_field_outside(tmp_path: Path, machine: str, where: int) -> None:
     file = tmp_path / "kernel"
     file.write_bytes(small(machine, table(lists)))
     with pytest.raises(ImageError, match=r"names a field at 0x[0-9a-f]+, outside the image"):
-        open_image(file).moved(SLIDE)
+        open_kernel(file).moved(SLIDE)
 
 
 def test_a_long_field_that_begins_inside(tmp_path: Path) -> None:
@@ -156,10 +156,10 @@ def test_a_long_field_that_begins_inside(tmp_path: Path) -> None:
         file = tmp_path / "kernel"
         file.write_bytes(small("x86_64", table([[], [], [base + where]])))
         if fits:
-            assert open_image(file).moved(SLIDE).read(base + SLIDE + where, 8) == struct.pack("<Q", SLIDE)
+            assert open_kernel(file).moved(SLIDE).read(base + SLIDE + where, 8) == struct.pack("<Q", SLIDE)
         else:
             with pytest.raises(ImageError, match="outside the image"):
-                open_image(file).moved(SLIDE)
+                open_kernel(file).moved(SLIDE)
 
 
 def test_a_field_between_segments(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_field_between_segments(tmp_path: Path) -> None:
     base, file = BASE["x86_64"], tmp_path / "kernel"
     parts = [Part(".text", bytes(64), base), Part(".data", bytes(64), base + 4096, ALLOC)]
     file.write_bytes(elf_file(64, parts) + table([[base + 4090], [], [base + 8, base + 1024]]))
-    memory = open_image(file).moved(SLIDE).memory
+    memory = open_kernel(file).moved(SLIDE).memory
     assert [at for at, byte in enumerate(memory) if byte] == [10, 11]
 
 
@@ -184,7 +184,7 @@ def test_what_is_no_table(tmp_path: Path, machine: str, data: bytes, message: st
     file = tmp_path / "kernel"
     file.write_bytes(small(machine, data))
     with pytest.raises(ImageError, match=message):
-        open_image(file).moved(SLIDE)
+        open_kernel(file).moved(SLIDE)
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -194,7 +194,7 @@ def test_whatever_the_words(tmp_path: Path, machine: str, data: list[int]) -> No
     words = [word + (0x81000000 - 0xC1000000 if word and machine == "x86_64" else 0) for word in data]
     file = tmp_path / "kernel"
     file.write_bytes(small(machine, struct.pack(f"<{len(words)}I", *words)))
-    image: KernelImage = open_image(file)
+    image: KernelImage = open_kernel(file)
     try:
         moved = image.moved(SLIDE)
     except ImageError as error:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from pvspec.kernel import ImageError, open_image
+from pvspec.kernel import ImageError, open_kernel
 
 from .binutils import BASE, RELEASE, run
 
 
 def test_attributes(vmlinux: Path, machine: str) -> None:
-    image = open_image(vmlinux)
+    image = open_kernel(vmlinux)
     assert (image.kind, image.machine, image.release) == ("vmlinux", machine, RELEASE)
     assert image.bits == (32 if machine == "i386" else 64)
     assert image.base == BASE[machine]
@@ -24,17 +24,17 @@ def test_attributes(vmlinux: Path, machine: str) -> None:
 def test_memory_is_what_objcopy_makes(vmlinux: Path, tmp_path: Path) -> None:
     binary = tmp_path / "flat"
     run("objcopy", "-O", "binary", vmlinux, binary)
-    assert open_image(vmlinux).memory == binary.read_bytes()
+    assert open_kernel(vmlinux).memory == binary.read_bytes()
 
 
 def test_executable_ranges(vmlinux: Path) -> None:
-    image = open_image(vmlinux)
+    image = open_kernel(vmlinux)
     text, init = image.sections[".text"], image.sections[".init.text"]
     assert image.executable == ((text.address, text.end), (init.address, init.end))
 
 
 def test_read_is_bounded(vmlinux: Path) -> None:
-    image = open_image(vmlinux)
+    image = open_kernel(vmlinux)
     assert image.read(image.base, 1) == b"\x90"
     assert image.read(image.end - 1, 1) == b"\xc3"
     for address, size in [(image.base - 1, 2), (image.end - 1, 2), (image.base, -1), (0, 0), (1 << 70, 1)]:
@@ -43,7 +43,7 @@ def test_read_is_bounded(vmlinux: Path) -> None:
 
 
 def test_section_bytes(vmlinux: Path) -> None:
-    image = open_image(vmlinux)
+    image = open_kernel(vmlinux)
     assert image.section_bytes(".data") == bytes([1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0])
     assert image.section_bytes(".bss") == bytes(64)
     assert image.section_bytes(".shstrtab").startswith(b"\0.")
@@ -60,13 +60,13 @@ def test_per_cpu_template_at_zero_is_not_in_memory(tmp_path: Path) -> None:
     )
     run("as", "--64", "-o", tmp_path / "k.o", tmp_path / "k.s")
     run("ld", "-T", tmp_path / "k.lds", "-o", tmp_path / "k", tmp_path / "k.o")
-    image = open_image(tmp_path / "k")
+    image = open_kernel(tmp_path / "k")
     assert (image.base, bytes(image.memory)) == (0xFFFFFFFF81000000, b"\x90")
     assert image.section_bytes(".data..percpu") == b"\7\0\0\0"
 
 
 def test_symbols_are_those_of_nm(vmlinux: Path) -> None:
-    table = open_image(f"{vmlinux}.symbols").symbols
+    table = open_kernel(f"{vmlinux}.symbols").symbols
     assert table.source == ".symtab"
     listed = [line.split() for line in run("nm", f"{vmlinux}.symbols").splitlines()]
     assert sorted(table) == sorted((int(address, 16), kind, name) for address, kind, name in listed)
@@ -75,7 +75,7 @@ def test_symbols_are_those_of_nm(vmlinux: Path) -> None:
 def test_system_map_wins(vmlinux: Path, tmp_path: Path) -> None:
     system_map = tmp_path / "System.map"
     system_map.write_text(run("nm", "-n", f"{vmlinux}.symbols"))
-    image = open_image(vmlinux, symbols=system_map)
+    image = open_kernel(vmlinux, symbols=system_map)
     start = image.base
     assert image.symbols.source == "System.map"
     assert image.symbols.address("start_kernel") == start
@@ -90,34 +90,34 @@ def test_system_map_wins(vmlinux: Path, tmp_path: Path) -> None:
 def test_global_symbols_come_before_local_ones(vmlinux: Path, tmp_path: Path) -> None:
     system_map = tmp_path / "System.map"
     system_map.write_text("10 t twice\n20 T twice\n30 T twice\n")
-    assert open_image(vmlinux, symbols=system_map).symbols.address("twice") == 0x20
+    assert open_kernel(vmlinux, symbols=system_map).symbols.address("twice") == 0x20
 
 
 def test_placeholder_system_map_is_refused(vmlinux: Path, tmp_path: Path) -> None:
     system_map = tmp_path / "System.map"
     system_map.write_text("ffffffffffffffff B The real System.map is in another package\n")
-    with pytest.raises(ImageError, match=r"System\.map:1: not a System\.map line"):
-        _ = open_image(vmlinux, symbols=system_map).symbols
+    with pytest.raises(ImageError, match=r"System\.map: line 1 is not a System\.map line"):
+        _ = open_kernel(vmlinux, symbols=system_map).symbols
 
 
 def test_stripped_without_kallsyms_has_no_symbols(vmlinux: Path) -> None:
-    image = open_image(vmlinux)
+    image = open_kernel(vmlinux)
     assert (image.symbols.source, len(image.symbols)) == ("none", 0)
     assert image.symbols.name_of(image.base) is None
 
 
 def test_exports(vmlinux: Path) -> None:
-    image = open_image(vmlinux)
+    image = open_kernel(vmlinux)
     assert image.exports == {"_printk": image.base + 101}
     assert image.resolve("_printk") == image.base + 101
 
 
 def test_written_image_differs_only_where_memory_does(vmlinux: Path, tmp_path: Path) -> None:
-    image = open_image(vmlinux)
+    image = open_kernel(vmlinux)
     memory = bytearray(image.memory)
     memory[1:3] = b"\x0f\x0b"
     image.write(tmp_path / "patched", memory)
-    again = open_image(tmp_path / "patched")
+    again = open_kernel(tmp_path / "patched")
     assert again.memory == memory
     assert again.sections == image.sections
     differing = [
@@ -130,15 +130,15 @@ def test_written_image_differs_only_where_memory_does(vmlinux: Path, tmp_path: P
 
 
 def test_image_can_be_written_over_itself(vmlinux: Path) -> None:
-    image = open_image(vmlinux)
+    image = open_kernel(vmlinux)
     image.write(vmlinux, b"\xcc" * len(image.memory))
-    assert open_image(vmlinux).section_bytes(".data") == b"\xcc" * 12
+    assert open_kernel(vmlinux).section_bytes(".data") == b"\xcc" * 12
 
 
 @pytest.mark.parametrize("target", ["missing/out", "directory"])
 def test_failed_write_leaves_nothing(vmlinux: Path, tmp_path: Path, target: str) -> None:
     (tmp_path / "directory").mkdir()
-    image, before = open_image(vmlinux), sorted(tmp_path.rglob("*"))
+    image, before = open_kernel(vmlinux), sorted(tmp_path.rglob("*"))
     with pytest.raises(ImageError, match="cannot be written"):
         image.write(tmp_path / target, image.memory)
     with pytest.raises(ImageError, match="memory of 1 bytes for an image of"):
@@ -147,8 +147,8 @@ def test_failed_write_leaves_nothing(vmlinux: Path, tmp_path: Path, target: str)
 
 
 def test_linked_kernel_takes_no_load_address(vmlinux: Path) -> None:
-    with pytest.raises(ImageError, match="only a module"):
-        open_image(vmlinux, load_address=0x1000)
+    with pytest.raises(ImageError, match="load_address and kernel are for modules only"):
+        open_kernel(vmlinux, load_address=0x1000)
 
 
 def test_import_is_cheap() -> None:

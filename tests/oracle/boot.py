@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from pvspec.kernel import KernelImage, open_image
+from pvspec.kernel import KernelImage, open_kernel
 
 from . import bare, guest, nested, qemu, xen
 from .fetch import bzimage, cache_directory
@@ -90,7 +90,7 @@ def boot(kernel: Path, busybox: Path, machine: Machine = PLAIN, *, timeout: floa
     raises GuestError with the end of its console.
     """
     machine = replace(machine, cpu=machine.cpu + WAYS[machine.hypervisor].flags)
-    image = open_image(kernel)
+    image = open_kernel(kernel)
     kept = cache_directory() / "dumps" / _name(image, [kernel, busybox], machine)
     if not kept.exists():
         _boot_into(kept, image, busybox, machine, timeout)
@@ -123,7 +123,7 @@ def _boot_into(kept: Path, image: KernelImage, busybox: Path, machine: Machine, 
     ):
         work, result = Path(scratch), Path(new) / "dump"
         result.mkdir()
-        (work / "vmlinuz").write_bytes(bzimage(image.path))
+        (work / "vmlinuz").write_bytes(bzimage(Path(image.name)))
         (work / "initrd").write_bytes(guest.initramfs(busybox, way.init))
         way.run(work, image, machine, timeout)
         for name in ("memory", "files.tar.gz"):

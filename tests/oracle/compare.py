@@ -10,8 +10,7 @@ from typing import TypedDict
 import pvspec
 from pvspec.compiler.cached import load_spec
 from pvspec.engine.spec import Spec
-from pvspec.kernel import open_image
-from pvspec.kernel.dump.dump import find_slide, open_dump
+from pvspec.kernel import open_dump, open_kernel
 from pvspec.prediction import Prediction
 from pvspec.prediction.bind import bind, shipped_spec
 from pvspec.prediction.cpu import QEMU_MODEL, Processor, parse_cpuinfo, profiles, read_cpu
@@ -40,15 +39,16 @@ def compare(kernel: Path, machine: Machine, dump: Dump) -> Counts:
 
     The CPU is a shipped profile where QEMU's model is one, and else what the guest's own /proc/cpuinfo says.
     """
-    image = open_image(kernel)
-    image = image.moved(find_slide(dump.memory_path, image))
+    image = open_kernel(kernel)
+    opened = open_dump(dump.memory_path, image)
+    image = image.moved(opened.slide)
     spec = _spec(str(shipped_spec(image)))
     hints = ("KVM_HINTS_REALTIME",) if "kvm-hint-dedicated=on" in machine.cpu else ()
     cpu = _cpu(machine, dump)
     described = pvspec.Machine(
         hypervisor=machine.hypervisor, features=hints, cpu=cpu, cpus=machine.smp, cmdline=machine.append
     )
-    informed = run_passes(bind(spec, image, described, open_dump(dump.memory_path, image)))
+    informed = run_passes(bind(spec, image, described, opened))
     blind = run_passes(bind(spec, image, described))
     after = dump.text(blind.start, blind.end)
     counts = blind.counts

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pvspec.kernel import KernelImage, open_image
+from pvspec.kernel import KernelImage, open_kernel
 
 from . import boot, fetch
 
@@ -18,7 +18,7 @@ KERNELS = [("i386", "686-pae"), ("amd64", "cloud-amd64")]
 def _booted(arch: str, flavour: str) -> tuple[KernelImage, boot.Dump] | fetch.Unavailable:
     try:
         package: Path = fetch.kernel_package(arch, flavour)
-        return open_image(package), boot.boot(package, fetch.busybox(arch))
+        return open_kernel(package), boot.boot(package, fetch.busybox(arch))
     except fetch.Unavailable as reason:
         return reason
 

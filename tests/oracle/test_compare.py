@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pvspec.compiler.cached import load_spec
-from pvspec.kernel import open_image
+from pvspec.kernel import open_kernel
 from pvspec.prediction import Prediction
 from pvspec.prediction.bind import bind
 from pvspec.prediction.machine import Machine
@@ -21,7 +21,7 @@ from .compare import unexplained
 def prediction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prediction:
     monkeypatch.chdir(tmp_path)
     vmlinux = build()
-    return run_passes(bind(load_spec(Path("kernel.pvs")), open_image(vmlinux), Machine(cpus=1, features=("XMM2",))))
+    return run_passes(bind(load_spec(Path("kernel.pvs")), open_kernel(vmlinux), Machine(cpus=1, features=("XMM2",))))
 
 
 def text_with(prediction: Prediction, name: str, code: str) -> tuple[bytes, int]:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pvspec.cli import main
-from pvspec.kernel import open_image
-from pvspec.kernel.dump.dump import find_slide, open_dump
+from pvspec.kernel import open_kernel
+from pvspec.kernel.dump.dump import open_dump
 from pvspec.kernel.symbols.kallsyms import decode_kallsyms
 
 from . import bare, boot, fetch, guest
@@ -59,8 +59,8 @@ def test_every_byte_is_predicted(booted: tuple[Path, boot.Dump]) -> None:
 def test_the_image_is_what_the_kernel_says(booted: tuple[Path, boot.Dump]) -> None:
     """Where it lies, and all its symbols."""
     package, dump = booted
-    image = open_image(package)
-    slide = find_slide(dump.memory_path, image)
+    image = open_kernel(package)
+    slide = open_dump(dump.memory_path, image).slide
     assert slide == dump.base - image.base
     moved = image.moved(slide)
     decoded = decode_kallsyms(moved.memory, moved.base, moved.bits)
@@ -74,7 +74,7 @@ def test_cores_say_it_themselves(kernel: Kernel, tmp_path: Path, capsys: pytest.
         place = _write_cores(package, busybox, tmp_path)
     except fetch.Unavailable as reason:
         pytest.skip(str(reason))
-    image = open_image(package)
+    image = open_kernel(package)
     moved = image.moved(place - image.base)
     for core in (tmp_path / "paged", tmp_path / "physical"):
         shape = ["--cpu", SMALL.cpu, "--cpus", str(SMALL.smp), "--state", str(core)]

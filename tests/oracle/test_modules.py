@@ -10,7 +10,7 @@ from debian.debfile import DebFile
 
 from pvspec.compiler.cached import load_spec
 from pvspec.engine.records import parse_records, parse_sites
-from pvspec.kernel import KernelImage, open_image
+from pvspec.kernel import KernelImage, open_kernel
 from pvspec.prediction.bind import bind, shipped_spec
 from pvspec.prediction.machine import Machine, PredictionError
 
@@ -25,7 +25,7 @@ def module_file(booted: tuple[KernelImage, boot.Dump], tmp_path_factory: pytest.
     if image.bits == 32:
         pytest.skip("kvm.ko of i386 calls no op: its kernels are built without PARAVIRT_XXL")
     target = tmp_path_factory.mktemp("modules") / "kvm.ko"
-    with DebFile(str(image.path)) as package:
+    with DebFile(image.name) as package:
         archive: tarfile.TarFile = package.data.tgz()
         member = next(m for m in archive if m.name.rpartition("/")[2].startswith("kvm.ko"))
         contents = archive.extractfile(member)
@@ -36,7 +36,7 @@ def module_file(booted: tuple[KernelImage, boot.Dump], tmp_path_factory: pytest.
 
 def test_sites_become_calls_to_what_the_kernel_has(booted: tuple[KernelImage, boot.Dump], module_file: Path) -> None:
     kernel, _ = booted
-    image = open_image(module_file, kernel=kernel)
+    image = open_kernel(module_file, kernel=kernel)
     bound = bind(load_spec(shipped_spec(image)), image, BARE)
     memory, _ = bound.patched()
     interface = bound.spec.interface
@@ -58,7 +58,7 @@ def test_sites_become_calls_to_what_the_kernel_has(booted: tuple[KernelImage, bo
 
 
 def test_without_the_kernel_nothing_is_guessed(booted: tuple[KernelImage, boot.Dump], module_file: Path) -> None:
-    image = open_image(module_file)
+    image = open_kernel(module_file)
     module = load_spec(shipped_spec(image))
     with pytest.raises(PredictionError, match=r"waits for the symbol pv_ops; name the kernel .* with --vmlinux"):
         bind(module, image, BARE)

@@ -63,7 +63,7 @@ async def _stop_when_logged(image: KernelImage, cpus: Sequence[_Cpu], process: R
     name, size = LOG
     log = image.symbols.address(name)
     if log is None:
-        raise GuestError(f"{image.path} has no symbol {name}")
+        raise GuestError(f"{image.name} has no symbol {name}")
     while True:
         for cpu in cpus:
             await cpu.client.execute("stop")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pvspec.compiler.cached import load_spec
-from pvspec.kernel import open_image
+from pvspec.kernel import open_kernel
 from pvspec.kernel.dump.dump import open_dump
 from pvspec.prediction.bind import Bound, bind
 from pvspec.prediction.cpu import parse_cpuinfo
@@ -30,7 +30,7 @@ def vmlinux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def bound(vmlinux: Path) -> Binder:
     """Binds the kernel; keywords are those of `Machine`, and `state`, a dump."""
-    image, module = open_image(vmlinux), load_spec(Path("kernel.pvs"))
+    image, module = open_kernel(vmlinux), load_spec(Path("kernel.pvs"))
 
     def make(state: Path | None = None, **choices: Any) -> Bound:
         given = {"cpu": parse_cpuinfo(CPUINFO, "cpuinfo"), "cpus": 2, **choices}

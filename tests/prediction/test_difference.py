@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pvspec.compiler.cached import load_spec
-from pvspec.kernel import open_image
+from pvspec.kernel import open_kernel
 from pvspec.prediction import Prediction
 from pvspec.prediction.bind import bind
 from pvspec.prediction.difference import difference, differing
@@ -24,7 +24,7 @@ def prediction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prediction:
     """The small kernel with a lock prefix that begins its alternative, so that two tables have a site there."""
     monkeypatch.chdir(tmp_path)
     vmlinux = build(SOURCE.replace(".long locked - .,", ".long alternative - .,"))
-    return run_passes(bind(load_spec(Path("kernel.pvs")), open_image(vmlinux), Machine(cpus=1, features=("XMM2",))))
+    return run_passes(bind(load_spec(Path("kernel.pvs")), open_kernel(vmlinux), Machine(cpus=1, features=("XMM2",))))
 
 
 def compared(prediction: Prediction, *offsets: int) -> list[tuple[str | None, int, int]]:

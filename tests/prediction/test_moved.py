@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pvspec.compiler.cached import load_spec
-from pvspec.kernel import KernelImage, open_image
+from pvspec.kernel import KernelImage, open_kernel
 from pvspec.prediction import Prediction
 from pvspec.prediction.bind import bind
 from pvspec.prediction.cpu import parse_cpuinfo
@@ -48,7 +48,7 @@ def linked(base: int = BASE) -> Path:
     Path("kernel.lds").write_text(SCRIPT.replace(f"{BASE:#x}", f"{base:#x}"), encoding="utf-8")
     for name, *options in ((str(kernel),), (f"{kernel}.symbols", "--emit-relocs")):
         subprocess.run(["ld", *options, "-e", str(base), "-T", "kernel.lds", "-o", name, "kernel.o"], check=True)
-    image = open_image(kernel)
+    image = open_kernel(kernel)
     place = image.symbols.address("__start_marks")
     assert place is not None
     before, marks = bytes(image.memory), image.read(place, 24)
@@ -63,7 +63,7 @@ def moved() -> KernelImage:
     lists = fields(kernel, "x86_64")
     assert [len(part) for part in lists] == [1, 0, 4]
     kernel.write_bytes(kernel.read_bytes() + table(lists))
-    return open_image(kernel).moved(SLIDE)
+    return open_kernel(kernel).moved(SLIDE)
 
 
 def predicted(image: KernelImage) -> Prediction:
@@ -72,7 +72,7 @@ def predicted(image: KernelImage) -> Prediction:
 
 
 def test_as_if_linked_there() -> None:
-    here, there = predicted(moved()), predicted(open_image(linked(BASE + SLIDE)))
+    here, there = predicted(moved()), predicted(open_kernel(linked(BASE + SLIDE)))
     assert here.text == there.text
     assert [here.start, here.end] == [there.start, there.end]
     assert here.counts == there.counts

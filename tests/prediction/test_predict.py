@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pvspec.compiler.cached import load_spec
-from pvspec.kernel import open_image
+from pvspec.kernel import open_kernel
 from pvspec.prediction import Prediction, Site
 from pvspec.prediction.bind import bind
 from pvspec.prediction.machine import Machine, PredictionError
@@ -106,7 +106,7 @@ class TestOtherForms:
         assert called.where == [*called.others][1].where
 
     def test_a_dump_leaves_one(self, bound: Binder, vmlinux: Path) -> None:
-        image = open_image(vmlinux)
+        image = open_kernel(vmlinux)
         memory = bytearray(image.memory)
         for name, value in (("key", b"\1\0\0\0"), ("__SCK__hook", bytes(8)), ("shift", b"\x2a")):
             address = image.symbols.address(name)
@@ -126,7 +126,7 @@ def changed(old: str, new: str) -> Any:
     """The kernel with a line of its source changed, bound to one CPU."""
     assert old in SOURCE
     vmlinux = build(SOURCE.replace(old, new))
-    return bind(load_spec(Path("kernel.pvs")), open_image(vmlinux), Machine(cpus=1, features=("XMM2",)))
+    return bind(load_spec(Path("kernel.pvs")), open_kernel(vmlinux), Machine(cpus=1, features=("XMM2",)))
 
 
 @pytest.mark.usefixtures("vmlinux")

@@ -41,7 +41,8 @@ def _text(path: Path, prediction: Prediction) -> bytes:
     size = prediction.end - prediction.start
     if path.stat().st_size == size:
         return path.read_bytes()
-    return open_dump(path, prediction.bound.image).read(prediction.start, size)
+    image = prediction.bound.image
+    return open_dump(path, image, slide=image.slide).read(prediction.start, size)
 
 
 def _tell(prediction: Prediction, differences: list[Difference], report: Report) -> None:

@@ -28,7 +28,8 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     """Tell the story of one address."""
     with reporting(report):
         kernel, machine, spec, dump = described_kernel(arguments)
-        found = explain(kernel, machine, kernel.symbols.resolve(arguments.address), spec=spec, dump=dump)
+        address = kernel.symbols.parse_address(arguments.address)
+        found = explain(kernel, machine, address, spec=spec, dump=dump)
         report.result = _json(found)
         for line in found.lines():
             report.say(line)

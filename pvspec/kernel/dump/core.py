@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from pvspec.kernel.errors import ImageError
+from pvspec.kernel.files.elf_headers import ElfHeaders, ProgramHeader
 
 _OFFSET = re.compile(rb"^KERNELOFFSET=([0-9a-f]{1,16})$", re.M)
 _MAX_NOTES = 16 << 20
+_MAX_SEGMENTS = 1 << 20
 
 
 class Load(NamedTuple):
-    """`size` bytes of memory at `offset` of the file; `virtual` is 0 where a core has physical addresses only."""
+    """`size` bytes of memory at `offset` of the file; `virtual` is 0 in a core that has physical addresses only."""
 
     virtual: int
     physical: int
@@ -30,35 +30,28 @@ class Core(NamedTuple):
     slide: int | None
 
 
-def read_core(file: BinaryIO, path: Path) -> Core:
-    """The headers of an ELF core; ImageError if the file is no core, is damaged or cut short."""
-    from elftools.common.exceptions import ELFError
-    from elftools.elf.elffile import ELFFile
-
-    try:
-        elf = ELFFile(file)
-        if elf["e_type"] != "ET_CORE":
-            raise ImageError(f"{path}: an ELF file, but no core dump")
-        headers = [segment.header for segment in elf.iter_segments()]
-    except (ELFError, ValueError, KeyError) as error:
-        raise ImageError(f"{path}: cannot be read as a core dump: {error}") from None
-    loads = [_load(header) for header in headers if header.p_type == "PT_LOAD"]
+def read_core(file: BinaryIO) -> Core:
+    """The headers of an ELF core; raises ImageError if the file is no core, is damaged or cut short."""
+    headers = ElfHeaders(file)
+    if headers.type != "ET_CORE":
+        raise ImageError("is an ELF file, but not a core dump")
+    segments = headers.segments(_MAX_SEGMENTS)
+    loads = [
+        Load(segment.virtual, segment.physical, segment.file_size, segment.offset)
+        for segment in segments
+        if segment.type == "PT_LOAD"
+    ]
     end = max((load.offset + load.size for load in loads), default=0)
-    size = os.fstat(file.fileno()).st_size
-    if end > size:
-        raise ImageError(f"{path}: {size} bytes of a core dump of {end}: cut short")
-    return Core(loads, _offset(file, [header for header in headers if header.p_type == "PT_NOTE"]))
+    if end > headers.size:
+        raise ImageError(f"is cut short: its headers describe {end} bytes, but the file has {headers.size}")
+    return Core(loads, _offset(file, [segment for segment in segments if segment.type == "PT_NOTE"]))
 
 
-def _load(header: Any) -> Load:
-    return Load(header.p_vaddr, header.p_paddr, header.p_filesz, header.p_offset)
-
-
-def _offset(file: BinaryIO, headers: Sequence[Any]) -> int | None:
+def _offset(file: BinaryIO, notes: Sequence[ProgramHeader]) -> int | None:
     """What the lines of VMCOREINFO in the notes say (kernel/vmcore_info.c)."""
-    for header in headers:
-        file.seek(header.p_offset)
-        found = _OFFSET.search(file.read(min(header.p_filesz, _MAX_NOTES)))
+    for note in notes:
+        file.seek(note.offset)
+        found = _OFFSET.search(file.read(min(note.file_size, _MAX_NOTES)))
         if found:
             return int(found[1], 16)
     return None

@@ -1,138 +1,100 @@
-"""The memory of a running kernel, as a hypervisor or crash tool saved it."""
+"""The memory of a running kernel, as a hypervisor or crash tool saved it, or as a debugger reads it."""
 
 from __future__ import annotations
 
-import mmap
 import os
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import cast
 
+from pvspec.kernel.dump.candidates import AddressSpace, of_core, of_raw, of_reader
 from pvspec.kernel.dump.core import read_core
-from pvspec.kernel.dump.landmarks import Landmarks
-from pvspec.kernel.dump.places import Piece, Place, of_core, of_raw
+from pvspec.kernel.dump.fingerprint import Fingerprint
+from pvspec.kernel.dump.memory import Contents, DumpFile, File, Memory
+from pvspec.kernel.dump.search import Search
 from pvspec.kernel.errors import ImageError
-from pvspec.kernel.files.elf import MAGIC
+from pvspec.kernel.files.elf_headers import MAGIC
+from pvspec.kernel.files.reader import Reader, Source, is_reader, name_of, unreadable
 from pvspec.kernel.image.image import KernelImage
 
 
 class Dump:
-    """Memory at the addresses of a kernel's image.
+    """Memory of a running kernel at its own virtual addresses, and the slide: by how many bytes KASLR moved it.
 
-    The file is an ELF core (QEMU's dump-guest-memory, /proc/kcore), or raw: the image's memory from its base on,
-    or the image's loaded segments one behind the other.
+    A dump of bytes pickles, and one of a reader if the reader does; one of a file on disk does not (TypeError), for
+    what another process finds at the path may be another dump. All of them can be copied.
     """
 
-    def __init__(self, path: Path, pieces: Iterable[Piece], memory: mmap.mmap | _Unmapped, slide: int) -> None:
-        """`slide` is by how many bytes its kernel lies above where that was linked."""
-        self.path, self.slide = path, slide
-        self._pieces = list(_disjoint(pieces))
-        self._starts = [piece.start for piece in self._pieces]
-        self._memory = memory
+    def __init__(self, name: str, memory: Memory, rise: int, slide: int) -> None:
+        """`rise` is how far the kernel's addresses are above those of the `memory`."""
+        self.name, self.slide = name, slide
+        self._memory, self._rise = memory, rise
+
+    def __repr__(self) -> str:
+        return f"<Dump {self.name}: slide {self.slide:#x}>"
 
     def read(self, address: int, size: int) -> bytes:
-        """`size` bytes at a virtual address; ImageError if the dump does not have them all."""
+        """`size` bytes at a virtual address; raises ImageError if the dump does not have them all."""
         found = self.up_to(address, size)
         if len(found) < size:
-            raise ImageError(f"{self.path}: has no {size} bytes at {address:#x}")
+            raise ImageError(f"{self.name}: has only {len(found)} of the {size} bytes at {address:#x}")
         return found
 
     def up_to(self, address: int, size: int) -> bytes:
-        """As many bytes at a virtual address, up to `size`, as the dump has one behind the other."""
-        found = b""
-        while len(found) < size and (part := self._part(address + len(found), size - len(found))):
-            found += part
-        return found
+        """As many bytes, up to `size`, as the dump has at a virtual address, without a gap; raises ImageError.
 
-    def _part(self, address: int, size: int) -> bytes:
-        """As many of these bytes as one piece has."""
-        index = bisect_right(self._starts, address) - 1
-        if index < 0:
-            return b""
-        start, length, offset = self._pieces[index]
-        end = min(address + size, start + length)
-        return bytes(self._memory[offset + address - start : offset + max(end, address) - start])
+        An error other than too few bytes is that of a reader: it returned what it must not.
+        """
+        try:
+            return self._memory.up_to(address - self._rise, size)
+        except ImageError as error:
+            raise ImageError(f"{self.name}: {error}") from error
 
 
-def _disjoint(pieces: Iterable[Piece]) -> Iterator[Piece]:
-    """The same memory with each address once, ascending: a core may have the same pages by several mappings."""
-    end = 0
-    for start, size, offset in sorted(pieces):
-        skipped = max(end - start, 0)
-        if skipped < size:
-            yield Piece(start + skipped, size - skipped, offset + skipped)
-            end = start + size
+def open_dump(source: Source, image: KernelImage, *, slide: int | None = None, name: str | None = None) -> Dump:
+    """The memory of a machine that runs the kernel of `image`; `image.moved(dump.slide)` is the kernel where it runs.
 
+    `source` is a path or the contents of a file: an ELF core (QEMU's dump-guest-memory, /proc/kcore), the image's
+    memory from its base on, or the image's loaded segments one after the other. Or it is a `Reader` of the running
+    kernel's virtual memory. `slide` says where the kernel must be; an image that was moved says so itself. `name` is
+    what messages call the dump: if not given, the path, or `<dump>`.
 
-def open_dump(path: str | os.PathLike[str], image: KernelImage) -> Dump:
-    """The dump of a machine that runs the kernel of `image` where that lies.
-
-    Raises ImageError if it cannot be read, or is of another kernel, or of one that lies elsewhere.
+    Raises ImageError if the dump cannot be read, or is of another kernel, or of one that is elsewhere.
     """
-    dump = _open(Path(path), image)
-    if dump.slide != image.slide:
+    name = name_of(source, name, "<dump>")
+    stated = slide if slide is not None else image.slide or None
+    try:
+        dump = _open(name, source, image, stated)
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from error
+    if stated is not None and dump.slide != stated:
         raise ImageError(
-            f"{path}: its kernel lies {dump.slide:#x} bytes above where it was linked, not {image.slide:#x}; "
-            f"--kaslr {dump.slide:#x} predicts it there"
+            f"{name}: its kernel is {dump.slide:#x} bytes above where it was linked, not {stated:#x}: "
+            f"predict it there (--kaslr {dump.slide:#x})"
         )
     return dump
 
 
-def find_slide(path: str | os.PathLike[str], image: KernelImage) -> int:
-    """By how many bytes KASLR moved the kernel of `image` in a dump; ImageError as `open_dump`."""
-    return _open(Path(path), image).slide
+def _open(name: str, source: Source, image: KernelImage, stated: int | None) -> Dump:
+    fingerprint = Fingerprint(image)
+    search = Search(fingerprint, image.slide if stated is None else stated)
+    found = search.find(list(_address_spaces(source, fingerprint, stated)))
+    return Dump(name, found.memory, found.slide - image.slide - found.above, found.slide)
 
 
-def _open(path: Path, image: KernelImage) -> Dump:
-    """The dump, its memory where the kernel has it."""
-    landmarks = Landmarks(image)
+def _address_spaces(source: Source, fingerprint: Fingerprint, stated: int | None) -> Iterable[AddressSpace]:
+    """What there is to look at; raises ImageError."""
+    image = fingerprint.image
+    if is_reader(source):
+        return [of_reader(cast(Reader, source), stated, image)]
     try:
-        with path.open("rb") as file:
-            is_elf = file.read(len(MAGIC)) == MAGIC
-            size = os.fstat(file.fileno()).st_size
-            views = of_core(read_core(file, path), landmarks) if is_elf else [of_raw(path, size, image)]
-            memory = _mapped(file) or _Unmapped(path)
+        file: File
+        if isinstance(source, str | os.PathLike):
+            file = DumpFile(Path(source))
+        else:
+            file = Contents(bytes(cast(memoryview, source)))
+        if file.at(0, len(MAGIC)) != MAGIC:
+            return [of_raw(file, image)]
+        return of_core(read_core(file.stream()), file, fingerprint)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ImageError(f"{path}: cannot be read as a memory dump: {reason}") from None
-    for pieces, places in views:
-        dump = Dump(path, pieces, memory, 0)
-        for place in places:
-            slide = _slide_at(dump, place, landmarks)
-            if slide is not None:
-                rise = slide - image.slide - place.above
-                return Dump(path, (piece._replace(start=piece.start + rise) for piece in pieces), memory, slide)
-    moved = "" if image.relocations else ", or one that KASLR moved: what that changes only its bzImage tells"
-    raise ImageError(
-        f"{path}: has not the read-only data of {image.path} ({image.release or 'no version'}): another kernel{moved}"
-    )
-
-
-def _slide_at(dump: Dump, place: Place, landmarks: Landmarks) -> int | None:
-    """The slide of the kernel at a place; None if it does not lie there."""
-
-    def read(address: int, size: int) -> bytes:
-        return dump.up_to(address + place.above, size)
-
-    if landmarks.mark and read(landmarks.mark[0], len(landmarks.mark[1])) != landmarks.mark[1]:
-        return None
-    return landmarks.slide(read, place.slide)
-
-
-class _Unmapped:
-    """The bytes of a file that cannot be mapped, as /proc/kcore cannot."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("rb")
-
-    def __getitem__(self, part: slice) -> bytes:
-        self._file.seek(part.start)
-        return self._file.read(part.stop - part.start)
-
-
-def _mapped(file: BinaryIO) -> mmap.mmap | None:
-    try:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except OSError:
-        return None
+        raise unreadable(error) from error

@@ -14,12 +14,14 @@ from pvspec.kernel.errors import ImageError
 from pvspec.kernel.files.compression import CODECS, MAX_OUTPUT, Codec, codec_of, decompressed
 from pvspec.kernel.files.layout import Buffer
 from pvspec.kernel.files.unpacked import unpacked
+from pvspec.kernel.files.words import integers
 
 _HEADER_MAGIC = 0x202
 _SETUP_SECTORS = 0x1F1
 _VERSION = 0x206
 _ALIGNMENT = 0x230
 _PAYLOAD = 0x248
+_PAYLOAD_FIELDS = struct.Struct("<II")
 _HEADER_END = 0x250
 _MAX_CANDIDATES = 16
 
@@ -50,10 +52,10 @@ def _declared_payload(data: Buffer) -> bytes:
     if len(data) < _HEADER_END:
         raise ImageError("bzImage is cut short within its setup header")
     sectors = data[_SETUP_SECTORS] or 4  # 0 stands for 4 there
-    offset, length = struct.unpack_from("<II", data, _PAYLOAD)
+    offset, length = integers(_PAYLOAD_FIELDS, data, _PAYLOAD)
     start = (sectors + 1) * 512 + offset
     if start + length > len(data):
-        raise ImageError(f"bzImage payload ({start:#x}, {length} bytes) lies outside the file of {len(data)} bytes")
+        raise ImageError(f"bzImage payload ({start:#x}, {length} bytes) is outside the file of {len(data)} bytes")
     return data[start : start + length]
 
 

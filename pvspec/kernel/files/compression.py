@@ -12,9 +12,10 @@ import lzma
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, Protocol, cast
 
 from pvspec.kernel.errors import ImageError
+from pvspec.kernel.files.words import integers
 
 MAX_OUTPUT = 512 << 20
 """Bytes that one compressed stream may unpack to; more is taken for a decompression bomb."""
@@ -23,6 +24,7 @@ _CHUNK = 1 << 20
 _LZMA_MEMORY = 512 << 20
 _LZ4_BLOCK = 8 << 20
 _ZSTD_BITE = 256
+_SIZE = struct.Struct("<I")
 
 
 def _gzip(source: BinaryIO) -> Iterator[bytes]:
@@ -65,13 +67,20 @@ def _zstd(source: BinaryIO) -> Iterator[bytes]:
     raise EOFError("it ends early")
 
 
+class _Decompress(Protocol):
+    """lz4 has no types."""
+
+    def __call__(self, source: bytes, /, *, uncompressed_size: int) -> bytes: ...
+
+
 def _lz4_legacy(source: BinaryIO) -> Iterator[bytes]:
     """The "legacy" frame, `lz4 -l`, which kernels use: the magic, then blocks of {u32 size, data} to the end."""
-    from lz4.block import decompress
+    from lz4 import block as lz4_block
 
+    decompress = cast(_Decompress, lz4_block.decompress)
     source.read(4)
     while header := source.read(4):
-        (size,) = struct.unpack("<I", header)
+        (size,) = integers(_SIZE, header)
         block = source.read(size) if size else b""
         if len(block) < size or not size:
             raise EOFError("it ends early")

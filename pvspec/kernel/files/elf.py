@@ -1,29 +1,25 @@
 """ELF files: the headers, checked, and the flat memory that a linked kernel is loaded to.
 
-pyelftools knows the structures; what they say is checked here, because a kernel image may be hostile.
+What the headers say is checked here, because a kernel image may be hostile.
 """
 
 from __future__ import annotations
 
-import io
-import mmap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
-
-from elftools.common.utils import struct_parse
-from elftools.elf.constants import P_FLAGS, SH_FLAGS
-from elftools.elf.elffile import ELFFile
+from typing import NamedTuple
 
 from pvspec.kernel.errors import ImageError
+from pvspec.kernel.files.elf_headers import ElfHeaders, ProgramHeader, SectionHeader, damaged
 from pvspec.kernel.files.layout import Buffer, FileRange, Layout, Section, coalesce, zeros
+from pvspec.kernel.files.reader import as_stream
 
-MAGIC = b"\x7fELF"
-_MACHINES = {("EM_386", 32): "i386", ("EM_X86_64", 64): "x86_64"}
+_MACHINES: dict[tuple[str | int, int], str] = {("EM_386", 32): "i386", ("EM_X86_64", 64): "x86_64"}
 _MAX_SECTIONS = 0xFF00  # SHN_LORESERVE: from here on section numbers mean something else
 _MAX_SEGMENTS = 64  # a vmlinux has three to six
 _MAX_NAME = 4096
+_SHF_WRITE, _SHF_ALLOC, _SHF_EXECINSTR, _PF_X = 1, 2, 4, 1
 
 
 class Segment(NamedTuple):
@@ -37,13 +33,13 @@ class Segment(NamedTuple):
 
     @property
     def end(self) -> int:
-        """The address behind the last byte."""
+        """The address after the last byte."""
         return self.address + self.memory_size
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ElfFile:
-    """The headers of an ELF file for x86, in the order of the file. All they point to lies in the file.
+    """The headers of an ELF file for x86, in the order of the file. All that they point to is in the file.
 
     `segments` are those that are loaded; `program_headers` are the offsets of all segments' headers.
     """
@@ -57,6 +53,13 @@ class ElfFile:
     program_headers: range
     section_table: int
     section_header_size: int
+
+    def __repr__(self) -> str:
+        return f"<ElfFile {self.machine}, {len(self.sections)} sections, {len(self.segments)} loaded segments>"
+
+    def __getstate__(self) -> dict[str, object]:
+        """For pickle and copy, which cannot take a mapped file: its bytes."""
+        return {**self.__dict__, "data": self.data[:]}
 
     def contents(self, section: Section) -> bytes:
         """The bytes of a section in the file; none for .bss and its like."""
@@ -81,52 +84,40 @@ def parse_elf(data: Buffer) -> ElfFile:
         return _parse(data)
     except ImageError:
         raise
-    except Exception as error:  # pyelftools raises whatever its parser trips over
-        raise ImageError(f"damaged ELF file: {type(error).__name__}: {error}") from error
+    except Exception as error:  # whatever a parser of hostile bytes trips over
+        raise damaged(error) from error
 
 
 def _parse(data: Buffer) -> ElfFile:
-    elf: Any = ELFFile(data if isinstance(data, mmap.mmap) else io.BytesIO(data))  # type: ignore[arg-type]
-    machine = _MACHINES.get((elf["e_machine"], elf.elfclass))
-    if machine is None or not elf.little_endian:
-        raise ImageError(f"ELF file is for {elf['e_machine']} ({elf.elfclass} bit), not for i386 or x86_64")
+    headers = ElfHeaders(as_stream(data))
+    machine = _MACHINES.get((headers.machine, headers.bits))
+    if machine is None or not headers.little_endian:
+        raise ImageError(f"ELF file is for {headers.machine} ({headers.bits} bit), not for i386 or x86_64")
+    programs = headers.segments(_MAX_SEGMENTS)
+    step = headers.program_header_size or 1
     return ElfFile(
         data,
-        elf.elfclass,
+        headers.bits,
         machine,
-        elf["e_type"] == "ET_REL",
-        _sections(elf, data),
-        _segments(elf, data),
-        range(elf["e_phoff"], elf["e_phoff"] + elf.num_segments() * elf["e_phentsize"], elf["e_phentsize"] or 1),
-        elf["e_shoff"],
-        elf["e_shentsize"],
+        headers.type == "ET_REL",
+        _sections(headers, data),
+        _segments(programs, data),
+        range(headers.program_table, headers.program_table + len(programs) * step, step),
+        headers.section_table,
+        headers.section_header_size,
     )
-
-
-def _headers(elf: Any, what: str, offset: int, count: int, size: int) -> Iterator[Any]:
-    """The structures of one header table."""
-    section = what == "section"
-    layout = elf.structs.Elf_Shdr if section else elf.structs.Elf_Phdr
-    if count > (_MAX_SECTIONS if section else _MAX_SEGMENTS):
-        raise ImageError(f"ELF file says it has {count} {what} headers")
-    if count and size < layout.sizeof():
-        raise ImageError(f"ELF {what} headers of {size} bytes are too short")
-    if offset + count * size > elf.stream_len:
-        raise ImageError(f"ELF {what} headers lie outside the file: {count} at {offset:#x}")
-    for index in range(count):
-        yield struct_parse(layout, elf.stream, stream_pos=offset + index * size)
 
 
 def _check_inside(data: Buffer, what: str, offset: int, size: int) -> None:
     if offset + size > len(data):
-        raise ImageError(f"{what} ({size} bytes at {offset:#x}) lies outside the file of {len(data)} bytes")
+        raise ImageError(f"{what} ({size} bytes at {offset:#x}) is outside the file of {len(data)} bytes")
 
 
-def _sections(elf: Any, data: Buffer) -> Sequence[Section]:
-    headers = list(_headers(elf, "section", elf["e_shoff"], elf.num_sections(), elf["e_shentsize"]))
+def _sections(elf: ElfHeaders, data: Buffer) -> Sequence[Section]:
+    headers = elf.sections(_MAX_SECTIONS)
     if not headers:
         return ()
-    names = _string_table(data, headers, elf["e_shstrndx"])
+    names = _string_table(data, headers, elf.section_names)
     sections = tuple(_section(index, header, names) for index, header in enumerate(headers))
     for section in sections:
         if section.in_file:
@@ -134,43 +125,41 @@ def _sections(elf: Any, data: Buffer) -> Sequence[Section]:
     return sections
 
 
-def _string_table(data: Buffer, headers: Sequence[Any], index: int) -> bytes:
+def _string_table(data: Buffer, headers: Sequence[SectionHeader], index: int) -> bytes:
     if index >= len(headers):
-        raise ImageError(f"section name table is section {index}, and there are {len(headers)}")
+        raise ImageError(f"the section name table is section {index}, but there are only {len(headers)} sections")
     header = headers[index]
-    _check_inside(data, "section name table", header["sh_offset"], header["sh_size"])
-    return data[header["sh_offset"] : header["sh_offset"] + header["sh_size"]]
+    _check_inside(data, "section name table", header.offset, header.size)
+    return data[header.offset : header.offset + header.size]
 
 
 def string_at(table: bytes, offset: int) -> str:
-    """The NUL-terminated string at `offset` of a string table; raises ImageError where there is none."""
+    """The NUL-terminated string at `offset` of a string table; raises ImageError if there is none."""
     end = table.find(b"\0", offset, offset + _MAX_NAME)
     if end < 0:
-        raise ImageError(f"no string at {offset:#x} of a string table of {len(table)} bytes")
+        raise ImageError(f"there is no string at {offset:#x} of a string table of {len(table)} bytes")
     return table[offset:end].decode("utf-8", "backslashreplace")
 
 
-def _section(index: int, header: Any, names: bytes) -> Section:
-    flags = header["sh_flags"]
+def _section(index: int, header: SectionHeader, names: bytes) -> Section:
     return Section(
-        string_at(names, header["sh_name"]),
-        header["sh_addr"],
-        header["sh_offset"],
-        header["sh_size"],
-        bool(flags & SH_FLAGS.SHF_EXECINSTR),
-        bool(flags & SH_FLAGS.SHF_WRITE),
-        bool(flags & SH_FLAGS.SHF_ALLOC),
-        header["sh_type"],
-        header["sh_link"],
-        header["sh_info"],
-        header["sh_addralign"],
+        string_at(names, header.name),
+        header.address,
+        header.offset,
+        header.size,
+        bool(header.flags & _SHF_EXECINSTR),
+        bool(header.flags & _SHF_WRITE),
+        bool(header.flags & _SHF_ALLOC),
+        header.type,
+        header.link,
+        header.info,
+        header.alignment,
         index,
     )
 
 
-def _segments(elf: Any, data: Buffer) -> Sequence[Segment]:
-    headers = _headers(elf, "program", elf["e_phoff"], elf.num_segments(), elf["e_phentsize"])
-    segments = tuple(_segment(header) for header in headers if header["p_type"] == "PT_LOAD")
+def _segments(headers: Sequence[ProgramHeader], data: Buffer) -> Sequence[Segment]:
+    segments = tuple(_segment(header) for header in headers if header.type == "PT_LOAD")
     for segment in segments:
         what = f"segment at {segment.address:#x}"
         _check_inside(data, what, segment.offset, segment.file_size)
@@ -179,14 +168,8 @@ def _segments(elf: Any, data: Buffer) -> Sequence[Segment]:
     return segments
 
 
-def _segment(header: Any) -> Segment:
-    return Segment(
-        header["p_vaddr"],
-        header["p_offset"],
-        header["p_filesz"],
-        header["p_memsz"],
-        bool(header["p_flags"] & P_FLAGS.PF_X),
-    )
+def _segment(header: ProgramHeader) -> Segment:
+    return Segment(header.virtual, header.offset, header.file_size, header.memory_size, bool(header.flags & _PF_X))
 
 
 def load_segments(elf: ElfFile) -> Layout:
@@ -197,17 +180,17 @@ def load_segments(elf: ElfFile) -> Layout:
     """
     segments = sorted(segment for segment in elf.segments if segment.memory_size and segment.address)
     if not segments:
-        raise ImageError("ELF file has no PT_LOAD segment: not a linked kernel")
+        raise ImageError("ELF file without a PT_LOAD segment: not a linked kernel")
     base, memory = _flat(segments)
     for segment in segments:
         start = segment.address - base
         memory[start : start + segment.file_size] = elf.data[segment.offset : segment.offset + segment.file_size]
-    _check_sections(elf, segments)
+    sections = [_loaded(section, segments) for section in elf.sections]
     return Layout(
         base,
         memory,
-        elf.sections,
-        coalesce(_executable(elf)),
+        sections,
+        coalesce(_executable(sections, elf.segments)),
         [FileRange(segment.offset, segment.address, segment.file_size) for segment in segments],
     )
 
@@ -220,24 +203,31 @@ def _flat(segments: Sequence[Segment]) -> tuple[int, bytearray]:
     return base, zeros(span)
 
 
-def _check_sections(elf: ElfFile, segments: Sequence[Segment]) -> None:
-    for section in elf.sections:
-        if section.allocated and section.address and section.size:
-            _check_section(section, segments)
+def _loaded(section: Section, segments: Sequence[Segment]) -> Section:
+    """The section, checked against the segments; not allocated if it is outside all of them.
 
-
-def _check_section(section: Section, segments: Sequence[Segment]) -> None:
-    for segment in segments:
-        if segment.address <= section.address and section.end <= segment.end:
-            break
-    else:
-        raise ImageError(f"section {section.name} at {section.address:#x} lies outside all segments")
+    vmlinux-to-elf writes such files: with .notes in no PT_LOAD. That section cannot be read, but others can.
+    """
+    if not (section.allocated and section.address and section.size):
+        return section
+    segment = next((part for part in segments if part.address < section.end and section.address < part.end), None)
+    if segment is None:
+        return section._replace(allocated=False)
+    if not (segment.address <= section.address and section.end <= segment.end):
+        raise ImageError(
+            f"section {section.name} ({section.address:#x} to {section.end:#x}) is only partly in the segment at "
+            f"{segment.address:#x}"
+        )
     if section.in_file and section.offset - segment.offset != section.address - segment.address:
-        raise ImageError(f"section {section.name} and its segment disagree on where it lies in the file")
+        raise ImageError(
+            f"section {section.name} is at {section.offset:#x} of the file, but its segment puts it at "
+            f"{section.address - segment.address + segment.offset:#x}"
+        )
+    return section
 
 
-def _executable(elf: ElfFile) -> Iterator[tuple[int, int]]:
-    places: Sequence[Section | Segment] = [section for section in elf.sections if section.allocated] or elf.segments
+def _executable(sections: Sequence[Section], segments: Sequence[Segment]) -> Iterator[tuple[int, int]]:
+    places: Sequence[Section | Segment] = [section for section in sections if section.allocated] or segments
     for place in places:
         if place.executable and 0 < place.address < place.end:
             yield place.address, place.end

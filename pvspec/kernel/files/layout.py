@@ -1,4 +1,4 @@
-"""Where the bytes of an image lie: in its ELF file, and in memory."""
+"""Where the bytes of an image are: in its ELF file, and in memory."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ MAX_SPAN = 192 << 20
 
 
 class Section(NamedTuple):
-    """One section: what it is called, and where it lies in memory and in the ELF file.
+    """One section: what it is called, and where it is in memory and in the ELF file.
 
-    `address` is a virtual address, `offset` and `size` are byte counts. A section that is not `allocated` has no
-    place in memory. `type` is the name that pyelftools gives sh_type ("SHT_PROGBITS"), or its number.
+    `address` is a virtual address, `offset` and `size` are byte counts. A section that is not `allocated` is not in
+    memory: its header says so, or its address is outside all loaded segments. `type` is the name that pyelftools gives
+    sh_type ("SHT_PROGBITS"), or its number.
     """
 
     name: str
@@ -37,7 +38,7 @@ class Section(NamedTuple):
 
     @property
     def end(self) -> int:
-        """The address behind the last byte."""
+        """The address after the last byte."""
         return self.address + self.size
 
     @property
@@ -54,12 +55,12 @@ class FileRange(NamedTuple):
     size: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Layout:
     """An image in memory: the bytes from `base` on, and which of them came from where in the ELF file.
 
     `header_edits` maps file offsets to what a written file has there instead. `slide` is by how many bytes all of it
-    lies above where it was linked.
+    is above where it was linked.
     """
 
     base: int
@@ -69,6 +70,10 @@ class Layout:
     file_ranges: Sequence[FileRange]
     header_edits: dict[int, bytes] = field(default_factory=dict)
     slide: int = 0
+
+    def __repr__(self) -> str:
+        end = self.base + len(self.memory)
+        return f"<Layout {self.base:#x} to {end:#x}, {len(self.sections)} sections, slide {self.slide:#x}>"
 
 
 def zeros(span: int) -> bytearray:

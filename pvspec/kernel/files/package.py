@@ -6,9 +6,7 @@ import io
 import posixpath
 import tarfile
 from itertools import islice
-from typing import BinaryIO, cast
-
-from debian.arfile import ArMember
+from typing import BinaryIO, Protocol, cast
 
 from pvspec.kernel.errors import ImageError
 from pvspec.kernel.files.compression import MAX_OUTPUT, ChunkReader, codec_of, decompressed
@@ -16,6 +14,17 @@ from pvspec.kernel.files.compression import MAX_OUTPUT, ChunkReader, codec_of, d
 MAGIC = b"!<arch>\n"
 _MAX_AR_MEMBERS = 16
 _MAX_TAR_MEMBERS = 50_000
+
+
+class _ArMember(Protocol):
+    """What is used here of python-debian's class, whose properties are not typed."""
+
+    name: str
+    size: int
+
+    def read(self, size: int = ..., /) -> bytes: ...
+
+    def seek(self, offset: int, /) -> object: ...
 
 
 def extract_vmlinuz(file: BinaryIO) -> bytes:
@@ -54,11 +63,13 @@ def _data_tar(file: BinaryIO) -> BinaryIO:
     return cast(BinaryIO, ChunkReader(decompressed(codec, cast(BinaryIO, member))))
 
 
-def _data_member(file: BinaryIO) -> ArMember:
+def _data_member(file: BinaryIO) -> _ArMember:
     """Walked here, not by ArFile: that follows a negative member size round in circles."""
+    from debian.arfile import ArMember
+
     file.seek(len(MAGIC))
     for _ in range(_MAX_AR_MEMBERS):
-        member = ArMember.from_file(file, None)
+        member = cast(_ArMember | None, ArMember.from_file(file, None))
         if member is None:
             break
         if member.size < 0:

@@ -15,6 +15,7 @@ from pvspec.kernel.files.layout import Layout, Section
 if TYPE_CHECKING:
     from pvspec.kernel.files.elf import ElfFile
     from pvspec.kernel.image.kaslr import Relocations
+    from pvspec.kernel.symbols.symbol_file import SymbolFile
     from pvspec.kernel.symbols.table import SymbolTable
 
 Kind = Literal["vmlinux", "bzimage", "module", "package"]
@@ -28,18 +29,19 @@ class Unresolved(NamedTuple):
     symbol: str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class KernelImage:
-    """What `open_image` read.
+    """What `open_kernel` read.
 
-    `kind` is what the file was, `machine` "i386" or "x86_64", `release` the kernel's ("6.1.0-56-cloud-amd64"; empty
-    if the image does not say). `memory` holds every byte from the virtual address `base` on, gaps as zeros.
-    `sections` has the sections by name, the first of those that share one; `executable` the [start, end) ranges of
-    all executable ones, ascending and coalesced. `kernel` is the kernel that a module was relocated against, and
-    `unresolved` lists the fields for which it had no symbol. A kernel may lie at multiples of `alignment` bytes.
+    `name` is what messages call it: the path, if it was opened by one. `kind` is what the file was, `machine` "i386"
+    or "x86_64", `release` the kernel's ("6.1.0-56-cloud-amd64"; empty if the image does not say). `memory` holds every
+    byte from the virtual address `base` on, gaps as zeros. `sections` has the sections by name, the first of those that
+    share one; `executable` the [start, end) ranges of all executable ones, ascending and coalesced. `kernel` is the
+    kernel that a module was relocated against, and `unresolved` lists the fields for which it had no symbol. A kernel
+    may be at multiples of `alignment` bytes.
     """
 
-    path: Path
+    name: str
     kind: Kind
     bits: int
     machine: str
@@ -53,23 +55,29 @@ class KernelImage:
     alignment: int
     _elf: ElfFile
     _layout: Layout
-    _system_map: Path | None
+    _symbol_file: SymbolFile | None
+
+    def __repr__(self) -> str:
+        return (
+            f"<KernelImage {self.name}: {self.kind} {self.release or 'of unknown release'} for {self.machine}, "
+            f"{self.base:#x} to {self.end:#x}>"
+        )
 
     @property
     def end(self) -> int:
-        """The address behind the last byte of the memory."""
+        """The address after the last byte of the memory."""
         return self.base + len(self.memory)
 
     @property
     def slide(self) -> int:
-        """By how many bytes the image lies above where it was linked."""
+        """By how many bytes the image is above where it was linked."""
         return self._layout.slide
 
     def moved(self, slide: int) -> KernelImage:
         """This kernel where KASLR may put it, `slide` bytes higher: memory, sections and symbols.
 
-        All that needs the table of relocations, which lies behind the ELF file in a bzImage; raises ImageError if
-        there is none, if it is damaged, or if a kernel cannot lie there.
+        All that needs the table of relocations, which comes after the ELF file in a bzImage; raises ImageError if
+        there is none, if it is damaged, or if a kernel cannot be there.
         """
         from pvspec.kernel.image.kaslr import move
 
@@ -79,7 +87,7 @@ class KernelImage:
         try:
             elf, layout = move(self._elf, self._layout, table, self.alignment, slide)
         except ImageError as error:
-            raise ImageError(f"{self.path}: {error}") from error
+            raise ImageError(f"{self.name}: {error}") from error
         sections = {section.name: section for section in reversed(layout.sections)}
         return replace(
             self,
@@ -99,7 +107,7 @@ class KernelImage:
         try:
             return read_relocations(self._elf, self._layout)
         except ImageError as error:
-            raise ImageError(f"{self.path}: {error}") from error
+            raise ImageError(f"{self.name}: {error}") from error
 
     @property
     def segments(self) -> list[tuple[int, int]]:
@@ -107,34 +115,39 @@ class KernelImage:
         return [(segment.address, segment.memory_size) for segment in self._elf.segments if segment.memory_size]
 
     def read(self, address: int, size: int) -> bytes:
-        """`size` bytes at a virtual address; raises ImageError unless all of them lie in the memory."""
+        """`size` bytes at a virtual address; raises ImageError unless all of them are in the memory."""
         if size < 0 or not self.base <= address <= self.end - size:
             raise ImageError(
-                f"{self.path}: {size} bytes at {address:#x} lie outside the image ({self.base:#x} to {self.end:#x})"
+                f"{self.name}: {size} bytes at {address:#x} are outside the image ({self.base:#x} to {self.end:#x})"
             )
         return bytes(self.memory[address - self.base : address - self.base + size])
 
     def section_bytes(self, name: str) -> bytes:
-        """The contents of a section, in memory if it has a place there, in the file else (.data..percpu, .comment).
+        """The contents of a section, in memory if it has a place there, else in the file (.data..percpu, .comment).
 
-        Raises ImageError if there is no such section.
+        Raises ImageError if there is no such section, or if its address is outside all that is loaded.
         """
         section = self.sections.get(name)
         if section is None:
-            raise ImageError(f"{self.path}: no section {name}")
+            raise ImageError(f"{self.name}: there is no section {name}")
+        if section.address and not section.allocated:
+            raise ImageError(
+                f"{self.name}: section {name} at {section.address:#x} is outside all loaded segments, so the running "
+                "kernel does not have it"
+            )
         if section.allocated and section.address and section.size:
             return self.read(section.address, section.size)
         return self._elf.contents(section)
 
     @cached_property
     def symbols(self) -> SymbolTable:
-        """From the System.map if one was given, else the ELF symbol table, else the kernel's own kallsyms.
+        """From the symbol file if one was given, else the ELF symbol table, else the kernel's own kallsyms.
 
-        Read on first use; raises ImageError where the source is damaged.
+        Read on first use; raises ImageError if the source is damaged.
         """
         from pvspec.kernel.symbols.sources import read_symbols
 
-        return read_symbols(self.path, self._elf, self._layout, self._system_map)
+        return read_symbols(self.name, self._elf, self._layout, self._symbol_file)
 
     @cached_property
     def exports(self) -> Mapping[str, int]:

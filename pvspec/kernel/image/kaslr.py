@@ -22,6 +22,7 @@ from typing import NamedTuple
 from pvspec.kernel.errors import ImageError
 from pvspec.kernel.files.elf import ElfFile
 from pvspec.kernel.files.layout import Layout
+from pvspec.kernel.files.words import integers
 
 LEAST_ALIGNMENT = {"i386": 0x2000, "x86_64": 0x200000}
 """What CONFIG_PHYSICAL_ALIGN (arch/x86/Kconfig) can be at least, in bytes: a kernel moves by multiples of it."""
@@ -32,7 +33,7 @@ _LISTS = {32: (1, 1), 64: (2, 3)}  # at least, and at most
 _MAX_WORDS = 2_000_000  # Debian's kernels have up to 280,000
 _WORD, _LONG = 4, 8
 
-_ADDRESS = {32: ("<I", 8, 12), 64: ("<Q", 16, 16)}
+_ADDRESS = {32: (struct.Struct("<I"), 8, 12), 64: (struct.Struct("<Q"), 16, 16)}
 """By width: the format of an address, where p_vaddr is in a segment's header, and sh_addr in a section's."""
 
 
@@ -45,6 +46,10 @@ class Relocations(NamedTuple):
     added32: Sequence[int]
     subtracted32: Sequence[int]
     added64: Sequence[int]
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.added32)} and {len(self.added64)} fields grow, {len(self.subtracted32)} shrink"
+        return f"<Relocations: {counts}>"
 
     def within(self, start: int, end: int) -> Relocations:
         """The fields of which every byte lies in [start, end), by their offsets from `start`."""
@@ -149,7 +154,7 @@ def move(elf: ElfFile, layout: Layout, table: Relocations | None, alignment: int
     def place(address: int) -> int:
         return address + slide if layout.base <= address <= end else address
 
-    sections = [section._replace(address=place(section.address)) for section in elf.sections]
+    sections = [section._replace(address=place(section.address)) for section in layout.sections]
     segments = [segment._replace(address=place(segment.address)) for segment in elf.segments]
     elf = replace(elf, sections=sections, segments=segments)
     return elf, replace(
@@ -176,6 +181,6 @@ def _header_edits(elf: ElfFile, base: int, end: int, slide: int) -> Iterator[tup
     address, in_program, in_section = _ADDRESS[elf.bits]
     section_headers = (elf.section_table + section.number * elf.section_header_size for section in elf.sections)
     for place in (*(at + in_program for at in elf.program_headers), *(at + in_section for at in section_headers)):
-        (old,) = struct.unpack_from(address, elf.data, place)
+        (old,) = integers(address, elf.data, place)
         if base <= old <= end:
-            yield place, struct.pack(address, old + slide)
+            yield place, address.pack(old + slide)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pvspec.kernel.errors import ImageError
+from pvspec.kernel.files.words import records
 
 if TYPE_CHECKING:
     from pvspec.kernel.image.image import KernelImage
@@ -36,8 +37,8 @@ def _records(image: KernelImage, name: str) -> Iterator[tuple[str, int]]:
     if section is None or len(table) % _RECORD.size:
         return
     if len(table) > _MAX_RECORDS * _RECORD.size:
-        raise ImageError(f"{image.path}: {name} of {len(table)} bytes is larger than that of any kernel")
-    for offset, (value, text, _) in zip(range(0, len(table), _RECORD.size), _RECORD.iter_unpack(table), strict=True):
+        raise ImageError(f"{image.name}: {name} of {len(table)} bytes is larger than that of any kernel")
+    for offset, (value, text, _) in zip(range(0, len(table), _RECORD.size), records(_RECORD, table), strict=True):
         place = section.address + offset
         symbol = _string(image, place + 4 + text)
         if symbol:

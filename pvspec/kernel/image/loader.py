@@ -2,64 +2,53 @@
 
 from __future__ import annotations
 
-import mmap
-import os
 import re
-import stat
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 from pvspec.kernel.errors import ImageError
+from pvspec.kernel.files.reader import Source, as_stream, contents, name_of
 from pvspec.kernel.image.image import KernelImage, Kind
 
 if TYPE_CHECKING:
     from pvspec.kernel.files.elf import ElfFile
     from pvspec.kernel.files.layout import Buffer
+    from pvspec.kernel.symbols.symbol_file import SymbolFile
 
-_BANNER = re.compile(rb"Linux version ([0-9][!-~]{0,127}) ")
+BANNER = re.compile(rb"Linux version ([0-9][!-~]{0,127}) ")
+"""What a kernel says of itself in its read-only data, and in its log (init/version.c): its release."""
 _VERMAGIC = re.compile(rb"(?:^|\0)vermagic=([!-~]{1,128}) ")
 
 
-def open_image(
-    path: str | os.PathLike[str],
+def open_kernel(
+    source: Source,
     *,
     load_address: int | None = None,
     kernel: KernelImage | None = None,
-    symbols: Path | None = None,
+    symbols: Source | None = None,
+    name: str | None = None,
 ) -> KernelImage:
     """Read an ELF vmlinux, a bzImage, a module (.ko, also .xz, .zst, .gz), or the Debian package of a kernel.
 
-    For modules only: `load_address` is where to place it (see `module.DEFAULT_ADDRESS`), `kernel` the image whose
-    symbols it is relocated against. `symbols` names a System.map to use instead of what the image itself says.
+    `source` is a path, the contents of the file, or a `Reader` of the file, whose addresses are offsets in it. For
+    modules only: `load_address` is where to place it (see `module.DEFAULT_ADDRESS`), `kernel` the image whose symbols
+    it is relocated against. `symbols` is a System.map to use instead of what the image itself says, or another file of
+    symbols (see `symbol_file`): a path, contents or a reader. `name` is what messages call the image: if not given,
+    the path, or `<image>`.
 
-    Raises ImageError, which names the file and what is wrong with it; no other exception.
+    Raises ImageError, which names the image and what is wrong with it; no other exception.
     """
-    path = Path(path)
+    from pvspec.kernel.symbols.symbol_file import SymbolFile
+
+    name = name_of(source, name, "<image>")
+    file = None if symbols is None else SymbolFile.of(symbols)
     try:
-        return _open(path, _map_file(path), load_address, kernel, symbols)
+        return _open(name, contents(source), load_address, kernel, file)
     except ImageError as error:
-        raise ImageError(f"{path}: {error}") from error
-
-
-def _map_file(path: Path) -> mmap.mmap:
-    try:
-        with open(path, "rb", opener=_open_nonblocking) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ImageError("is not a regular file")
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except OSError as error:
-        raise ImageError(f"cannot be read: {error.strerror or error}") from error
-    except ValueError:
-        raise ImageError("is empty, or not a path") from None
-
-
-def _open_nonblocking(path: str, flags: int) -> int:
-    """Opening a FIFO must not wait for its writer."""
-    return os.open(path, flags | os.O_NONBLOCK)
+        raise ImageError(f"{name}: {error}") from error
 
 
 def _open(
-    path: Path, data: mmap.mmap, load_address: int | None, kernel: KernelImage | None, system_map: Path | None
+    name: str, data: Buffer, load_address: int | None, kernel: KernelImage | None, symbols: SymbolFile | None
 ) -> KernelImage:
     from pvspec.kernel.files.elf import load_segments, parse_elf
     from pvspec.kernel.image.kaslr import LEAST_ALIGNMENT
@@ -72,12 +61,12 @@ def _open(
         _check_kernel(elf, release, kernel)
         layout, unresolved = load_module(elf, load_address, kernel)
     elif load_address is not None or kernel is not None:
-        raise ImageError("is a linked kernel: only a module has a load address and a kernel of its own")
+        raise ImageError("is a linked kernel: load_address and kernel are for modules only")
     else:
         layout, unresolved = load_segments(elf), []
-        release = _match(_BANNER, layout.memory)
+        release = _match(BANNER, layout.memory)
     return KernelImage(
-        path=path,
+        name=name,
         kind=kind,
         bits=elf.bits,
         machine=elf.machine,
@@ -91,7 +80,7 @@ def _open(
         alignment=max(alignment, LEAST_ALIGNMENT[elf.machine]),
         _elf=elf,
         _layout=layout,
-        _system_map=system_map,
+        _symbol_file=symbols,
     )
 
 
@@ -106,7 +95,7 @@ def _check_kernel(elf: ElfFile, release: str, kernel: KernelImage | None) -> Non
         return
     if kernel.machine != elf.machine or (release and kernel.release and release != kernel.release):
         raise ImageError(
-            f"is a module for {release} ({elf.machine}), and {kernel.path} is {kernel.release} ({kernel.machine})"
+            f"is a module for {release} ({elf.machine}), but {kernel.name} is {kernel.release} ({kernel.machine})"
         )
 
 
@@ -123,22 +112,22 @@ class _Unwrapped(NamedTuple):
     alignment: int
 
 
-def _unwrap(data: mmap.mmap) -> _Unwrapped:
+def _unwrap(data: Buffer) -> _Unwrapped:
     from pvspec.kernel.files import bzimage, compression, package
 
     start = data[:16]
     if start.startswith(package.MAGIC):
-        return _unwrap_kernel("package", package.extract_vmlinuz(cast(BinaryIO, data)))
+        return _unwrap_kernel("package", package.extract_vmlinuz(as_stream(data)))
     codec = compression.codec_of(start)
     if codec is not None:
-        return _Unwrapped("vmlinux", compression.unpack(codec, cast(BinaryIO, data)), 0)
+        return _Unwrapped("vmlinux", compression.unpack(codec, as_stream(data)), 0)
     return _unwrap_kernel("bzimage" if bzimage.is_bzimage(data) else "vmlinux", data)
 
 
 def _unwrap_kernel(kind: Kind, data: Buffer) -> _Unwrapped:
-    from pvspec.kernel.files import bzimage, elf
+    from pvspec.kernel.files import bzimage, elf_headers
 
-    if data[:4] == elf.MAGIC:
+    if data[:4] == elf_headers.MAGIC:
         return _Unwrapped(kind, data, 0)
     if bzimage.is_bzimage(data):
         return _Unwrapped(kind, bzimage.extract_vmlinux(data), bzimage.kernel_alignment(data))

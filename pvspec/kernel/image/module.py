@@ -5,8 +5,9 @@ names begin with ".init", each in four groups: executable, read-only, read-only 
 on a page. Relocation is that of arch/x86/kernel/module.c. The kernel puts .data..percpu into the per-CPU area, at
 an address that only a running kernel knows, and drops .modinfo and __versions: they have no place here either.
 
-A field whose symbol nobody defines is left as it is in the file, and reported: that one exporting module is not at
-hand is no reason to give up all the other sites. Without a kernel that holds for every undefined symbol.
+A field whose symbol is not defined anywhere is left as it is in the file, and reported: that one exporting module is
+not at hand is no reason to give up all the other sites. Without a kernel that holds for every undefined symbol, and
+always for those of a livepatch (section index SHN_LIVEPATCH), which kernel/livepatch resolves, and may do so later.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from typing import NamedTuple
 from pvspec.kernel.errors import ImageError
 from pvspec.kernel.files.elf import ElfFile
 from pvspec.kernel.files.layout import FileRange, Layout, Section, coalesce, zeros
+from pvspec.kernel.files.words import records
 from pvspec.kernel.image.image import KernelImage, Unresolved
-from pvspec.kernel.symbols.table import RawSymbol, read_symtab
+from pvspec.kernel.symbols.table import SHN_LIVEPATCH, RawSymbol, read_symtab
 
 DEFAULT_ADDRESS = {"i386": 0xF8000000, "x86_64": 0xFFFFFFFFC0000000}
 """Where a module lies unless told otherwise. x86_64: MODULES_VADDR of a kernel built with CONFIG_RANDOMIZE_BASE
@@ -29,7 +31,7 @@ _PAGE = 4096
 _MAX_RELOCATION_BYTES = 64 << 20
 _NOT_LOADED = (".modinfo", "__versions")
 _RO_AFTER_INIT = (".data..ro_after_init", "__jump_table")
-_SHN_ABS, _SHN_COMMON, _SHN_LORESERVE = 0xFFF1, 0xFFF2, 0xFF00
+_SHN_ABS = 0xFFF1
 _STB_WEAK = 2
 _SH_ADDRESS = {32: (12, "<I"), 64: (16, "<Q")}
 _SH_SIZE = {32: (20, "<I"), 64: (32, "<Q")}
@@ -105,7 +107,7 @@ def _loaded(sections: Sequence[Section]) -> Iterator[Section]:
 def _place(elf: ElfFile, base: int) -> tuple[Sequence[Section], int]:
     """The sections, those that are loaded at their addresses and no others allocated; and the bytes they span."""
     if base % _PAGE or not 0 <= base < 1 << elf.bits:
-        raise ImageError(f"load address {base:#x} is not that of a page")
+        raise ImageError(f"load address {base:#x} must be that of a page of {_PAGE} bytes")
     placed = [_unplace(section) for section in elf.sections]
     end, group = base, None
     for section in sorted(filter(_is_loaded, elf.sections), key=_group):
@@ -178,9 +180,11 @@ class _Relocator:
         self.unresolved: list[Unresolved] = []
 
     def _value(self, number: int, symbol: RawSymbol) -> int | None:
-        """What `simplify_symbols` makes of a symbol; None if nobody says."""
+        """What `simplify_symbols` makes of a symbol; None if that is unknown."""
         if symbol.section_index == _SHN_ABS or not number:
             return symbol.value
+        if symbol.section_index == SHN_LIVEPATCH:
+            return None
         if not symbol.section_index:
             return self._undefined(symbol)
         section = self._section(symbol.section_index, f"symbol {symbol.name}")
@@ -194,7 +198,7 @@ class _Relocator:
 
     def _section(self, index: int, what: str) -> Section:
         if index >= len(self._sections):
-            raise ImageError(f"{what} is in section {index}, which does not exist or cannot be in a module")
+            raise ImageError(f"{what} is in section {index}, which does not exist or which modules cannot have")
         return self._sections[index]
 
     def apply(self, table: Section) -> bool:
@@ -219,10 +223,10 @@ class _Relocator:
         layout = _RELOCATION.get((str(table.type), self._elf.bits))
         if layout is None or table.size % layout.size:
             raise ImageError(f"relocation section {table.name} is cut short, or of a type that x86 does not use")
-        records = layout.iter_unpack(self._elf.contents(table))
+        fields = records(layout, self._elf.contents(table))
         if self._elf.bits == 32:
-            return (Relocation(offset, info & 0xFF, info >> 8, None) for offset, info in records)
-        return (Relocation(offset, info & 0xFFFFFFFF, info >> 32, addend) for offset, info, addend in records)
+            return (Relocation(offset, info & 0xFF, info >> 8, None) for offset, info in fields)
+        return (Relocation(offset, info & 0xFFFFFFFF, info >> 32, addend) for offset, info, addend in fields)
 
     def _relocate(self, table: Section, target: Section, relocation: Relocation) -> None:
         if not relocation.type:  # R_386_NONE, R_X86_64_NONE
@@ -240,14 +244,17 @@ class _Relocator:
             self._fill(table, recipe, place, value, relocation.addend)
 
     def _name(self, number: int) -> str:
-        """A section's symbol has the name of the section."""
+        """What a message calls a symbol: that of a section by the section's name."""
         symbol = self._symbols[number]
-        return symbol.name or self._sections[symbol.section_index].name
+        if symbol.name or symbol.section_index >= len(self._sections):
+            return symbol.name
+        return self._sections[symbol.section_index].name
 
     def _fill(self, table: Section, recipe: Recipe, place: int, value: int, addend: int | None) -> None:
-        at = slice(place - self._base, place - self._base + recipe.size)
+        start = place - self._base
+        end = start + recipe.size
         if addend is None:
-            addend = int.from_bytes(self._memory[at], "little")
+            addend = int.from_bytes(self._memory[start:end], "little")
         value = value + addend - (place if recipe.relative else 0) & self._mask
         if self._elf.bits == 64 and recipe.low < 0 and value >> 63:
             value -= 1 << 64
@@ -255,4 +262,4 @@ class _Relocator:
             raise ImageError(
                 f"{table.name}: the field at {place:#x} does not reach its symbol: load the module nearer to its kernel"
             )
-        self._memory[at] = (value & (1 << 8 * recipe.size) - 1).to_bytes(recipe.size, "little")
+        self._memory[start:end] = (value & (1 << 8 * recipe.size) - 1).to_bytes(recipe.size, "little")

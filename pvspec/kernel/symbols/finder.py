@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from itertools import islice, pairwise
 from typing import NamedTuple
 
+from pvspec.kernel.files.words import records
 from pvspec.kernel.symbols.static_keys import find_keys
 from pvspec.kernel.symbols.table import Symbol
 from pvspec.kernel.symbols.view import WORD, View
@@ -29,6 +30,7 @@ _RECORDS = range(32, 100_000)
 _MAX_PAIRS = 8
 _CALL = struct.Struct("<BI")
 _ENTRY = struct.Struct("<III")
+_POINTER = struct.Struct("<I")
 # What may lie at the site of a jump label besides the jump: arch/x86/include/asm/nops.h
 _NOPS = tuple(map(bytes.fromhex, ("3e8d742600", "0f1f440000", "89f6", "6690")))
 
@@ -83,7 +85,7 @@ def _named_in(view: View, function: str) -> list[int]:
 def _are_call_sites(view: View, start: int, end: int) -> bool:
     """Whether there are pointers to calls of __fentry__."""
     callee, base = view.named("__fentry__"), view.base
-    sites = struct.unpack(f"<{(end - start) // 4}I", view.read(start, end))
+    sites = [site for (site,) in records(_POINTER, view.read(start, end))]
     if callee is None or not all(map(view.is_text, sites)):
         return False
     return all(
@@ -96,10 +98,10 @@ def _are_jump_entries(view: View, start: int, end: int) -> bool:
 
     The low bits of the key are flags.
     """
-    records = zip(range(start, end, _ENTRY.size), _ENTRY.iter_unpack(view.read(start, end)), strict=True)
+    entries = zip(range(start, end, _ENTRY.size), records(_ENTRY, view.read(start, end)), strict=True)
     return all(
         view.is_data((at + 8 + key & ~3) & WORD) and _is_jump(view, at + site & WORD, at + 4 + target & WORD)
-        for at, (site, target, key) in records
+        for at, (site, target, key) in entries
     )
 
 

@@ -5,34 +5,33 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from pvspec.kernel.errors import ImageError
 from pvspec.kernel.files.elf import ElfFile
 from pvspec.kernel.files.layout import Layout
 from pvspec.kernel.symbols.finder import find_data_symbols
 from pvspec.kernel.symbols.kallsyms import decode_kallsyms
-from pvspec.kernel.symbols.supplied import read_given
+from pvspec.kernel.symbols.symbol_file import SymbolFile
 from pvspec.kernel.symbols.table import Symbol, SymbolTable, place_symbols, read_symtab
 
 _BANNER = b"Linux version "
 
 
-def read_symbols(path: Path, elf: ElfFile, layout: Layout, system_map: Path | None) -> SymbolTable:
-    """A System.map if one is given, else the ELF symbol table, else the kernel's kallsyms, else no symbols.
+def read_symbols(name: str, elf: ElfFile, layout: Layout, file: SymbolFile | None) -> SymbolTable:
+    """Those of a symbol file if there is one, else the ELF symbol table, else the kernel's kallsyms, else none.
 
-    To a 32-bit kernel's kallsyms without data symbols those are added that can be found in the memory.
-    Raises ImageError where the source is damaged, or the System.map is of another build.
+    `name` is what messages call the image. To a 32-bit kernel's kallsyms without data symbols those are added that can
+    be found in the memory. Raises ImageError if the source is damaged, or the file is of another build.
     """
     end = layout.base + len(layout.memory)
-    if system_map is not None:
-        given = _placed(read_given(system_map), layout)
-        _check_same_build(system_map, given, path, elf, layout)
-        return SymbolTable("System.map", given, end)
+    if file is not None:
+        symbols = _placed(file.symbols(), layout)
+        _check_same_build(file.name, symbols, name, elf, layout)
+        return SymbolTable("System.map", symbols, end)
     try:
         own = _own(elf, layout)
     except ImageError as error:
-        raise ImageError(f"{path}: {error}") from error
+        raise ImageError(f"{name}: {error}") from error
     if own.source == "kallsyms" and elf.bits == 32 and (found := _find_data(layout, list(own))):
         return SymbolTable("kallsyms, found", [*own, *found], end)
     return own
@@ -66,31 +65,32 @@ def _find_data(layout: Layout, symbols: Sequence[Symbol]) -> list[Symbol]:
     return find_data_symbols(layout.memory, layout.base, layout.executable, symbols)
 
 
-def _check_same_build(system_map: Path, given: Sequence[Symbol], path: Path, elf: ElfFile, layout: Layout) -> None:
-    """The functions that both know must lie at the same addresses; without any, the banner where the map has it."""
+def _check_same_build(file: str, symbols: Sequence[Symbol], image: str, elf: ElfFile, layout: Layout) -> None:
+    """The functions that both know must have the same addresses; without any, the banner that the file names."""
     own: Sequence[Symbol] = ()
-    with suppress(ImageError):  # damaged, which may be why a System.map was given
+    with suppress(ImageError):  # damaged, which may be why a symbol file was given
         own = [symbol for symbol in _own(elf, layout) if symbol.kind in "tT"]
     if not own:
-        _check_banner(system_map, given, path, layout)
+        _check_banner(file, symbols, image, layout)
         return
-    places = defaultdict(set)
-    for symbol in given:
-        places[symbol.name].add(symbol.address)
-    common = [symbol for symbol in own if symbol.name in places]
+    addresses = defaultdict(set)
+    for symbol in symbols:
+        addresses[symbol.name].add(symbol.address)
+    common = [symbol for symbol in own if symbol.name in addresses]
     if not common:
-        raise ImageError(f"{system_map}: has none of the functions of {path}: it is of another kernel")
+        raise ImageError(f"{file}: symbols of another kernel: it lacks all functions of {image}")
     for symbol in common:
-        if symbol.address not in places[symbol.name]:
-            raise _another_build(system_map, min(places[symbol.name]), symbol.name, path, f"{symbol.address:#x}")
+        if symbol.address not in addresses[symbol.name]:
+            there = min(addresses[symbol.name])
+            raise _another_build(file, f"{symbol.name} is at {there:#x}, but in {image} at {symbol.address:#x}")
 
 
-def _check_banner(system_map: Path, given: Sequence[Symbol], path: Path, layout: Layout) -> None:
-    for symbol in given:
+def _check_banner(file: str, symbols: Sequence[Symbol], image: str, layout: Layout) -> None:
+    for symbol in symbols:
         at = symbol.address - layout.base
         if symbol.name == "linux_banner" and (at < 0 or not layout.memory.startswith(_BANNER, at)):
-            raise _another_build(system_map, symbol.address, symbol.name, path, "something else there")
+            raise _another_build(file, f"linux_banner is at {symbol.address:#x}, where {image} has something else")
 
 
-def _another_build(system_map: Path, address: int, name: str, path: Path, instead: str) -> ImageError:
-    return ImageError(f"{system_map}: has {name} at {address:#x}, and {path} has {instead}: it is of another build")
+def _another_build(file: str, difference: str) -> ImageError:
+    return ImageError(f"{file}: symbols of another build: {difference}")

@@ -41,7 +41,7 @@ def find_keys(view: View, no_keys: range) -> list[Symbol]:
     known = {trampoline for _, trampoline in told}
     left = {trampoline: function for trampoline, function in functions.items() if function and trampoline not in known}
     pairs = [*told, *_sole_holders(view, left, no_keys)]
-    keys, trampolines = (Counter(side) for side in zip(*pairs, strict=True)) if pairs else (Counter(), Counter())
+    keys, trampolines = Counter(key for key, _ in pairs), Counter(trampoline for _, trampoline in pairs)
     return [
         Symbol(key, "D", _KEY + names[trampoline].removeprefix(_TRAMPOLINE))
         for key, trampoline in pairs

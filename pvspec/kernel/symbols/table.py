@@ -7,16 +7,19 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import count
-from pathlib import Path
 from typing import NamedTuple
 
 from pvspec.kernel.errors import ImageError
 from pvspec.kernel.files.elf import ElfFile, string_at
 from pvspec.kernel.files.layout import Section
+from pvspec.kernel.files.words import records
 
 _SYMBOL = {32: struct.Struct("<IIIBBH"), 64: struct.Struct("<IBBHQQ")}
 _STT_SECTION, _STT_FILE = 3, 4
 _STB_LOCAL, _STB_WEAK = 0, 2
+SHN_LIVEPATCH = 0xFF20
+"""The section index of a livepatch module's symbols that are the kernel's own (include/uapi/linux/elf.h)."""
+_UNDEFINED = (0, SHN_LIVEPATCH)
 _MAX_SYMBOLS = 1_000_000
 
 
@@ -36,10 +39,13 @@ class SymbolTable:
     """
 
     def __init__(self, source: str, symbols: Iterable[Symbol], end: int) -> None:
-        """`end` is the address behind the image, where the extent of the last symbol ends."""
+        """`end` is the address after the image, where the extent of the last symbol ends."""
         self.source = source
         self._symbols = sorted(symbols, key=_by_address)
         self._end = end
+
+    def __repr__(self) -> str:
+        return f"<SymbolTable {self.source}: {len(self._symbols)} symbols>"
 
     def __len__(self) -> int:
         """How many there are."""
@@ -67,10 +73,12 @@ class SymbolTable:
     def extent(self, name: str) -> tuple[int, int] | None:
         """[start, end) of a symbol: it ends where another begins at a higher address, or with the image."""
         start = self.address(name)
-        if start is None:
-            return None
-        after = bisect_right(self._addresses, start)
-        return start, self._addresses[after] if after < len(self._symbols) else max(start, self._end)
+        return None if start is None else (start, start + self.size_at(start))
+
+    def size_at(self, address: int) -> int:
+        """The bytes from an address to the next symbol at a higher one, or to the end of the image."""
+        after = bisect_right(self._addresses, address)
+        return (self._addresses[after] if after < len(self._symbols) else max(address, self._end)) - address
 
     def name_of(self, address: int) -> tuple[str, int] | None:
         """The symbol that holds `address`, and the offset in it in bytes; None below the first symbol.
@@ -84,22 +92,43 @@ class SymbolTable:
         first = self._symbols[bisect_right(self._addresses, start - 1)]
         return first.name, address - start
 
+    def parse_address(self, text: str) -> int:
+        """The address that a text names: see `symbols.address`; raises ImageError, which says what is unknown."""
+        from pvspec.kernel.symbols.address import parse_address
+
+        return parse_address(self, text)
+
+    @cached_property
+    def _named(self) -> dict[str, list[Symbol]]:
+        found: dict[str, list[Symbol]] = {}
+        for symbol in self._symbols:
+            found.setdefault(symbol.name, []).append(symbol)
+        return found
+
+    def named(self, name: str) -> Sequence[Symbol]:
+        """All symbols of that name, by ascending address."""
+        return self._named.get(name, ())
+
+    def names(self) -> Iterable[str]:
+        """Every name, once."""
+        return self._named
+
 
 def _by_address(symbol: Symbol) -> int:
     return symbol.address
 
 
-def read_system_map(path: Path, contents: bytes) -> Iterator[Symbol]:
+def read_system_map(contents: bytes) -> Iterator[Symbol]:
     """The lines `address kind name` of a System.map; raises ImageError, also for Debian's placeholder file."""
     try:
         lines = contents.decode("utf-8").splitlines()
     except UnicodeError as error:
-        raise ImageError(f"{path}: cannot be read as a System.map: {error}") from error
+        raise ImageError(f"cannot be read as a System.map: {error}") from error
     for number, line in zip(count(1), lines, strict=False):
-        yield _parse_line(path, number, line)
+        yield _parse_line(number, line)
 
 
-def _parse_line(path: Path, number: int, line: str) -> Symbol:
+def _parse_line(number: int, line: str) -> Symbol:
     try:
         digits, kind, name = line.split()
         address = int(digits, 16)
@@ -107,7 +136,7 @@ def _parse_line(path: Path, number: int, line: str) -> Symbol:
             return Symbol(address, kind, name)
     except ValueError:
         pass
-    raise ImageError(f"{path}:{number}: not a System.map line (address, kind, name): {line[:80]!r}")
+    raise ImageError(f"line {number} is not a System.map line (address, kind, name): {line[:80]!r}")
 
 
 class RawSymbol(NamedTuple):
@@ -132,7 +161,7 @@ def read_symtab(elf: ElfFile) -> list[RawSymbol]:
         raise ImageError(f"symbol table {table.name} is cut short or too long ({table.size} bytes)")
     strings = elf.contents(elf.sections[table.link])
     unpack = _unpack_32 if elf.bits == 32 else _unpack_64
-    return [unpack(strings, *fields) for fields in layout.iter_unpack(elf.contents(table))]
+    return [unpack(strings, *fields) for fields in records(layout, elf.contents(table))]
 
 
 def _unpack_32(strings: bytes, name: int, value: int, _size: int, info: int, _other: int, index: int) -> RawSymbol:
@@ -146,7 +175,7 @@ def _unpack_64(strings: bytes, name: int, info: int, _other: int, index: int, va
 def place_symbols(raw: Iterable[RawSymbol], sections: Sequence[Section], relocatable: bool) -> Iterator[Symbol]:
     """The named and defined ones that have a place in memory, at their virtual addresses."""
     for symbol in raw:
-        if symbol.name and symbol.section_index and symbol.type not in (_STT_SECTION, _STT_FILE):
+        if symbol.name and symbol.section_index not in _UNDEFINED and symbol.type not in (_STT_SECTION, _STT_FILE):
             section = sections[symbol.section_index] if symbol.section_index < len(sections) else None
             if not relocatable or section is None:
                 yield Symbol(symbol.value, _kind(symbol, section), symbol.name)

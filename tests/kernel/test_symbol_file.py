@@ -1,4 +1,4 @@
-"""Symbols that a user gives, by what the file is."""
+"""Files of symbols, by what they are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pvspec.kernel import ImageError
-from pvspec.kernel.symbols.supplied import read_given
+from pvspec.kernel.symbols.symbol_file import SymbolFile
 from pvspec.kernel.symbols.table import Symbol
 
 MAP = b"c1000000 T _text\nc1000010 t f\n"
@@ -37,12 +37,12 @@ def file(tmp_path: Path) -> Path:
 
 def test_a_map(file: Path) -> None:
     file.write_bytes(MAP)
-    assert list(read_given(file)) == SYMBOLS
+    assert list(SymbolFile.of(file).symbols()) == SYMBOLS
 
 
 def test_a_package_of_debug_symbols(file: Path) -> None:
     file.write_bytes(package("./usr/lib/debug/boot/System.map-6.1.0-50-686-pae", MAP))
-    assert list(read_given(file)) == SYMBOLS
+    assert list(SymbolFile.of(file).symbols()) == SYMBOLS
 
 
 @pytest.mark.parametrize(
@@ -61,10 +61,10 @@ def test_a_package_of_debug_symbols(file: Path) -> None:
 def test_what_is_none(file: Path, contents: bytes, message: str) -> None:
     file.write_bytes(contents)
     with pytest.raises(ImageError, match=message) as error:
-        list(read_given(file))
+        list(SymbolFile.of(file).symbols())
     assert str(error.value).startswith(str(file))
 
 
 def test_no_file(file: Path) -> None:
     with pytest.raises(ImageError, match="cannot be read"):
-        list(read_given(file))
+        list(SymbolFile.of(file).symbols())

@@ -1,0 +1,188 @@
+"""The bytes of a dump by address: pieces of a file, or what a reader reads."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, NoReturn, Protocol
+
+from pvspec.kernel.files.reader import CheckedReader, Reader, as_stream, open_nonblocking
+
+Region = tuple[int, int]
+"""An address, and the bytes that there may be from there on."""
+
+
+class Piece(NamedTuple):
+    """`size` bytes of memory from the address `start` on, which the file has at `offset`."""
+
+    start: int
+    size: int
+    offset: int
+
+
+class Memory(Protocol):
+    """What a dump has, by addresses of one kind."""
+
+    def up_to(self, address: int, size: int) -> bytes:
+        """As many bytes, up to `size`, as there are from `address` on without a gap; raises ImageError."""
+        ...
+
+    def probe(self, address: int, size: int) -> bytes:
+        """The same, but perhaps nothing if some are missing: less work, for a search."""
+        ...
+
+    def regions(self) -> Iterable[Region]:
+        """Where there may be memory."""
+        ...
+
+
+class File(Protocol):
+    """The bytes of a file by offset."""
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        ...
+
+    def at(self, offset: int, size: int) -> bytes:
+        """`size` bytes at `offset`; fewer at the end."""
+        ...
+
+    def stream(self) -> BinaryIO:
+        """The same bytes, to be read from the beginning."""
+        ...
+
+
+class Contents:
+    """A file whose bytes are at hand."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return len(self._data)
+
+    def at(self, offset: int, size: int) -> bytes:
+        """`size` bytes at `offset`; fewer at the end."""
+        return self._data[offset : offset + size]
+
+    def stream(self) -> BinaryIO:
+        """The same bytes, to be read from the beginning."""
+        return as_stream(self._data)
+
+
+class DumpFile:
+    """A file on disk: mapped, or kept open if it cannot be mapped, as /proc/kcore.
+
+    It is read only, so copies share it. It does not pickle: what another process opens at its path may be another file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError or ValueError."""
+        self._path = path
+        file = open(path, "rb", opener=open_nonblocking)  # noqa: SIM115  # kept open, if it cannot be mapped
+        self.size = os.fstat(file.fileno()).st_size
+        mapped = _mapped(file.fileno())
+        if mapped is not None:
+            file.close()
+        self._map, self._file = mapped, file
+
+    def at(self, offset: int, size: int) -> bytes:
+        """`size` bytes at `offset`; fewer at the end."""
+        if self._map is not None:
+            return self._map[offset : offset + size]
+        self._file.seek(offset)
+        return self._file.read(size)
+
+    def stream(self) -> BinaryIO:
+        """The same bytes, to be read from the beginning."""
+        return as_stream(self._map) if self._map is not None else self._file
+
+    def __copy__(self) -> DumpFile:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, object]) -> DumpFile:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"a dump of the file {self._path} cannot be pickled: pickle the path, and open it again")
+
+
+def _mapped(file: int) -> mmap.mmap | None:
+    try:
+        return mmap.mmap(file, 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError):
+        return None
+
+
+class FileMemory:
+    """Pieces of a file, at their addresses."""
+
+    def __init__(self, pieces: Iterable[Piece], file: File) -> None:
+        self._pieces = list(_disjoint(pieces))
+        self._starts = [piece.start for piece in self._pieces]
+        self._file = file
+
+    def up_to(self, address: int, size: int) -> bytes:
+        """As many bytes, up to `size`, as there are from `address` on without a gap."""
+        found = b""
+        while len(found) < size and (part := self._part(address + len(found), size - len(found))):
+            found += part
+        return found
+
+    def probe(self, address: int, size: int) -> bytes:
+        """The same."""
+        return self.up_to(address, size)
+
+    def _part(self, address: int, size: int) -> bytes:
+        """As many of these bytes as one piece has."""
+        index = bisect_right(self._starts, address) - 1
+        if index < 0:
+            return b""
+        start, length, offset = self._pieces[index]
+        end = min(address + size, start + length)
+        return self._file.at(offset + address - start, end - address) if address < end else b""
+
+    def regions(self) -> Iterable[Region]:
+        """The pieces."""
+        return [(piece.start, piece.size) for piece in self._pieces]
+
+
+def _disjoint(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """The same memory with each address once, ascending: a core may have the same pages by several mappings."""
+    end = 0
+    for start, size, offset in sorted(pieces):
+        skipped = max(end - start, 0)
+        if skipped < size:
+            yield Piece(start + skipped, size - skipped, offset + skipped)
+            end = start + size
+
+
+class ReaderMemory:
+    """Virtual memory of a running kernel, as a reader has it. `region` is where messages look for its banner."""
+
+    def __init__(self, reader: Reader, region: Region) -> None:
+        self._reader = CheckedReader(reader)
+        self._region = region
+
+    def up_to(self, address: int, size: int) -> bytes:
+        """As many bytes, up to `size`, as there are from `address` on without a gap; raises ImageError."""
+        return self._reader.up_to(address, size) if address >= 0 else b""
+
+    def probe(self, address: int, size: int) -> bytes:
+        """The same, in one question if it fails; raises ImageError."""
+        return self._reader.probe(address, size) if address >= 0 else b""
+
+    def regions(self) -> Iterable[Region]:
+        """One: a reader does not say what it has."""
+        return [self._region]
+
+    @property
+    def failure(self) -> Exception | None:
+        """What the reader raised last."""
+        return self._reader.failure

@@ -1,0 +1,97 @@
+"""Looking for a kernel in a dump, and saying what is there instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from pvspec.kernel.dump.banner import what_banner_says
+from pvspec.kernel.dump.candidates import AddressSpace, Candidate
+from pvspec.kernel.dump.fingerprint import Difference, Fingerprint, Read
+from pvspec.kernel.dump.memory import Memory, ReaderMemory
+from pvspec.kernel.dump.text_match import TextMatch
+from pvspec.kernel.errors import ImageError
+
+_LIKELY = 3  # candidates that are compared byte by byte even if the signature is not there
+_MAX_COMPARED = 16
+_MAX_TEXTS = 4
+
+
+class Found(NamedTuple):
+    """Where the kernel is: in which memory, how far above the image's addresses, and its slide."""
+
+    memory: Memory
+    above: int
+    slide: int
+
+
+class Search:
+    """A search for the kernel of a fingerprint. `assumed` is its slide if nothing in the dump tells it."""
+
+    def __init__(self, fingerprint: Fingerprint, assumed: int) -> None:
+        self._fingerprint, self._assumed = fingerprint, assumed
+        self._text = TextMatch(fingerprint.image)
+        self._texts: list[tuple[Memory, Candidate]] = []
+        self._compared = 0
+        self._nearest: Difference | None = None
+
+    def find(self, spaces: Sequence[AddressSpace]) -> Found:
+        """The first candidate that is the kernel; raises ImageError if none is."""
+        for space in spaces:
+            for number, candidate in enumerate(space.candidates):
+                read = _probing(space.memory, candidate)
+                slide = self._fingerprint.slide(read, candidate.slide, self._assumed)
+                if slide is not None:
+                    return Found(space.memory, candidate.above, slide)
+                self._remember(space.memory, candidate, number)
+        for memory, candidate in self._texts:
+            slide = self._assumed if candidate.slide is None else candidate.slide
+            if self._text.matches(_reading(memory, candidate), slide):
+                return Found(memory, candidate.above, slide)
+        raise self._failure([space.memory for space in spaces])
+
+    def _remember(self, memory: Memory, candidate: Candidate, number: int) -> None:
+        """For a message: the candidate nearest to the kernel; and for a second look, one that may have text alone."""
+        read = _probing(memory, candidate)
+        if self._text.present(read) and not self._fingerprint.is_there(read):
+            if len(self._texts) < _MAX_TEXTS:
+                self._texts.append((memory, candidate))
+        elif self._compared < _MAX_COMPARED and (number < _LIKELY or self._fingerprint.is_signed(read)):
+            self._compared += 1
+            found = self._fingerprint.difference(_reading(memory, candidate), candidate.slide, self._assumed)
+            if self._nearest is None or found.bytes < min(self._nearest.bytes, found.of // 2):
+                self._nearest = found
+
+    def _failure(self, memories: Sequence[Memory]) -> ImageError:
+        image = self._fingerprint.image
+        release = image.release or "of unknown release"
+        parts = [self._compared_with(), what_banner_says(memories, image.release), *_raised(memories)]
+        if not image.relocations:
+            parts.append("if KASLR moved it, give the kernel's bzImage or package: only those say what moves")
+        return ImageError(f"not a dump of {image.name} ({release}): {'; '.join(parts)}")
+
+    def _compared_with(self) -> str:
+        """How far the likeliest candidate is from the kernel, or one that is mostly the same."""
+        nearest = self._nearest
+        if self._texts and (nearest is None or nearest.missing == nearest.of):
+            return "it has no read-only data to compare, and less than half of its text is the same"
+        if nearest is None:
+            return "it has no memory where a kernel can be"
+        if nearest.missing == nearest.of:
+            return f"it has no memory at {nearest.first:#x}, where the read-only data would begin"
+        return f"{nearest.bytes} of {nearest.of} bytes of read-only data differ (first at {nearest.first:#x})"
+
+
+def _raised(memories: Sequence[Memory]) -> Iterator[str]:
+    """What a reader raised, which may be why there was nothing to see."""
+    for memory in memories:
+        if isinstance(memory, ReaderMemory) and memory.failure is not None:
+            yield f"its reader raised {type(memory.failure).__name__}: {memory.failure}"
+
+
+def _probing(memory: Memory, candidate: Candidate) -> Read:
+    return lambda address, size: memory.probe(address + candidate.above, size)
+
+
+def _reading(memory: Memory, candidate: Candidate) -> Read:
+    return lambda address, size: memory.up_to(address + candidate.above, size)

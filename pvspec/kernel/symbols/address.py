@@ -1,0 +1,103 @@
+"""Addresses as people write them, and as kernels, perf and debuggers print them.
+
+    start_kernel                  a symbol
+    do_one_initcall+0x76          an offset from it; without 0x the offset is decimal, as gdb prints it
+    do_one_initcall+0x76/0x220    as in an oops: after the slash the symbol's size
+    0xffffffff810024d6            an address, here or with an offset
+    ffffffff810024d6              the same as kallsyms prints it: 16 hexadecimal digits, or 8
+    18446744071578853590          decimal, as in JSON: any other number of digits
+
+A symbol of that name wins over a number: `deadbeef` is the function if there is one. If several symbols have the
+name, the global one is meant; among local ones the size chooses, and without it they are listed in an error.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from pvspec.kernel.errors import ImageError
+
+if TYPE_CHECKING:
+    from pvspec.kernel.symbols.table import SymbolTable
+
+_NUMBER = r"0[xX][0-9a-fA-F]+|[0-9]+"
+_PLACE = re.compile(rf"(?P<start>[^+/\s]+)(?:\+(?P<offset>{_NUMBER})(?:/(?P<size>{_NUMBER}))?)?")
+_BARE = re.compile(r"[0-9a-fA-F]{16}|[0-9a-fA-F]{8}")
+_END = 1 << 64
+_NEAR = 32  # names on either side of a misspelt one, of which one may be meant
+_SHOWN = 4
+_MAX_TEXT = 1024
+
+
+def parse_address(symbols: SymbolTable, text: str) -> int:
+    """The virtual address that a text names, by these symbols; raises ImageError."""
+    found = _PLACE.fullmatch(text.strip()) if len(text) <= _MAX_TEXT else None
+    if found is None:
+        raise ImageError(f"{_shown(text)} is not an address: write SYMBOL, SYMBOL+0xOFFSET or 0xADDRESS")
+    start, offset, size = found["start"], found["offset"], found["size"]
+    address = _start(symbols, start, None if size is None else _number(size)) + (_number(offset) if offset else 0)
+    if address >= _END:
+        raise ImageError(f"{_shown(text)} is beyond the last address, {_END - 1:#x}")
+    return address
+
+
+def _number(text: str) -> int:
+    return int(text, 16) if text[:2] in ("0x", "0X") else int(text)
+
+
+def _start(symbols: SymbolTable, text: str, size: int | None) -> int:
+    """The address of a symbol, or a number."""
+    if symbols.named(text):
+        return _of_symbol(symbols, text, size)
+    if _BARE.fullmatch(text):
+        return int(text, 16)
+    if re.fullmatch(_NUMBER, text):
+        return _number(text)
+    if not len(symbols):
+        raise ImageError(f"there is no symbol {_shown(text)}: the image has no symbols at all")
+    near = _nearest(text, symbols.names())
+    raise ImageError(f"there is no symbol {_shown(text)}" + (f"; did you mean {near}?" if near else ""))
+
+
+def _of_symbol(symbols: SymbolTable, name: str, size: int | None) -> int:
+    """The global one of several, or that of the size, or the only one."""
+    found = symbols.named(name)
+    chosen = [symbol for symbol in found if symbol.kind.isupper()] or found
+    addresses = {symbol.address for symbol in chosen}
+    if len(addresses) > 1 and size is not None:
+        addresses = {address for address in addresses if symbols.size_at(address) == size} or addresses
+    if len(addresses) == 1:
+        return addresses.pop()
+    listed = [f"{address:#x}" for address in sorted(addresses)[:_SHOWN]]
+    more = ", …" if len(addresses) > _SHOWN else ""
+    raise ImageError(f"{len(addresses)} symbols are named {name}: give an address ({', '.join(listed)}{more})")
+
+
+def _nearest(name: str, names: Iterable[str]) -> str | None:
+    """A name that may have been meant.
+
+    Compared are only those that are next to it in the order of names, and in the order of names read backwards: a
+    misspelt name nearly always begins or ends as it should. Comparing all of 200,000 would take seconds.
+    """
+    from difflib import get_close_matches
+
+    backwards = (near[::-1] for near in _neighbours(name[::-1], [other[::-1] for other in names]))
+    near = get_close_matches(name, {*_neighbours(name, names), *backwards}, n=1)
+    return near[0] if near else None
+
+
+def _neighbours(name: str, names: Iterable[str]) -> Iterator[str]:
+    ordered: Sequence[str] = sorted(names)
+    at = bisect_left(ordered, name)
+    yield from ordered[max(at - _NEAR, 0) : at + _NEAR]
+
+
+def _shown(text: str) -> str:
+    """The text in one short line: it may be anything."""
+    if not text.strip():
+        return "an empty text"
+    shown = text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+    return shown if len(shown) <= 80 else f"{shown[:80]}…"

@@ -1,0 +1,70 @@
+"""Files of symbols: a System.map, Debian's package of debug symbols, or a vmlinux that was not stripped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from pvspec.kernel.errors import ImageError
+from pvspec.kernel.files import elf, elf_headers, package
+from pvspec.kernel.files.reader import MAX_FILE, Source, as_stream, contents, name_of, unreadable
+from pvspec.kernel.symbols.table import Symbol, place_symbols, read_symtab, read_system_map
+
+
+class SymbolFile(NamedTuple):
+    """A file of symbols that the user named: what messages call it, and where its bytes come from."""
+
+    name: str
+    source: Path | bytes
+
+    @classmethod
+    def of(cls, source: Source) -> SymbolFile:
+        """The file at a path, which is read when it is needed, with these contents, or read by a reader; ImageError."""
+        name = name_of(source, None, "<symbols>")
+        if isinstance(source, str | os.PathLike):
+            return cls(name, Path(source))
+        try:
+            return cls(name, contents(source)[:])
+        except ImageError as error:
+            raise ImageError(f"{name}: {error}") from error
+
+    def __repr__(self) -> str:
+        return f"<SymbolFile {self.name}>"
+
+    def symbols(self) -> Iterator[Symbol]:
+        """The symbols of the file, whose content says what it is; raises ImageError, which names the file."""
+        try:
+            yield from _symbols(self._contents())
+        except ImageError as error:
+            raise ImageError(f"{self.name}: {error}") from error
+
+    def _contents(self) -> bytes:
+        """All of it; not mapped, since /proc/kallsyms and pipes cannot be."""
+        if isinstance(self.source, bytes):
+            return self.source
+        try:
+            with self.source.open("rb") as file:
+                data = file.read(MAX_FILE + 1)
+        except (OSError, ValueError) as error:
+            raise unreadable(error) from error
+        if len(data) > MAX_FILE:
+            raise ImageError(f"is larger than {MAX_FILE >> 20} MiB: not a file of a kernel's symbols")
+        return data
+
+
+def _symbols(data: bytes) -> Iterator[Symbol]:
+    if data.startswith(package.MAGIC):
+        return read_system_map(package.extract_system_map(as_stream(data)))
+    return _of_elf(data) if data.startswith(elf_headers.MAGIC) else read_system_map(data)
+
+
+def _of_elf(data: bytes) -> Iterator[Symbol]:
+    image = elf.parse_elf(data)
+    raw = read_symtab(image)
+    if image.relocatable:
+        raise ImageError("is a module: give the symbols of the kernel")
+    if not raw:
+        raise ImageError("is a stripped ELF file: it has no symbol table")
+    return place_symbols(raw, image.sections, False)
