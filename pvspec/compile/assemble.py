@@ -92,6 +92,6 @@ def branch(action: model.Branch) -> Code:
     opcode = (b"\x2e" if action.prefixed else b"") + (b"\xeb" if action.short else _OPCODES[action.mnemonic])
     size = 1 if action.short else 4
     end = len(opcode) + size
-    hole = Hole(len(opcode), size, relative=True, symbol=action.symbol, addend=action.addend, end=end, signed=True)
+    hole = Hole(len(opcode), size, action.symbol, action.addend, relative=True, end=end, signed=True)
     instruction = Instruction(0, end, f"{action.mnemonic} {action.symbol}", "")
     return Code(opcode + bytes(size), (hole,), (instruction,))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from pvspec.x86.code import Code, Hole, Instruction, InstructionEffects, MemoryAccess, RegisterUse
+from pvspec.x86.code import Code, Instruction, InstructionEffects, MemoryAccess, RegisterUse
 from pvspec.x86.decode import decoder_library
 
 if TYPE_CHECKING:
@@ -20,8 +20,7 @@ _ENDS = ("jump", "return", "exception")
 
 def effects(code: Code, bits: int) -> tuple[InstructionEffects, ...]:
     """Tell what each instruction of assembled code does."""
-    holes = {hole.end: hole for hole in code.holes}
-    return tuple(_analyst().effects(code.data, i, bits, holes.get(i.offset + i.size)) for i in code.instructions)
+    return tuple(_analyst().effects(code.data, i, bits, bool(code.holes_of(i))) for i in code.instructions)
 
 
 @cache
@@ -48,7 +47,7 @@ class _Analyst:
         self._high = {getattr(iced.Register, name): 1 for name in ("AH", "BH", "CH", "DH")}
         self._by_count = {getattr(iced.Mnemonic, name) for name in _BY_COUNT}
 
-    def effects(self, data: bytes, source: Instruction, bits: int, hole: Hole | None) -> InstructionEffects:
+    def effects(self, data: bytes, source: Instruction, bits: int, has_hole: bool) -> InstructionEffects:
         window = data[source.offset : source.offset + source.size]
         instruction = self._iced.Decoder(bits, window, ip=source.offset).decode()
         facts = self._facts.info(instruction)
@@ -60,9 +59,9 @@ class _Analyst:
             self._flag_names(instruction.rflags_read),
             self._flag_names(instruction.rflags_modified),
             tuple(self._access(used, bits) for used in facts.used_memory()),
-            self._stack_delta(instruction, facts, kind, hole),
+            self._stack_delta(instruction, facts, kind, has_hole),
             kind,
-            None if hole else self._target(instruction, data),
+            None if has_hole else self._target(instruction, data),
             kind not in _ENDS,
             tuple(self._use(used, bits) for used in facts.used_registers()),
             self._unsure(instruction),
@@ -118,7 +117,7 @@ class _Analyst:
         return self._registers[register] if register else None
 
     def _stack_delta(
-        self, instruction: iced_x86.Instruction, facts: iced_x86.InstructionInfo, kind: str, hole: Hole | None
+        self, instruction: iced_x86.Instruction, facts: iced_x86.InstructionInfo, kind: str, has_hole: bool
     ) -> int | None:
         names = self._iced.Register
         stack = (names.SP, names.ESP, names.RSP)
@@ -127,7 +126,7 @@ class _Analyst:
             return 0
         if instruction.is_stack_instruction and writes == [self._iced.OpAccess.READ_WRITE]:
             return _increment(instruction, self._iced.Mnemonic)
-        return None if hole else self._arithmetic_delta(instruction, stack)
+        return None if has_hole else self._arithmetic_delta(instruction, stack)
 
     def _arithmetic_delta(self, instruction: iced_x86.Instruction, stack: tuple[int, ...]) -> int | None:
         mnemonics, kinds = self._iced.Mnemonic, self._iced.OpKind

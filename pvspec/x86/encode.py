@@ -100,7 +100,8 @@ def _hole(operand: Operand, field: Field, reading: Reading, bits: int) -> Hole:
     signed = relative or field.signed
     if isinstance(operand, Memory) and not relative:
         signed = field.size * 8 < address_width(operand, bits)
-    return Hole(field.offset, field.size, relative, value.symbol, value.number, reading.size, signed)
+    end = reading.size if relative else 0
+    return Hole(field.offset, field.size, value.symbol, value.number, relative, end, signed)
 
 
 def _is_relative(operand: Operand, reading: Reading) -> bool:

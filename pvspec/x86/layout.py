@@ -115,7 +115,7 @@ def _filled(placed: _Placed, labels: dict[str, int], bits: int) -> bytes:
 
 
 def _moved(hole: Hole, offset: int) -> Hole:
-    return hole.changed(offset=hole.offset + offset, end=hole.end + offset)
+    return hole._replace(offset=hole.offset + offset, end=hole.end + offset if hole.relative else 0)
 
 
 def _instruction(placed: _Placed) -> Instruction:

@@ -73,7 +73,7 @@ def _load(path: Path | None) -> dict[str, Any]:
 
 
 def _data(forms: Forms) -> list[Any]:
-    return [[form.data.hex(), [list(hole.__dict__.values()) for hole in form.holes], form.text] for form in forms]
+    return [[form.data.hex(), [list(hole) for hole in form.holes], form.text] for form in forms]
 
 
 def _forms(data: Any) -> Forms | None:

@@ -17,23 +17,23 @@ def holes(source: str, bits: int = 32) -> tuple[Hole, ...]:
 @pytest.mark.parametrize(
     ("bits", "source", "expected"),
     [
-        (32, "mov eax, [sym]", Hole(1, 4, False, "sym", 0, 5, False)),
-        (64, "mov eax, [sym]", Hole(3, 4, False, "sym", 0, 7, True)),
-        (64, "mov eax, [eax + sym]", Hole(3, 4, False, "sym", 0, 7, False)),
-        (64, "mov eax, [rip + sym + 4]", Hole(2, 4, True, "sym", 4, 6, True)),
-        (64, "movabs eax, [sym]", Hole(1, 8, False, "sym", 0, 9, False)),
-        (64, "movabs rax, offset sym", Hole(2, 8, False, "sym", 0, 10, False)),
-        (64, "mov rax, offset sym", Hole(3, 4, False, "sym", 0, 7, True)),
-        (64, "mov eax, offset sym", Hole(1, 4, False, "sym", 0, 5, False)),
-        (64, "push offset sym", Hole(1, 4, False, "sym", 0, 5, True)),
-        (32, "mov ax, offset sym", Hole(2, 2, False, "sym", 0, 4, False)),
-        (32, "mov al, offset sym - 1", Hole(1, 1, False, "sym", -1, 2, False)),
-        (32, "int offset sym", Hole(1, 1, False, "sym", 0, 2, False)),
-        (32, "call sym", Hole(1, 4, True, "sym", 0, 5, True)),
-        (32, "jz sym + 8", Hole(2, 4, True, "sym", 8, 6, True)),
-        (32, "loop sym", Hole(1, 1, True, "sym", 0, 2, True)),
-        (64, "cs jmp sym", Hole(2, 4, True, "sym", 0, 6, True)),
-        (64, "cmp byte ptr [rip + sym], 1", Hole(2, 4, True, "sym", 0, 7, True)),
+        (32, "mov eax, [sym]", Hole(1, 4, "sym", 0, False, 0, False)),
+        (64, "mov eax, [sym]", Hole(3, 4, "sym", 0, False, 0, True)),
+        (64, "mov eax, [eax + sym]", Hole(3, 4, "sym", 0, False, 0, False)),
+        (64, "mov eax, [rip + sym + 4]", Hole(2, 4, "sym", 4, True, 6, True)),
+        (64, "movabs eax, [sym]", Hole(1, 8, "sym", 0, False, 0, False)),
+        (64, "movabs rax, offset sym", Hole(2, 8, "sym", 0, False, 0, False)),
+        (64, "mov rax, offset sym", Hole(3, 4, "sym", 0, False, 0, True)),
+        (64, "mov eax, offset sym", Hole(1, 4, "sym", 0, False, 0, False)),
+        (64, "push offset sym", Hole(1, 4, "sym", 0, False, 0, True)),
+        (32, "mov ax, offset sym", Hole(2, 2, "sym", 0, False, 0, False)),
+        (32, "mov al, offset sym - 1", Hole(1, 1, "sym", -1, False, 0, False)),
+        (32, "int offset sym", Hole(1, 1, "sym", 0, False, 0, False)),
+        (32, "call sym", Hole(1, 4, "sym", 0, True, 5, True)),
+        (32, "jz sym + 8", Hole(2, 4, "sym", 8, True, 6, True)),
+        (32, "loop sym", Hole(1, 1, "sym", 0, True, 2, True)),
+        (64, "cs jmp sym", Hole(2, 4, "sym", 0, True, 6, True)),
+        (64, "cmp byte ptr [rip + sym], 1", Hole(2, 4, "sym", 0, True, 7, True)),
     ],
 )
 def test_one_hole(bits: int, source: str, expected: Hole) -> None:
@@ -42,15 +42,15 @@ def test_one_hole(bits: int, source: str, expected: Hole) -> None:
 
 def test_two_holes_in_one_instruction() -> None:
     assert holes("mov dword ptr [sym], offset other") == (
-        Hole(2, 4, False, "sym", 0, 10, False),
-        Hole(6, 4, False, "other", 0, 10, False),
+        Hole(2, 4, "sym", 0, False, 0, False),
+        Hole(6, 4, "other", 0, False, 0, False),
     )
 
 
 def test_holes_count_from_the_start_of_the_code() -> None:
     code = assemble("nop\nand word ptr fs:[sym], 0xff\njz done\ncall other\ndone:", 32, {"sym", "other"})
     assert code.data.hex() == "906466812500000000ff007405e800000000"
-    assert code.holes == (Hole(5, 4, False, "sym", 0, 11, False), Hole(14, 4, True, "other", 0, 18, True))
+    assert code.holes == (Hole(5, 4, "sym", 0, False, 0, False), Hole(14, 4, "other", 0, True, 18, True))
     assert [i.text for i in code.instructions] == [
         "nop",
         "and word ptr fs:[sym], 0xff",

@@ -130,9 +130,8 @@ class Contract:
 
     def _called(self, effect: InstructionEffects) -> frozenset[str]:
         """What a call may destroy: all that the interface knows of, if it is not to a symbol."""
-        start, end = effect.instruction.offset, effect.instruction.offset + effect.instruction.size
-        for hole in self.code.holes:
-            if start <= hole.offset < end and hole.relative and hole.symbol in self.arm.symbols:
+        for hole in self.code.holes_of(effect.instruction):
+            if hole.relative and hole.symbol in self.arm.symbols:
                 return self.arm.symbols[hole.symbol].clobbers
         return self.everything
 
@@ -243,8 +242,7 @@ class Contract:
         """Whether a branch goes to a number, not to a symbol or through an operand."""
         start, end = effect.instruction.offset, effect.instruction.offset + effect.instruction.size
         reading = read(self.code.data[start:end], self.bits, start)
-        has_hole = any(start <= hole.offset < end for hole in self.code.holes)
-        return reading is not None and reading.target is not None and not has_hole
+        return reading is not None and reading.target is not None and not self.code.holes_of(effect.instruction)
 
     def _fixed(self, why: str, effect: InstructionEffects) -> None:
         help = "declare a symbol for where it goes"

@@ -102,7 +102,6 @@ class Paths:
         self.bits = bits
         self.called = called
         self.at = {effect.instruction.offset: effect for effect in effects}
-        self.holes = {hole.end for hole in code.holes}
         self.before: dict[int, State] = {}
         self.clash: InstructionEffects | None = None
         self.clash_at: int | None = None
@@ -218,7 +217,7 @@ class Paths:
                     origins |= content.origins
         if STACK_POINTER in origins:
             return STACK_POINTER
-        has_hole = effect.instruction.offset + effect.instruction.size in self.holes
+        has_hole = bool(self.code.holes_of(effect.instruction))
         touches = any(access.read or access.written for access in effect.memory)
         if has_hole or (touches and not all(map(is_stack_access, effect.memory))) or origins - {CONSTANT}:
             return GIVEN
