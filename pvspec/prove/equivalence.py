@@ -266,8 +266,9 @@ def _unlike(found: Outcome, wanted: Outcome, emitter: Emitter, emulator: Emulato
         if (found.stop, found.at) != (wanted.stop, wanted.at):
             yield f"the reference ends otherwise: {wanted.stop}"
         return
-    for name in sorted(emitter.op.results & set(GENERAL[emulator.bits])):
-        if found.registers[name] != wanted.registers[name]:
+    for name, promised in sorted(emitter.op.result_bytes.items()):
+        mask = sum(0xFF << 8 * index for index in promised)
+        if (found.registers[name] ^ wanted.registers[name]) & mask:
             yield f"{name} is {found.registers[name]:#x}, of the reference code {wanted.registers[name]:#x}"
     if (found.flags ^ wanted.flags) & ~(CARRY | 0x2):
         yield f"the flags are {found.flags:#x}, of the reference code {wanted.flags:#x}"

@@ -45,6 +45,8 @@ class _Analyst:
         self._certain = {access.READ, access.WRITE, access.READ_WRITE}
         self._kinds = _kinds(iced.FlowControl)
         self._high = {getattr(iced.Register, name): 1 for name in ("AH", "BH", "CH", "DH")}
+        self._bit_tests = {getattr(iced.Mnemonic, name) for name in ("BT", "BTS", "BTR", "BTC")}
+        self._may_fail = {iced.Mnemonic.VMREAD}  # and then writes nothing, whatever iced says
         self._by_count = {getattr(iced.Mnemonic, name) for name in _BY_COUNT}
 
     def effects(self, data: bytes, source: Instruction, bits: int, has_hole: bool) -> InstructionEffects:
@@ -58,12 +60,12 @@ class _Analyst:
             self._used(facts, self._writes, bits),
             self._flag_names(instruction.rflags_read),
             self._flag_names(instruction.rflags_modified),
-            tuple(self._access(used, bits) for used in facts.used_memory()),
+            tuple(self._access(used, instruction, bits) for used in facts.used_memory()),
             self._stack_delta(instruction, facts, kind, has_hole),
             kind,
             None if has_hole else self._target(instruction, data),
             kind not in _ENDS,
-            tuple(self._use(used, bits) for used in facts.used_registers()),
+            tuple(self._use(used, instruction, bits) for used in facts.used_registers()),
             self._unsure(instruction),
             instruction.is_ip_rel_memory_operand,
         )
@@ -81,14 +83,14 @@ class _Analyst:
         is_general = bits == 32 and extend.is_gpr(register)
         return self._registers[extend.full_register32(register) if is_general else extend.full_register(register)]
 
-    def _use(self, used: iced_x86.UsedRegister, bits: int) -> RegisterUse:
+    def _use(self, used: iced_x86.UsedRegister, instruction: iced_x86.Instruction, bits: int) -> RegisterUse:
         return RegisterUse(
             self._full_name(used.register, bits),
             self._high.get(used.register, 0),
             self._iced.RegisterExt.size(used.register),
             used.access in self._reads,
             used.access in self._writes,
-            used.access in self._certain,
+            used.access in self._certain and instruction.mnemonic not in self._may_fail,
         )
 
     def _unsure(self, instruction: iced_x86.Instruction) -> frozenset[str]:
@@ -101,14 +103,16 @@ class _Analyst:
     def _flag_names(self, mask: int) -> frozenset[str]:
         return frozenset(name for bit, name in self._flags.items() if mask & bit)
 
-    def _access(self, used: iced_x86.UsedMemory, bits: int) -> MemoryAccess:
+    def _access(self, used: iced_x86.UsedMemory, instruction: iced_x86.Instruction, bits: int) -> MemoryAccess:
+        # a bit's number in a register reaches far beyond the operand
+        open_end = instruction.mnemonic in self._bit_tests and instruction.op1_kind == self._iced.OpKind.REGISTER
         return MemoryAccess(
             self._name(used.segment),
             self._name(used.base),
             self._name(used.index),
             used.scale,
             _signed(used.displacement, bits),
-            self._iced.MemorySizeExt.size(used.memory_size),
+            0 if open_end else self._iced.MemorySizeExt.size(used.memory_size),
             used.access in self._reads,
             used.access in self._writes,
         )

@@ -15,7 +15,7 @@ from pvspec.compile.assemble import Program
 from pvspec.compile.sound.fit import rules
 from pvspec.compile.sound.paths import (
     CLEAR,
-    CONSTANT,
+    DERIVED,
     ENTRY,
     FLAGS,
     FLAGS_REGISTER,
@@ -40,7 +40,10 @@ from pvspec.lang.source import Span
 from pvspec.x86.code import Code, InstructionEffects, MemoryAccess
 from pvspec.x86.decode import read
 from pvspec.x86.effects import effects
+from pvspec.x86.intel import full_width, part_name
 
+CALLERS_STACK = "the caller's stack"
+_STACK_POINTERS = ("esp", "rsp")
 _SYSTEM = re.compile(r"(cr|dr|tr)\d+|[c-gs]s|[er]?sp|[er]?ip|gdtr?|idtr?|ldtr?|msr")
 
 
@@ -139,22 +142,36 @@ class Contract:
 
     def _check_reads(self, effect: InstructionEffects, state: State, paths: Paths) -> None:
         asked = self._pushed_flags(effect, state) or set()
-        if paths.moved(effect, state) is None:
+        if paths.copied(effect, state) is None:
+            undeclared = self._undeclared_addresses(effect, state)
             for use in effect.uses:
-                if use.read and not _SYSTEM.fullmatch(use.register):
+                if use.read and use.register not in undeclared and not _SYSTEM.fullmatch(use.register):
                     cells = state.register(use.register, self.bits)[use.offset : use.offset + use.size]
                     asked |= self._unknown(cells)
+            for access in effect.memory:
+                if access.read and is_stack_access(access, self.bits) and effect.kind != "return":
+                    asked |= self._unknown(paths.loaded(access, state)) - {CALLERS_STACK}
         if asked:
             names = _list(asked)
             help = f"declare it: `({names})` among the inputs of `{self.op.name}`, or write it first"
             self._asks(f"`{effect.instruction.text}` reads {names}", effect, help)
         self._check_flag_reads(effect, state)
 
+    def _undeclared_addresses(self, effect: InstructionEffects, state: State) -> set[str]:
+        """The registers of addresses that PV406 refuses, so that PV405 does not report them once more."""
+        return {
+            name
+            for access in effect.memory
+            if access.read or access.written
+            if not is_stack_access(access, self.bits) and not self._is_declared(access, effect, state)
+            for name in self._address_registers(access)
+        }
+
     def _unknown(self, cells: Iterable[Content]) -> set[str]:
         """The registers of which some bytes still hold what they did on entry, though they are no inputs."""
         origins = {origin for cell in cells for origin in cell.origins}
         names = {origin[0] for origin in origins if isinstance(origin, tuple)} - self.op.inputs
-        return names | ({"the caller's stack"} if GARBAGE in origins and not self.op.noreturn else set())
+        return names | ({CALLERS_STACK} if GARBAGE in origins and not self.op.noreturn else set())
 
     def _pushed_flags(self, effect: InstructionEffects, state: State) -> set[str] | None:
         """The flags register, if it is pushed half changed: then what is pushed is more than a copy to come back."""
@@ -179,9 +196,9 @@ class Contract:
 
     def _check_memory(self, effect: InstructionEffects, state: State) -> None:
         for access in effect.memory:
-            if not (access.read or access.written) or (effect.kind in ("call", "return") and is_stack_access(access)):
+            if not (access.read or access.written) or self._is_return_address(access, effect):
                 continue
-            if is_stack_access(access):
+            if is_stack_access(access, self.bits):
                 self._check_stack_access(access, effect, state)
             elif effect.ip_relative and not self._has_hole(effect):
                 self._fixed("its memory moves along with the site", effect)
@@ -194,10 +211,18 @@ class Contract:
                     help="declare a symbol for it, or an input that holds its address",
                 )
 
+    def _is_return_address(self, access: MemoryAccess, effect: InstructionEffects) -> bool:
+        """Whether this is where a call puts, or a return finds, the address to return to."""
+        if not is_stack_access(access, self.bits):
+            return False
+        return effect.kind == "return" or (effect.kind == "call" and access.written and not access.read)
+
     def _check_stack_access(self, access: MemoryAccess, effect: InstructionEffects, state: State) -> None:
         start = state.depth + access.displacement
         lowest = min(state.depth, state.depth + (effect.stack_delta or 0))
-        if start < lowest:
+        if access.size == 0:
+            why = "how far it reaches is known only when it runs"
+        elif start < lowest:
             why = "lies below the stack pointer, where an interrupt writes"
         elif start + access.size > 0 and not self.op.noreturn:
             why = "is the caller's stack"
@@ -208,9 +233,17 @@ class Contract:
     def _is_declared(self, access: MemoryAccess, effect: InstructionEffects, state: State) -> bool:
         if self._has_hole(effect):
             return True
-        names = [name for name in (access.base, access.index) if name is not None and is_general(name)]
-        origins = {o for name in names for cell in state.register(name, self.bits) for o in cell.origins}
-        return bool(origins - {CONSTANT, GARBAGE, STACK_POINTER})
+        cells = [cell for name in self._address_registers(access) for cell in state.register(name, self.bits)]
+        origins = {origin for cell in cells for origin in cell.origins}
+        if access.base is not None and full_width(access.base, self.bits) in _STACK_POINTERS:
+            origins.add(STACK_POINTER)  # with an index, or in another segment
+        declared = {o for o in origins if o == DERIVED or (isinstance(o, tuple) and o[0] in self.op.inputs)}
+        return bool(declared) and STACK_POINTER not in origins
+
+    def _address_registers(self, access: MemoryAccess) -> list[str]:
+        """The general registers of an address, by their full names."""
+        names = [full_width(name, self.bits) for name in (access.base, access.index) if name is not None]
+        return [name for name in names if is_general(name)]
 
     def _has_hole(self, effect: InstructionEffects) -> bool:
         """Whether a hole is the displacement of an instruction's memory operand."""
@@ -275,13 +308,29 @@ class Contract:
         self._check_flags_left({name: end.flags[name] for name in FLAGS})
         written = {name for name, cells in end.registers.items() if not is_entry(cells, name)}
         self._check_results(self.op.results - written - self.op.inputs)
-        for name in sorted(self.op.results & written):
-            if unknown := self._unknown(end.registers[name]) - {name}:
-                writers = {writer for cell in end.registers[name] for writer in cell.writers}
-                first = next(iter(self._at(writers)), None)
-                help = f"declare it: `({_list(unknown)})` among the inputs of `{self.op.name}`"
-                what = f"the result {name} is what {_list(unknown)} happened to be"
-                self._add("PV405", f"code for `{self.op.name}` asks for what is no input", what, first, help=help)
+        for name in sorted(self.op.result_bytes.keys() & written):
+            self._check_result(name, end.registers[name])
+
+    def _check_result(self, name: str, cells: Sequence[Content]) -> None:
+        """What a result is made of: of inputs, or of what the code worked out, in each byte and on every path."""
+        unknown = {index: self._unknown([cells[index]]) for index in sorted(self.op.result_bytes[name])}
+        names = set().union(*unknown.values())
+        if not names:
+            return
+        writers = {writer for cell in cells for writer in cell.writers}
+        first = next(iter(self._at(writers)), None)
+        written = part_name(name, [index for index, sources in unknown.items() if not sources])
+        message = f"code for `{self.op.name}` asks for what is no input"
+        if names != {name}:
+            what = f"the result {name} is what {_list(names)} happened to be"
+            help = f"declare it: `({_list(names)})` among the inputs of `{self.op.name}`"
+        elif written is not None:
+            what = f"only {written} of the result {name} is sure to be written: the rest may be what it was before"
+            help = f"write the rest, too, or promise less: `-> {written}`"
+        else:
+            what = f"the result {name} may be what it was before"
+            help = f"write all of {name} on every path, whatever the inputs hold"
+        self._add("PV405", message, what, first, help=help)
 
     def _destroys(self, name: str, cells: Sequence[Content], effect: InstructionEffects) -> bool:
         """Whether an instruction leaves something in a register that the contract wants unchanged."""
