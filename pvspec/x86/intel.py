@@ -74,6 +74,9 @@ def part_name(register: str, bytes_: Collection[int]) -> str | None:
     return next((name for name in names if bytes_ and set(register_bytes(name)) == set(bytes_)), None)
 
 
+AS_BYTES = 'write it as `bytes "…"`'  # the way out where the assembler knows no better
+
+
 class AsmError(Exception):
     """A statement that is refused: why, what to do about it, and where.
 
@@ -117,10 +120,11 @@ class Register(Placed):
 
 
 class Immediate(Placed):
-    """A number, a branch target, or with `offset` the address of a symbol."""
+    """A number, a branch target (`short`: within a byte's reach), or with `offset` the address of a symbol."""
 
     value: Value
     offset: bool = False
+    short: bool = False
     start: int = 0
     end: int = 0
 

@@ -44,6 +44,32 @@ def test_all_errors_and_their_messages_are_in_the_exception() -> None:
             "`lock` is a prefix and needs its instruction",
             "write both in one statement, as in `lock …`",
         ),
+        ("push word ptr 5", "5", "a number takes no size", 'if the size matters, write it as `bytes "…"`'),
+        (
+            "movdir64b eax, [edi]",
+            "movdir64b eax, [edi]",
+            "no such instruction, or not with these operands",
+            'if processors know it, write it as `bytes "…"`',
+        ),
+        ("finit", "finit", "`finit` is not the name of one instruction", "write fwait; fninit"),
+        (
+            "faddp",
+            "faddp",
+            "the assembler's answer cannot be read back as this statement",
+            'it gave `faddp st(1), st(0)`; write the instruction in full, or write it as `bytes "…"`',
+        ),
+        (
+            "jmp far check_events",
+            "far",
+            "expected a register, a number or a symbol, not `far`",
+            'leave it out, or write it as `bytes "…"`',
+        ),
+        (
+            "mov al, [bx + vcpu_info]",
+            "[bx + vcpu_info]",
+            "the address of `vcpu_info` does not fit here",
+            'write it as `bytes "…"`',
+        ),
         (".byte 1", ".byte", "directive `.byte` is not an instruction", 'raw bytes are written `bytes "…"`'),
         (
             "mov eax, vcpu_info",

@@ -32,6 +32,9 @@ def holes(source: str, bits: int = 32) -> tuple[Hole, ...]:
         (32, "call sym", Hole(1, 4, "sym", 0, True, 5, True)),
         (32, "jz sym + 8", Hole(2, 4, "sym", 8, True, 6, True)),
         (32, "loop sym", Hole(1, 1, "sym", 0, True, 2, True)),
+        (32, "jmp short sym", Hole(1, 1, "sym", 0, True, 2, True)),
+        (64, "cs jz short sym + 1", Hole(2, 1, "sym", 1, True, 3, True)),
+        (64, "xbegin sym", Hole(2, 4, "sym", 0, True, 6, True)),
         (64, "cs jmp sym", Hole(2, 4, "sym", 0, True, 6, True)),
         (64, "cmp byte ptr [rip + sym], 1", Hole(2, 4, "sym", 0, True, 7, True)),
     ],
@@ -78,10 +81,11 @@ def test_text_names_the_symbol(source: str, text: str) -> None:
 
 @pytest.mark.parametrize("site", [0x400000, 0x400010])
 def test_a_filled_byte_branch_goes_where_gnu_as_goes(gnu_as: Judge, fill: Callable[..., bytes], site: int) -> None:
-    code = assemble("loop sym", 32, ["sym"])
-    (judged,) = gnu_as(["loop . + 0x20"], 32)
-    assert judged is not None
-    assert fill(code, site, {"sym": site + 0x20}, 32) == judged[1]
+    for mnemonic in ("loop", "jmp short", "jz short"):
+        code = assemble(f"{mnemonic} sym", 32, ["sym"])
+        (judged,) = gnu_as([f"{mnemonic} . + 0x20"], 32)
+        assert judged is not None
+        assert fill(code, site, {"sym": site + 0x20}, 32) == judged[1]
 
 
 def test_a_symbol_is_not_a_register_in_disguise() -> None:
