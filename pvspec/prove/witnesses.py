@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pvspec.compile.assemble import Program
 from pvspec.compile.sound.contract import Contract
 from pvspec.compile.sound.paths import FLAGS, is_general
-from pvspec.compile.sound.places import instruction_span
+from pvspec.compile.sound.spans import instruction_span
 from pvspec.engine.spec import Value
 from pvspec.lang import model
 from pvspec.lang.diagnostics import Findings

@@ -1,4 +1,4 @@
-"""Ask the assembler for one statement: in words it understands, corrected where it is known to lie, read back."""
+"""Assemble one statement: in words that keystone understands, corrected where keystone is known to be wrong."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _signed_word(number: int) -> int:
 
 def refused(statement: Statement) -> AsmError:
     """Return the error for a statement without an encoding."""
-    help = f"if processors know it, {AS_BYTES}"
+    help = f"check the spelling, or {AS_BYTES}"
     return AsmError("no such instruction, or not with these operands", help, statement.start, statement.end)
 
 

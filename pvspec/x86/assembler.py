@@ -169,7 +169,7 @@ def _unknown(name: str, operand: Operand, known: set[str]) -> AsmError:
 def _bare_name(name: str, operand: Operand, is_branch: bool) -> AsmError:
     if is_branch:
         return AsmError("a branch takes the name without `offset`", f"write `{name}`", operand.start, operand.end)
-    help = f"write `offset {name}` for its address, `[{name}]` for what lies there"
+    help = f"write `offset {name}` for its address, `[{name}]` for what is there"
     return AsmError(f"`{name}` alone is memory to some assemblers", help, operand.start, operand.end)
 
 

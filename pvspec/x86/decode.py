@@ -71,7 +71,7 @@ def read(data: bytes, bits: int, address: int = 0) -> Reading | None:
 
 
 def disassemble(data: bytes, bits: int, address: int = 0) -> tuple[Instruction, ...]:
-    """Disassemble bytes that lie at `address`; offsets count from the start of `data`.
+    """Disassemble bytes at `address`; offsets count from the start of `data`.
 
     A byte that no instruction can begin with becomes an instruction `(bad)` of one byte.
     """

@@ -11,7 +11,6 @@ from pvspec.x86.code import Hole
 from pvspec.x86.decode import Field, Reading
 from pvspec.x86.encodings import ALWAYS_SIZED, FAR_POINTERS, ONE_WIDTH
 from pvspec.x86.intel import (
-    AS_BYTES,
     GENERAL_SIZES,
     SEGMENTS,
     AsmError,
@@ -88,7 +87,7 @@ def _with_holes(
     for operand in (statement.operands[place] for place in symbolic):
         if (operand.start, operand.end) == (error.start, error.end):  # its number is a stand-in, which nobody wrote
             message = f"the address of `{_value(operand).symbol}` does not fit here"
-            raise AsmError(message, AS_BYTES, operand.start, operand.end)
+            raise AsmError(message, "use a wider operand", operand.start, operand.end)
     raise error
 
 

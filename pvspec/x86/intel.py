@@ -99,7 +99,7 @@ class Value(Frozen):
 
 
 class Placed(Frozen):
-    """Something that stands at characters [start, end) of a source, which do not count in comparisons."""
+    """Something at characters [start, end) of a source; comparisons ignore where it is."""
 
     def _compared(self) -> tuple[object, ...]:
         return tuple(getattr(self, name) for name in self._fields if name not in ("start", "end"))

@@ -1,7 +1,7 @@
 """Parse one statement of Intel-syntax assembly.
 
 The grammar is the part of `.intel_syntax noprefix` that two assemblers cannot read differently:
-numbers are decimal, 0x… or 0b…, and a name as an operand is a branch target or stands behind `offset`.
+numbers are decimal, 0x… or 0b…, and a name as an operand is a branch target or follows `offset`.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ _RESERVED = {
     "shr",
 }
 _TOKEN = re.compile(r"\s*(?:(st\s*\(\s*[0-7]\s*\)|[A-Za-z_.$][\w.$]*)|(\d\w*)|(\S))", re.IGNORECASE | re.ASCII)
+_WORDS = ("bx", "bp", "si", "di")
 _BASES_ONLY = ("esp", "rsp", "bx", "bp")  # which cannot be an index; if one is written as one, GNU as exchanges them
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[bB][01]+|0|[1-9][0-9]*")
 _MAX_DIGITS = 66  # 0b and 64 bits: the longest spelling of a number that any field can hold
@@ -249,6 +250,8 @@ def _address(registers: list[tuple[str, int | None]], start: int, end: int) -> t
     scaled = [(name, factor) for name, factor in registers if factor is not None]
     if len(registers) > 2 or len(scaled) > 1:
         raise AsmError("an address has one base and one scaled index at most", None, start, end)
+    if scaled and scaled[0][0] in _WORDS:
+        raise AsmError("an index of 16 bits takes no factor", "use registers of 32 bits", start, end)
     if scaled:
         return (plain[0] if plain else None), *scaled[0]
     if len(plain) > 1 and plain[1] in _BASES_ONLY:

@@ -1,4 +1,4 @@
-"""Place instructions one behind the other, each branch to a label in its shortest form that reaches."""
+"""Place instructions one after the other, each branch to a label in its shortest form that reaches."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def test_all_errors_and_their_messages_are_in_the_exception() -> None:
             "movdir64b eax, [edi]",
             "movdir64b eax, [edi]",
             "no such instruction, or not with these operands",
-            'if processors know it, write it as `bytes "…"`',
+            'check the spelling, or write it as `bytes "…"`',
         ),
         ("finit", "finit", "`finit` is not the name of one instruction", "write fwait; fninit"),
         (
@@ -68,14 +68,14 @@ def test_all_errors_and_their_messages_are_in_the_exception() -> None:
             "mov al, [bx + vcpu_info]",
             "[bx + vcpu_info]",
             "the address of `vcpu_info` does not fit here",
-            'write it as `bytes "…"`',
+            "use a wider operand",
         ),
         (".byte 1", ".byte", "directive `.byte` is not an instruction", 'raw bytes are written `bytes "…"`'),
         (
             "mov eax, vcpu_info",
             "vcpu_info",
             "`vcpu_info` alone is memory to some assemblers",
-            "write `offset vcpu_info` for its address, `[vcpu_info]` for what lies there",
+            "write `offset vcpu_info` for its address, `[vcpu_info]` for what is there",
         ),
     ],
 )

@@ -2,7 +2,7 @@
 
 An emitter asks only for its op's inputs, leaves everything as it found it but for its op's results and what the op and
 the arm declare clobbered, leaves the stack alone, touches memory only through symbols and inputs, works wherever it is
-put, and goes on behind its end, or never where the op is `noreturn`. Control, debug and segment registers are what
+put, and goes on after its end, or never where the op is `noreturn`. Control, debug and segment registers are what
 system ops are for: what becomes of them is for an op's meaning to say.
 """
 
@@ -32,8 +32,8 @@ from pvspec.compile.sound.paths import (
     is_stack_access,
     successors,
 )
-from pvspec.compile.sound.places import instruction_span
 from pvspec.compile.sound.reach import reachable
+from pvspec.compile.sound.spans import instruction_span
 from pvspec.lang import model
 from pvspec.lang.diagnostics import Findings
 from pvspec.lang.source import Span
@@ -106,7 +106,7 @@ class Contract:
             self._leaves("a jump that does not come back", None)
 
     def _check_nothing(self) -> None:
-        """No code: the results must be where the inputs were; what a target that does nothing means is its affair."""
+        """No code: the results must be where the inputs were; a target that does nothing may leave them anywhere."""
         if not asks_target(self.arm.guard) and not self.op.noreturn:
             self._check_results(self.op.results - self.op.inputs)
 
@@ -123,7 +123,7 @@ class Contract:
             self._check_reads(effect, state, paths)
             self._check_memory(effect, state)
             self._check_control(effect)
-        if paths.clash_at is not None:  # what comes behind was not looked at, so this is refused for `noreturn`, too
+        if paths.clash_at is not None:  # what follows was not looked at, so this is refused for `noreturn`, too
             self._clashes(paths)
         elif self.op.noreturn:
             if paths.at_end() is not None:
@@ -186,11 +186,11 @@ class Contract:
         for name in sorted(effect.flags_read & STATUS):
             origins = state.flags[name].origins
             if origins & {ENTRY, UNSURE}:
-                why = "which nothing has set yet" if ENTRY in origins else "which holds nothing to rely on here"
+                why = "which nothing has set yet" if ENTRY in origins else "which is undefined here"
                 self._asks(f"`{effect.instruction.text}` reads {name}, {why}", effect, "compare something first")
 
     def _asks(self, what: str, effect: InstructionEffects, help: str) -> None:
-        self._add("PV405", f"code for `{self.op.name}` asks for what is no input", what, effect, help=help)
+        self._add("PV405", f"code for `{self.op.name}` reads what is not an input", what, effect, help=help)
 
     # ---- memory
 
@@ -201,7 +201,7 @@ class Contract:
             if is_stack_access(access, self.bits):
                 self._check_stack_access(access, effect, state)
             elif effect.ip_relative and not self._has_hole(effect):
-                self._fixed("its memory moves along with the site", effect)
+                self._fixed("the memory that it addresses moves with the site", effect)
             elif not self._is_declared(access, effect, state):
                 self._add(
                     "PV406",
@@ -223,7 +223,7 @@ class Contract:
         if access.size == 0:
             why = "how far it reaches is known only when it runs"
         elif start < lowest:
-            why = "lies below the stack pointer, where an interrupt writes"
+            why = "is below the stack pointer, where an interrupt may write"
         elif start + access.size > 0 and not self.op.noreturn:
             why = "is the caller's stack"
         else:
@@ -264,7 +264,7 @@ class Contract:
             self._add("PV407", f"code for `{self.op.name}` branches into an instruction", into, effect)
         direct = effect.kind in ("call", "jump", "branch") and self._direct(effect)
         if direct and effect.target is None:
-            self._fixed("it goes a fixed way out of the site", effect)
+            self._fixed("it jumps a fixed distance out of the site", effect)
         elif direct and effect.kind == "call":
             self._leaves(f"`{instruction.text}` calls into its own code", effect)
         leaves = effect.kind == "return" or (effect.kind in ("jump", "branch") and effect.target is None)
@@ -282,14 +282,14 @@ class Contract:
         self._add("PV408", f"code for `{self.op.name}` works in one place only", why, effect, help=help)
 
     def _leaves(self, why: str, effect: InstructionEffects | None) -> None:
-        kind = "never returns" if self.op.noreturn else "must go on behind the site"
+        kind = "never returns" if self.op.noreturn else "must continue after the site"
         self._add("PV404", f"`{self.op.name}` {kind}", why, effect, "its contract")
 
     # ---- how it ends
 
     def _clashes(self, paths: Paths) -> None:
         if paths.clash is not None and paths.clash.stack_delta is None:
-            why = f"`{paths.clash.instruction.text}` moves the stack pointer out of sight"
+            why = f"`{paths.clash.instruction.text}` sets the stack pointer to an unknown value"
         else:
             why = "paths meet with different stack depths"
         self._unbalanced(why, paths.clash)
@@ -320,15 +320,15 @@ class Contract:
         writers = {writer for cell in cells for writer in cell.writers}
         first = next(iter(self._at(writers)), None)
         written = part_name(name, [index for index, sources in unknown.items() if not sources])
-        message = f"code for `{self.op.name}` asks for what is no input"
+        message = f"a result of `{self.op.name}` may depend on what is not an input"
         if names != {name}:
-            what = f"the result {name} is what {_list(names)} happened to be"
+            what = f"the result {name} may be whatever {_list(names)} held before"
             help = f"declare it: `({_list(names)})` among the inputs of `{self.op.name}`"
         elif written is not None:
-            what = f"only {written} of the result {name} is sure to be written: the rest may be what it was before"
+            what = f"only {written} of the result {name} is sure to be written: the rest may be whatever it held before"
             help = f"write the rest, too, or promise less: `-> {written}`"
         else:
-            what = f"the result {name} may be what it was before"
+            what = f"the result {name} may be whatever it held before"
             help = f"write all of {name} on every path, whatever the inputs hold"
         self._add("PV405", message, what, first, help=help)
 

@@ -90,9 +90,9 @@ def is_stack_access(access: MemoryAccess, bits: int) -> bool:
 class Paths:
     """All paths through a piece of code; `called` names what each call may destroy.
 
-    `before` holds the state before each instruction that a path reaches, by offset, and behind the last one, by
+    `before` holds the state before each instruction that a path reaches, by offset, and after the last one, by
     the code's size, that at the end. `clash` is the instruction at which paths meet with different depths, or one that
-    moves the stack pointer out of sight.
+    sets the stack pointer to an unknown value.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Paths:
         return ((self.at[offset], self.before[offset]) for offset in sorted(self.before) if offset in self.at)
 
     def at_end(self) -> State | None:
-        """The state behind the last instruction, None if no path gets there."""
+        """The state after the last instruction, None if no path gets there."""
         return self.before.get(len(self.code.data))
 
     def _run(self) -> None:
@@ -138,7 +138,7 @@ class Paths:
             pending += [(target, after) for target in successors(effect)]
 
     def after(self, effect: InstructionEffects, before: State) -> State | None:
-        """The state behind an instruction; None if it moves the stack pointer out of sight."""
+        """The state after an instruction; None if it sets the stack pointer to an unknown value."""
         if effect.stack_delta is None and effect.falls_through:
             return None
         state, writer = before.copy(), frozenset({effect.instruction.offset})
