@@ -181,11 +181,12 @@ class Contract:
         return {FLAGS_REGISTER} if changed else None
 
     def _check_flag_reads(self, effect: InstructionEffects, state: State) -> None:
-        if is_flags_copy(effect) or FLAGS_REGISTER in self.op.inputs:
+        if is_flags_copy(effect):
             return
+        unknown = {UNSURE} if FLAGS_REGISTER in self.op.inputs else {ENTRY, UNSURE}
         for name in sorted(effect.flags_read & STATUS):
-            origins = state.flags[name].origins
-            if origins & {ENTRY, UNSURE}:
+            origins = state.flags[name].origins & unknown
+            if origins:
                 why = "which nothing has set yet" if ENTRY in origins else "which is undefined here"
                 self._asks(f"`{effect.instruction.text}` reads {name}, {why}", effect, "compare something first")
 
