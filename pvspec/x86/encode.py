@@ -154,7 +154,9 @@ def _spelling(operand: Operand) -> str:
     value = _value(operand)
     sign = "-" if value.number < 0 else "+"
     text = f"{value.symbol} {sign} {_number(abs(value.number))}" if value.number else str(value.symbol)
-    return f"offset {text}" if isinstance(operand, Immediate) and operand.offset else text
+    if isinstance(operand, Immediate):
+        return f"{'offset ' * operand.offset}{'short ' * operand.short}{text}"
+    return text
 
 
 def _number(number: int) -> str:

@@ -69,6 +69,7 @@ def test_holes_count_from_the_start_of_the_code() -> None:
         ("mov eax, [eax*4 + sym - 32]", "mov eax, dword ptr [eax*4 + sym - 0x20]"),
         ("MOV EAX, OFFSET sym", "mov eax, offset sym"),
         ("call sym+4", "call sym + 4"),
+        ("jz short sym", "je short sym"),
         # these numbers stand for symbols inside the assembler
         ("mov dword ptr [sym], 0x21324355", "mov dword ptr [sym], 0x21324355"),
         ("mov dword ptr [0x12345671], offset sym", "mov dword ptr [0x12345671], offset sym"),
