@@ -18,11 +18,14 @@ _OPCODES = {"call": b"\xe8", "jmp": b"\xe9"}
 
 
 class Program(Value):
-    """A model, the code of each arm that emits any, and of each operand; what is wrong is missing."""
+    """A model, the code of each arm that emits any, and for each `keeps` an instruction with its operand.
+
+    What could not be assembled is missing.
+    """
 
     spec: model.Spec
     code: Mapping[model.Arm, Code]
-    kept: Mapping[model.Kept, Code]
+    shadows: Mapping[model.Kept, Code]
 
 
 def assemble_spec(spec: model.Spec, findings: Findings) -> Program:
@@ -33,10 +36,13 @@ def assemble_spec(spec: model.Spec, findings: Findings) -> Program:
         emitted = _emit(arm, spec.machine.bits, kept, findings) if arm.emits else None
         if emitted is not None:
             code[arm] = emitted
-    places = [place for backend in spec.backends.values() for place in backend.kept]
-    operands = {place: _operand(place, spec.machine.bits, kept, findings) for place in places}
+    shadows = {}
+    for item in (item for backend in spec.backends.values() for item in backend.kept):
+        operand = _operand(item, spec.machine.bits, kept, findings)
+        if operand is not None:
+            shadows[item] = operand
     kept.save()
-    return Program(spec, code, {item: operand for item, operand in operands.items() if operand is not None})
+    return Program(spec, code, shadows)
 
 
 def _operand(item: model.Kept, bits: int, kept: StatementCache, findings: Findings) -> Code | None:
@@ -47,7 +53,7 @@ def _operand(item: model.Kept, bits: int, kept: StatementCache, findings: Findin
         if len(code.instructions) == len(accesses) == 1 and (accesses[0].base, accesses[0].index) == (None, None):
             return code
         help = 'write it as in "byte ptr [symbol + 1]"'
-        findings.add("PV401", "this is not one place in memory", (item.operand.span, ""), help=help)
+        findings.add("PV401", "not the operand of one place in memory", (item.operand.span, ""), help=help)
     except AsmErrors as errors:
         for error in errors.errors:
             findings.add("PV401", error.message, (item.operand.span, ""), help=error.help)
@@ -84,7 +90,7 @@ def _raw(action: model.RawBytes, bits: int, findings: Findings) -> Code | None:
     bad = [instruction for instruction in instructions if instruction.text == "(bad)"]
     if bad:
         left = action.data[bad[0].offset :].hex(" ")
-        findings.add("PV402", "bytes that are no instructions", (action.source.span, f"from `{left}` on"))
+        findings.add("PV402", "bytes that are not instructions", (action.source.span, f"from `{left}` on"))
         return None
     return Code(action.data, (), instructions)
 
@@ -94,6 +100,6 @@ def branch(action: model.Branch) -> Code:
     opcode = (b"\x2e" if action.prefixed else b"") + (b"\xeb" if action.short else _OPCODES[action.mnemonic])
     size = 1 if action.short else 4
     end = len(opcode) + size
-    hole = Hole(len(opcode), size, relative=True, symbol=action.symbol, addend=action.addend, end=end, signed=True)
+    hole = Hole(len(opcode), size, action.symbol, action.addend, relative=True, end=end, signed=True)
     instruction = Instruction(0, end, f"{action.mnemonic} {action.symbol}", "")
     return Code(opcode + bytes(size), (hole,), (instruction,))

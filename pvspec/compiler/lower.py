@@ -49,13 +49,7 @@ def _arm(arm: model.Arm, program: Program) -> engine.Arm:
             return engine.Copy(where, guard, address, size, relocated, throughout)
         case model.Assembly() | model.RawBytes() | model.Branch() | model.Nop():
             code = program.code[arm]
-            holes = tuple(
-                engine.Hole(hole.offset, hole.size, hole.symbol, hole.addend, hole.relative, hole.end, hole.signed)
-                if hole.relative
-                else engine.Hole(hole.offset, hole.size, hole.symbol, hole.addend, signed=hole.signed)
-                for hole in code.holes
-            )
-            return engine.Code(where, guard, code.data, holes, arm.mask)
+            return engine.Code(where, guard, code.data, code.holes, arm.mask)
     assert_never(action)
 
 

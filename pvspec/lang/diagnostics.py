@@ -41,10 +41,10 @@ CODES = {
     "PV307": "a pass that destroys what a later one must recognise",
     # code
     "PV401": "a statement that cannot be assembled",
-    "PV402": "bytes that are no instructions",
+    "PV402": "bytes that are not instructions",
     "PV403": "code that breaks the op's calling contract",
     "PV404": "control that leaves the code",
-    "PV405": "code that asks for what is no input",
+    "PV405": "code that reads what is not an input",
     "PV406": "memory that nothing declares",
     "PV407": "a branch into an instruction",
     "PV408": "code that works in one place only",

@@ -136,7 +136,10 @@ Chain: TypeAlias = tuple[Arm, ...]
 
 
 class Op(Value):
-    """One op: its number in each configuration in which it exists, and its calling contract (registers)."""
+    """One op: its number in each configuration in which it exists, and its calling contract (registers).
+
+    `result_bytes` are the bytes of each register among the results that the op promises: all but for parts like `al`.
+    """
 
     name: str
     span: Span
@@ -147,6 +150,7 @@ class Op(Value):
     noreturn: bool
     length: int | None
     length_span: Span | None
+    result_bytes: Mapping[str, frozenset[int]]
 
 
 class Part(Value):

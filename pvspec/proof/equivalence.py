@@ -93,7 +93,7 @@ def compare(
     for variant, state in dealt:
         address = emulator.site_address(variant)
         site = padded(emitter, variant, nops)
-        found = emulator.run(filled(site, emitter, address, bits), address, state, emitter.functions)
+        found = emulator.run(filled(site, emitter, address), address, state, emitter.functions)
         if found.stop != "end" and "Invalid instruction" in found.stop:
             return Blind(_text_at(emitter.code, found.at), "an instruction that the emulator does not know")
         if reference is None:
@@ -101,13 +101,13 @@ def compare(
             lines += _effects_missed(found, state, emitter, emulator, meaning)
         else:
             elsewhere = emulator.reference_address(variant)
-            code = filled(reference.data, emitter.changed(code=reference), elsewhere, bits)
+            code = reference.filled(elsewhere, emitter.addresses)
             wanted = emulator.run(code, elsewhere, state, emitter.functions)
             if wanted.stop != "end" and found.stop == wanted.stop:
                 continue  # no memory there, for either
             lines = [*_broken(found, state, emitter, emulator, meaning), *_unlike(found, wanted, emitter, emulator)]
         if lines:
-            return Difference(filled(site, emitter, address, bits), address, (*_start(state, emitter), *lines))
+            return Difference(filled(site, emitter, address), address, (*_start(state, emitter), *lines))
     return len(dealt)
 
 
@@ -147,13 +147,9 @@ def padded(emitter: Emitter, number: int, nops: Sequence[Sequence[bytes]]) -> by
     return data + table[-1] * whole + (table[rest - 1] if rest else b"")
 
 
-def filled(site: bytes, emitter: Emitter, address: int, bits: int) -> bytes:
+def filled(site: bytes, emitter: Emitter, address: int) -> bytes:
     """A site with its holes filled."""
-    code = bytearray(site)
-    for hole in emitter.code.holes:
-        value = emitter.addresses[hole.symbol] + hole.addend - ((address + hole.end) if hole.relative else 0)
-        code[hole.offset : hole.offset + hole.size] = (value & ((1 << 8 * hole.size) - 1)).to_bytes(hole.size, "little")
-    return bytes(code)
+    return emitter.code.changed(data=site).filled(address, emitter.addresses)
 
 
 def _control_named(emitter: Emitter, meaning: model.Meaning, program: Program, emulator: Emulator) -> dict[str, int]:
@@ -270,8 +266,9 @@ def _unlike(found: Outcome, wanted: Outcome, emitter: Emitter, emulator: Emulato
         if (found.stop, found.at) != (wanted.stop, wanted.at):
             yield f"the reference ends otherwise: {wanted.stop}"
         return
-    for name in sorted(emitter.op.results & set(GENERAL[emulator.bits])):
-        if found.registers[name] != wanted.registers[name]:
+    for name, promised in sorted(emitter.op.result_bytes.items()):
+        mask = sum(0xFF << 8 * index for index in promised)
+        if (found.registers[name] ^ wanted.registers[name]) & mask:
             yield f"{name} is {found.registers[name]:#x}, of the reference code {wanted.registers[name]:#x}"
     if (found.flags ^ wanted.flags) & ~(CARRY | 0x2):
         yield f"the flags are {found.flags:#x}, of the reference code {wanted.flags:#x}"

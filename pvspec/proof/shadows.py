@@ -48,8 +48,8 @@ def kept_place(
 ) -> Place | None:
     """Where the backend keeps the flag with these options; None if in the CPU, as usual."""
     for kept in backend.kept:
-        if kept in program.kept and may_hold(kept.guard, options):
-            code = program.kept[kept]
+        if kept in program.shadows and may_hold(kept.guard, options):
+            code = program.shadows[kept]
             ((access,),) = (effect.memory for effect in effects(code, program.spec.machine.bits))
             start = sum(addresses[hole.symbol] + hole.addend for hole in code.holes) + (
                 access.displacement if not code.holes else 0

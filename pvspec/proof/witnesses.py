@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pvspec.compiler.assemble import Program
 from pvspec.compiler.sound.contract import Contract
 from pvspec.compiler.sound.paths import FLAGS, is_general
-from pvspec.compiler.sound.places import instruction_span
+from pvspec.compiler.sound.spans import instruction_span
 from pvspec.engine.value import Value
 from pvspec.lang import model
 from pvspec.lang.diagnostics import Findings

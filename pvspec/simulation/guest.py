@@ -121,7 +121,7 @@ def build(spec: Spec, backend: str) -> Guest:
     code = {name: assemble(text, 32, {*sources, *data}) for name, text in sources.items()}
     places = {**_places(code, TEXT.start, code.keys() - rom), **_places(code, ROM.start, rom)}
     symbols = {**data, **places}
-    linked = {name: _linked(code[name], place, symbols) for name, place in places.items()}
+    linked = {name: code[name].filled(place, symbols) for name, place in places.items()}
     sites = tuple(_sites(code, linked, places, numbers))
     detours = {site.addr: DETOURS + 64 * number for number, site in enumerate(sites)}
     targets = {numbers[op]: places[function(backend, op)] for op in OPS}
@@ -193,14 +193,6 @@ def _places(code: Mapping[str, Code], start: int, names: Collection[str]) -> dic
         places[name] = start
         start += -(-len(code[name].data) // _ALIGNMENT) * _ALIGNMENT
     return places
-
-
-def _linked(code: Code, place: int, symbols: Mapping[str, int]) -> bytes:
-    data = bytearray(code.data)
-    for hole in code.holes:
-        value = symbols[hole.symbol] + hole.addend - (place + hole.end if hole.relative else 0)
-        data[hole.offset : hole.offset + hole.size] = (value & 0xFFFFFFFF).to_bytes(hole.size, "little")
-    return bytes(data)
 
 
 def _sites(

@@ -1,4 +1,4 @@
-"""What a case expects, put together without the runtime."""
+"""What a case expects, worked out without the engine (code, holes, runs of nops): the two are independent."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _piece(want: ast.Want, address: int, subject: Subject, bound: Binding) -> by
         case "bytes", ast.Text() as text:
             return subject.hex(text)
         case "asm", ast.Text() as text:
-            return _filled(_assembled(text, subject, bound), address, bound)
+            return _assembled(text, subject, bound).filled(address, bound.symbols)
         case ("call" | "jmp") as mnemonic, ast.Number(value=target):
             return _OPCODES[mnemonic] + (target - (address + 5) & 0xFFFFFFFF).to_bytes(4, "little")
     return b""
@@ -57,12 +57,3 @@ def _assembled(text: ast.Text, subject: Subject, bound: Binding) -> Code:
             place = text.span.part(error.start, error.end)
             subject.findings.add("PV401", error.message, (place, ""), help=error.help)
     raise Lacking
-
-
-def _filled(code: Code, address: int, bound: Binding) -> bytes:
-    data = bytearray(code.data)
-    for hole in code.holes:
-        value = bound.symbols[hole.symbol] + hole.addend - (address + hole.end if hole.relative else 0)
-        cell = value & (1 << 8 * hole.size) - 1
-        data[hole.offset : hole.offset + hole.size] = cell.to_bytes(hole.size, "little")
-    return bytes(data)

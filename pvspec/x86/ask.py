@@ -1,4 +1,4 @@
-"""Ask the assembler for one statement: in words it understands, corrected where it is known to lie, read back."""
+"""Assemble one statement: in words that keystone understands, corrected where keystone is known to be wrong."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from pvspec.x86.encodings import (
     NO_OPERAND_SIZE,
     PREFIX_BYTES,
     PREFIX_RANK,
+    SEGMENT_QUERIES,
     TRANSPLANTS,
 )
 from pvspec.x86.intel import (
+    AS_BYTES,
     GENERAL_SIZES,
     SEGMENTS,
     AsmError,
@@ -29,31 +31,62 @@ from pvspec.x86.intel import (
     format_statement,
 )
 from pvspec.x86.legality import all_prefixes
-from pvspec.x86.readback import check_reading
+from pvspec.x86.readback import address_width, check_reading
 
 Assembler = Callable[[str], bytes | None]
 
 
-def answer(statement: Statement, bits: int, assembler: Assembler) -> tuple[bytes, Reading]:
+def answer(
+    statement: Statement, bits: int, assembler: Assembler, written: Statement | None = None
+) -> tuple[bytes, Reading]:
     """Assemble a statement of numbers only, and read it back.
 
-    Raises AsmError if there is no answer, or one that does not say what the statement says.
+    `written` is what the user wrote, where `statement` is that in other words: the answer must say what was written.
+    Raises AsmError if there is no answer, or one that does not say so.
     """
     data = _prefixed(statement, _bytes(statement, bits, assembler))
-    reading = read(data, bits, -len(all_prefixes(statement)) % (1 << 64))  # keystone counts from behind ours
+    address = -len(all_prefixes(statement)) % (1 << 64)  # keystone counts from the end of our prefixes
+    reading = read(data, bits, address)
+    if reading is not None and _is_padded(statement, reading, bits):
+        data = _unpadded(data, reading)
+        reading = read(data, bits, address)
     if reading is None or reading.size != len(data):
         raise refused(statement)
-    check_reading(statement, reading, bits)
+    check_reading(written or statement, reading, bits, sizes_may_lack=written is not None)
     return data, reading
 
 
+def _is_padded(statement: Statement, reading: Reading, bits: int) -> bool:
+    """Whether keystone spent a byte on the displacement 0 of `[bp + si]` or `[bp + di]`, which need none."""
+    memory = next((o for o in statement.operands if isinstance(o, Memory)), None)
+    if memory is None or memory.base is None or memory.index is None or address_width(memory, bits) != 16:
+        return False
+    return not memory.displacement.number and reading.displacement is not None
+
+
+def _unpadded(data: bytes, reading: Reading) -> bytes:
+    assert reading.displacement is not None
+    at, size = reading.displacement.offset, reading.displacement.size
+    return data[: at - 1] + bytes([data[at - 1] & 0x3F]) + data[at + size :]  # ModRM: no displacement
+
+
 def _bytes(statement: Statement, bits: int, assembler: Assembler) -> bytes:
+    if statement.mnemonic == "xbegin":
+        return _xbegin(statement)
     asked = statement.changed(prefixes=(), operands=tuple(_question(o, statement, bits) for o in statement.operands))
     text = format_statement(asked)
     answer = FIXED[bits].get(text) or _transplanted(asked, assembler) or assembler(text)
     if not answer:
         raise refused(statement)
     return answer
+
+
+def _xbegin(statement: Statement) -> bytes:
+    """Encode what keystone lacks, as if it were at address 0."""
+    match statement.operands:
+        case (Immediate(Value(target)),) if -(1 << 31) <= target - 6 < 1 << 31:
+            return b"\xc7\xf8" + (target - 6).to_bytes(4, "little", signed=True)
+    raise refused(statement)
 
 
 def _question(operand: Operand, statement: Statement, bits: int) -> Operand:
@@ -64,16 +97,25 @@ def _question(operand: Operand, statement: Statement, bits: int) -> Operand:
     """
     if not isinstance(operand, Memory):
         return operand
-    operand = operand.changed(segment=None, size=None if statement.mnemonic in FAR_POINTERS else operand.size)
+    has_no_size = statement.mnemonic in FAR_POINTERS | SEGMENT_QUERIES
+    operand = operand.changed(segment=None, size=None if has_no_size else operand.size)
+    if address_width(operand, bits) == 16:  # where keystone takes numbers for unsigned
+        return operand.changed(displacement=Value(_signed_word(operand.displacement.number)))
     if bits == 32 or operand.base or operand.index or statement.mnemonic == "movabs":
         return operand
     number = operand.displacement.number
     return operand.changed(index="riz", displacement=Value(number - (1 << 64) * (number >> 63 == 1)))
 
 
+def _signed_word(number: int) -> int:
+    """A number of 16 bits as a signed one; a larger one as it is, to be refused."""
+    return number - (1 << 16) if 1 << 15 <= number < 1 << 16 else number
+
+
 def refused(statement: Statement) -> AsmError:
     """Return the error for a statement without an encoding."""
-    return AsmError("no such instruction, or not with these operands", None, statement.start, statement.end)
+    help = f"check the spelling, or {AS_BYTES}"
+    return AsmError("no such instruction, or not with these operands", help, statement.start, statement.end)
 
 
 def _prefixed(statement: Statement, data: bytes) -> bytes:

@@ -98,6 +98,7 @@ def _item(
 ) -> Placeable:
     statement = _unaliased(statement, bits)
     is_branch = statement.mnemonic in BRANCHES
+    _check_short(statement)
     target = _checked_target(statement, labels, symbols) if is_branch else None
     for operand in statement.operands if target is None else ():
         _check_names(operand, is_branch, labels, symbols)
@@ -121,6 +122,13 @@ def _unaliased(statement: Statement, bits: int) -> Statement:
     implied = IMPLIED[bits].get(mnemonic)
     operands = (Register(implied),) if implied and not statement.operands else statement.operands
     return statement.changed(mnemonic=ALIASES_BY_MODE[bits].get(mnemonic, mnemonic), operands=operands)
+
+
+def _check_short(statement: Statement) -> None:
+    jumps = statement.mnemonic in BRANCHES and statement.mnemonic not in ("call", "xbegin")
+    for operand in statement.operands if not jumps else ():
+        if isinstance(operand, Immediate) and operand.short:
+            raise AsmError("only a jump is `short`", "leave the word out", operand.start, operand.end)
 
 
 def _checked_target(statement: Statement, labels: set[str], symbols: Collection[str]) -> str | None:
@@ -161,13 +169,14 @@ def _unknown(name: str, operand: Operand, known: set[str]) -> AsmError:
 def _bare_name(name: str, operand: Operand, is_branch: bool) -> AsmError:
     if is_branch:
         return AsmError("a branch takes the name without `offset`", f"write `{name}`", operand.start, operand.end)
-    help = f"write `offset {name}` for its address, `[{name}]` for what lies there"
+    help = f"write `offset {name}` for its address, `[{name}]` for what is there"
     return AsmError(f"`{name}` alone is memory to some assemblers", help, operand.start, operand.end)
 
 
 def _to_label(statement: Statement, bits: int, target: str, source: str, kept: StatementCache) -> Placeable:
-    operand = statement.operands[0]
-    anywhere = statement.changed(operands=(Immediate(Value(0, _ANY_LABEL), False, operand.start, operand.end),))
+    (operand,) = statement.operands
+    assert isinstance(operand, Immediate)
+    anywhere = statement.changed(operands=(operand.changed(value=Value(0, _ANY_LABEL)),))
     forms = kept.forms(anywhere, bits, "branch", lambda: _branch_forms(anywhere, bits))
     return Placeable(statement, source, forms, target)
 
@@ -175,7 +184,8 @@ def _to_label(statement: Statement, bits: int, target: str, source: str, kept: S
 def _branch_forms(statement: Statement, bits: int) -> tuple[Encoded, ...]:
     """Encode a branch in its short and its near form, as far as it has them."""
     forms, errors = [], []
-    for size in (1, 4):
+    (target,) = statement.operands
+    for size in (1,) if isinstance(target, Immediate) and target.short else (1, 4):
         try:
             encoded = encode(statement, bits, _assembler(bits), (size,))
         except AsmError as error:

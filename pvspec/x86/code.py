@@ -1,26 +1,13 @@
-"""Machine code with holes: what the assembling stage hands to the stages behind it."""
+"""Assembled code, and what its instructions do. A `Hole` is the engine's: a field that is filled at each site."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from pvspec.engine.spec import Hole
 from pvspec.engine.value import Value
 
-
-class Hole(Value):
-    """A field of the code that is filled when a site is patched, like a relocation record.
-
-    `offset`, `size` and `end` count bytes within the code; `end` is the end of the hole's instruction.
-    An absolute hole takes symbol + addend, a relative one symbol + addend - (site + end).
-    `signed`: the CPU sign-extends the field, so in 64-bit mode the value must fit it as a signed number,
-    and otherwise as an unsigned one; a 4-byte field of a 32-bit machine takes any value modulo 2**32.
-    """
-
-    offset: int
-    size: int
-    relative: bool
-    symbol: str
-    addend: int
-    end: int
-    signed: bool
+__all__ = ["Code", "Hole", "Instruction", "InstructionEffects", "MemoryAccess", "RegisterUse"]
 
 
 class Instruction(Value):
@@ -41,6 +28,23 @@ class Code(Value):
     data: bytes
     holes: tuple[Hole, ...]
     instructions: tuple[Instruction, ...]
+
+    def holes_of(self, instruction: Instruction) -> tuple[Hole, ...]:
+        """The holes within one of the instructions."""
+        start, end = instruction.offset, instruction.offset + instruction.size
+        return tuple(hole for hole in self.holes if start <= hole.offset < end)
+
+    def filled(self, address: int, symbols: Mapping[str, int]) -> bytes:
+        """The bytes at `address`, each hole filled modulo its size; KeyError for a symbol that is missing.
+
+        This is for code that is known to fit, such as that of a test or a proof. The engine, which patches kernels,
+        has its own way, which refuses what does not fit its field.
+        """
+        data = bytearray(self.data)
+        for hole in self.holes:
+            value = symbols[hole.symbol] + hole.addend - (address + hole.end if hole.relative else 0)
+            data[hole.offset : hole.offset + hole.size] = (value % (1 << 8 * hole.size)).to_bytes(hole.size, "little")
+        return bytes(data)
 
 
 class MemoryAccess(Value):

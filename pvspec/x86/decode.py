@@ -29,6 +29,12 @@ _SPELLINGS = (
     (re.compile(r"\bhint-taken "), "ds "),
     (re.compile(r"^(lea|sgdt|sidt|lgdt|lidt)(.*?)(?:[ft]word|tbyte) ptr "), r"\1\2"),
     (re.compile(r"\bst(?=,|$)"), "st(0)"),
+    (re.compile(r"^notrack (?=.*\bds:\[)"), ""),  # one prefix, which iced names twice
+    # of x87's operands GNU as leaves out the top of the stack where there is no choice
+    (re.compile(r"^(f\w+) st\(0\), (?=.*\])"), r"\1 "),
+    (re.compile(r"^(f\w+ .*\]), st\(0\)$"), r"\1"),
+    (re.compile(r"^(fld|fxch|fu?comp?) st\(0\), (?=st)"), r"\1 "),
+    (re.compile(r"^(fstp?) (st\(\d\)), st\(0\)$"), r"\1 \2"),
 )
 # unsuffixed, iced means 16 bits and GNU as the mode's width
 _WORD_FORMS = re.compile(r"^(pushf|popf|iret|pusha|popa)$")
@@ -65,7 +71,7 @@ def read(data: bytes, bits: int, address: int = 0) -> Reading | None:
 
 
 def disassemble(data: bytes, bits: int, address: int = 0) -> tuple[Instruction, ...]:
-    """Disassemble bytes that lie at `address`; offsets count from the start of `data`.
+    """Disassemble bytes at `address`; offsets count from the start of `data`.
 
     A byte that no instruction can begin with becomes an instruction `(bad)` of one byte.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from pvspec.x86.code import Code, Hole, Instruction, InstructionEffects, MemoryAccess, RegisterUse
+from pvspec.x86.code import Code, Instruction, InstructionEffects, MemoryAccess, RegisterUse
 from pvspec.x86.decode import decoder_library
 
 if TYPE_CHECKING:
@@ -20,8 +20,7 @@ _ENDS = ("jump", "return", "exception")
 
 def effects(code: Code, bits: int) -> tuple[InstructionEffects, ...]:
     """Tell what each instruction of assembled code does."""
-    holes = {hole.end: hole for hole in code.holes}
-    return tuple(_analyst().effects(code.data, i, bits, holes.get(i.offset + i.size)) for i in code.instructions)
+    return tuple(_analyst().effects(code.data, i, bits, bool(code.holes_of(i))) for i in code.instructions)
 
 
 @cache
@@ -46,9 +45,11 @@ class _Analyst:
         self._certain = {access.READ, access.WRITE, access.READ_WRITE}
         self._kinds = _kinds(iced.FlowControl)
         self._high = {getattr(iced.Register, name): 1 for name in ("AH", "BH", "CH", "DH")}
+        self._bit_tests = {getattr(iced.Mnemonic, name) for name in ("BT", "BTS", "BTR", "BTC")}
+        self._may_fail = {iced.Mnemonic.VMREAD}  # and then writes nothing, whatever iced says
         self._by_count = {getattr(iced.Mnemonic, name) for name in _BY_COUNT}
 
-    def effects(self, data: bytes, source: Instruction, bits: int, hole: Hole | None) -> InstructionEffects:
+    def effects(self, data: bytes, source: Instruction, bits: int, has_hole: bool) -> InstructionEffects:
         window = data[source.offset : source.offset + source.size]
         instruction = self._iced.Decoder(bits, window, ip=source.offset).decode()
         facts = self._facts.info(instruction)
@@ -59,12 +60,12 @@ class _Analyst:
             self._used(facts, self._writes, bits),
             self._flag_names(instruction.rflags_read),
             self._flag_names(instruction.rflags_modified),
-            tuple(self._access(used, bits) for used in facts.used_memory()),
-            self._stack_delta(instruction, facts, kind, hole),
+            tuple(self._access(used, instruction, bits) for used in facts.used_memory()),
+            self._stack_delta(instruction, facts, kind, has_hole),
             kind,
-            None if hole else self._target(instruction, data),
+            None if has_hole else self._target(instruction, data),
             kind not in _ENDS,
-            tuple(self._use(used, bits) for used in facts.used_registers()),
+            tuple(self._use(used, instruction, bits) for used in facts.used_registers()),
             self._unsure(instruction),
             instruction.is_ip_rel_memory_operand,
         )
@@ -82,14 +83,14 @@ class _Analyst:
         is_general = bits == 32 and extend.is_gpr(register)
         return self._registers[extend.full_register32(register) if is_general else extend.full_register(register)]
 
-    def _use(self, used: iced_x86.UsedRegister, bits: int) -> RegisterUse:
+    def _use(self, used: iced_x86.UsedRegister, instruction: iced_x86.Instruction, bits: int) -> RegisterUse:
         return RegisterUse(
             self._full_name(used.register, bits),
             self._high.get(used.register, 0),
             self._iced.RegisterExt.size(used.register),
             used.access in self._reads,
             used.access in self._writes,
-            used.access in self._certain,
+            used.access in self._certain and instruction.mnemonic not in self._may_fail,
         )
 
     def _unsure(self, instruction: iced_x86.Instruction) -> frozenset[str]:
@@ -102,14 +103,16 @@ class _Analyst:
     def _flag_names(self, mask: int) -> frozenset[str]:
         return frozenset(name for bit, name in self._flags.items() if mask & bit)
 
-    def _access(self, used: iced_x86.UsedMemory, bits: int) -> MemoryAccess:
+    def _access(self, used: iced_x86.UsedMemory, instruction: iced_x86.Instruction, bits: int) -> MemoryAccess:
+        # a bit's number in a register reaches far beyond the operand
+        open_end = instruction.mnemonic in self._bit_tests and instruction.op1_kind == self._iced.OpKind.REGISTER
         return MemoryAccess(
             self._name(used.segment),
             self._name(used.base),
             self._name(used.index),
             used.scale,
             _signed(used.displacement, bits),
-            self._iced.MemorySizeExt.size(used.memory_size),
+            0 if open_end else self._iced.MemorySizeExt.size(used.memory_size),
             used.access in self._reads,
             used.access in self._writes,
         )
@@ -118,7 +121,7 @@ class _Analyst:
         return self._registers[register] if register else None
 
     def _stack_delta(
-        self, instruction: iced_x86.Instruction, facts: iced_x86.InstructionInfo, kind: str, hole: Hole | None
+        self, instruction: iced_x86.Instruction, facts: iced_x86.InstructionInfo, kind: str, has_hole: bool
     ) -> int | None:
         names = self._iced.Register
         stack = (names.SP, names.ESP, names.RSP)
@@ -127,7 +130,7 @@ class _Analyst:
             return 0
         if instruction.is_stack_instruction and writes == [self._iced.OpAccess.READ_WRITE]:
             return _increment(instruction, self._iced.Mnemonic)
-        return None if hole else self._arithmetic_delta(instruction, stack)
+        return None if has_hole else self._arithmetic_delta(instruction, stack)
 
     def _arithmetic_delta(self, instruction: iced_x86.Instruction, stack: tuple[int, ...]) -> int | None:
         mnemonics, kinds = self._iced.Mnemonic, self._iced.OpKind

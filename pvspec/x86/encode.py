@@ -10,7 +10,18 @@ from pvspec.x86.ask import Assembler, answer, refused
 from pvspec.x86.code import Hole
 from pvspec.x86.decode import Field, Reading
 from pvspec.x86.encodings import ALWAYS_SIZED, FAR_POINTERS, ONE_WIDTH
-from pvspec.x86.intel import GENERAL_SIZES, SEGMENTS, AsmError, Immediate, Memory, Operand, Register, Statement, Value
+from pvspec.x86.intel import (
+    GENERAL_SIZES,
+    SEGMENTS,
+    AsmError,
+    Immediate,
+    Memory,
+    Operand,
+    Register,
+    Statement,
+    Value,
+    full_width,
+)
 from pvspec.x86.legality import check_statement
 from pvspec.x86.readback import address_width
 
@@ -41,23 +52,28 @@ def encode(statement: Statement, bits: int, assembler: Assembler, widths: tuple[
     Raises AsmError if the assembler refuses it or if its answer does not read back as the statement.
     """
     check_statement(statement, bits)
-    statement = _sized(_without_default_segment(_with_word_source(statement)), bits, assembler)
+    asked = _sized(_without_default_segment(_in_keystones_words(statement)), bits, assembler)
     symbolic = [n for n, operand in enumerate(statement.operands) if _value(operand).symbol is not None]
     if not symbolic:
-        data, reading = answer(statement, bits, assembler)
+        data, reading = answer(asked, bits, assembler, statement)
         return Encoded(data, (), reading.text)
-    return _with_holes(statement, symbolic, bits, assembler, widths or _widths(statement))
+    return _with_holes(asked, statement, symbolic, bits, assembler, widths or _widths(statement))
 
 
 def _with_holes(
-    statement: Statement, symbolic: list[int], bits: int, assembler: Assembler, widths: tuple[int, ...]
+    statement: Statement,
+    written: Statement,
+    symbolic: list[int],
+    bits: int,
+    assembler: Assembler,
+    widths: tuple[int, ...],
 ) -> Encoded:
     error = None
     for width in widths:
         try:
             first, second = (_stand_in(statement, symbolic, width, n) for n in (0, 1))
-            data, reading = answer(first, bits, assembler)
-            other, again = answer(second, bits, assembler)
+            data, reading = answer(first, bits, assembler, _stand_in(written, symbolic, width, 0))
+            other, again = answer(second, bits, assembler, _stand_in(written, symbolic, width, 1))
         except AsmError as raised:
             error = error or raised
             continue
@@ -67,10 +83,17 @@ def _with_holes(
             text = _named(reading.text, statement, first, symbolic) or _named(again.text, statement, second, symbolic)
             if text:
                 return Encoded(_blank(data, fields), holes, text)
-    raise error or refused(statement)
+    error = error or refused(statement)
+    for operand in (statement.operands[place] for place in symbolic):
+        if (operand.start, operand.end) == (error.start, error.end):  # its number is a stand-in, which nobody wrote
+            message = f"the address of `{_value(operand).symbol}` does not fit here"
+            raise AsmError(message, "use a wider operand", operand.start, operand.end)
+    raise error
 
 
 def _widths(statement: Statement) -> tuple[int, ...]:
+    if any(isinstance(operand, Immediate) and operand.short for operand in statement.operands):
+        return (1,)
     return (8,) if statement.mnemonic == "movabs" else (4, 2, 1)
 
 
@@ -100,7 +123,8 @@ def _hole(operand: Operand, field: Field, reading: Reading, bits: int) -> Hole:
     signed = relative or field.signed
     if isinstance(operand, Memory) and not relative:
         signed = field.size * 8 < address_width(operand, bits)
-    return Hole(field.offset, field.size, relative, value.symbol, value.number, reading.size, signed)
+    end = reading.size if relative else 0
+    return Hole(field.offset, field.size, value.symbol, value.number, relative, end, signed)
 
 
 def _is_relative(operand: Operand, reading: Reading) -> bool:
@@ -130,7 +154,9 @@ def _spelling(operand: Operand) -> str:
     value = _value(operand)
     sign = "-" if value.number < 0 else "+"
     text = f"{value.symbol} {sign} {_number(abs(value.number))}" if value.number else str(value.symbol)
-    return f"offset {text}" if isinstance(operand, Immediate) and operand.offset else text
+    if isinstance(operand, Immediate):
+        return f"{'offset ' * operand.offset}{'short ' * operand.short}{text}"
+    return text
 
 
 def _number(number: int) -> str:
@@ -153,13 +179,21 @@ def _with_value(operand: Operand, value: Value) -> Operand:
     return operand.changed(value=value) if isinstance(operand, Immediate) else operand
 
 
-def _with_word_source(statement: Statement) -> Statement:
-    """Read `mov ds, eax` as `mov ds, ax`, as the disassembler does: only 16 bits are loaded."""
+def _in_keystones_words(statement: Statement) -> Statement:
+    """Write `mov ds, eax` as `mov ds, ax`, and `lar eax, cx` as `lar eax, ecx`: only 16 bits are read of either.
+
+    Of `lar rax, rcx` keystone takes `ecx` for the name of the source, of `lsl rax, rcx` its own.
+    """
     match statement:
         case Statement(mnemonic="mov", operands=(Register(segment) as to, Register(name) as source)) if (
             segment in SEGMENTS and name[0] == "e"
         ):
             return statement.changed(operands=(to, source.changed(name=name[1:])))
+        case Statement(mnemonic="lar" | "lsl", operands=(Register(to_name) as to, Register(name) as source)):
+            size = GENERAL_SIZES.get(to_name, 0)
+            if size > 2 and GENERAL_SIZES.get(name) in (2, size):
+                bits = 64 if (statement.mnemonic, size) == ("lsl", 8) else 32
+                return statement.changed(operands=(to, source.changed(name=full_width(name, bits))))
     return statement
 
 
@@ -171,7 +205,7 @@ def _without_default_segment(statement: Statement) -> Statement:
 def _default_segment_dropped(operand: Operand) -> Operand:
     if not isinstance(operand, Memory):
         return operand
-    default = "ss" if operand.base in ("esp", "ebp", "rsp", "rbp") else "ds"
+    default = "ss" if operand.base in ("sp", "bp", "esp", "ebp", "rsp", "rbp") else "ds"
     return operand.changed(segment=None) if operand.segment == default else operand
 
 

@@ -103,9 +103,11 @@ ALIASES_BY_MODE = {
 _IMPLYING = ("vmrun", "vmload", "vmsave", "clzero", "pvalidate")
 # Written without the register that their address size implies.
 IMPLIED = {32: dict.fromkeys(_IMPLYING, "eax"), 64: dict.fromkeys(_IMPLYING, "rax")}
+_WAITING = {name: f"fwait; fn{name[1:]}" for name in ("fstsw", "fstcw", "fstenv", "fsave", "finit", "fclex")}
 REFUSED = {  # mnemonics that GNU as warns about or does not take, with what to write
-    32: {"salc": None, "retq": "ret", "retn": "ret"},
+    32: {**_WAITING, "salc": None, "retq": "ret", "retn": "ret"},
     64: {
+        **_WAITING,
         "salc": None,
         "retn": "ret",
         "iret": "iretq, or iretd for a 32-bit frame",
@@ -124,6 +126,7 @@ STRINGS = frozenset(
 )
 WORD_STORES = frozenset(("str", "sldt"))  # GNU as drops REX.W here, and for `mov r64, segment`
 LONG_VECTORS = frozenset(f"m{n}" for n in (8, 9)) | frozenset(map(str, range(10, 16)))
+SEGMENT_QUERIES = frozenset(("lar", "lsl"))  # which read 16 bits of a selector, however wide the register
 FAR_POINTERS = frozenset(("lds", "les", "lss", "lfs", "lgs"))
 HIGH_BYTES = frozenset(("ah", "ch", "dh", "bh"))
 PREFIX_USERS = {  # prefixes that mean nothing, or something else, before other instructions

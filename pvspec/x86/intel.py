@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from pvspec.engine.value import Value as Frozen
 
 SEGMENTS = ("es", "cs", "ss", "ds", "fs", "gs")
@@ -12,6 +14,12 @@ GENERAL_SIZES = {  # the general registers, in bytes
     **dict.fromkeys(["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"], 8),
     **{f"r{n}{suffix}": size for n in range(8, 16) for suffix, size in (("b", 1), ("w", 2), ("d", 4), ("", 8))},
 }
+_FAMILIES = (  # the names of one register, the widest first; where there are five, the last is the second byte
+    *((f"r{a}x", f"e{a}x", f"{a}x", f"{a}l", f"{a}h") for a in "abcd"),
+    *((f"r{a}", f"e{a}", a, f"{a}l") for a in ("si", "di", "bp", "sp")),
+    *((f"r{n}", f"r{n}d", f"r{n}w", f"r{n}b") for n in range(8, 16)),
+)
+_WHOLE = {name: names for names in _FAMILIES for name in names}
 REGISTERS = frozenset(
     [*GENERAL_SIZES, *SEGMENTS, "rip", "eip", "st"]
     + [f"{kind}{n}" for kind in ("cr", "dr", "xmm", "ymm", "zmm") for n in range(16)]
@@ -48,6 +56,27 @@ PREFIXES = frozenset(
 _SIZE_NAMES = {size: name for name, size in SIZES.items()}
 
 
+def full_width(name: str, bits: int) -> str:
+    """The general register of a 32- or 64-bit machine that a name is a part of; another register's name as it is."""
+    names = _WHOLE.get(name)
+    return name if names is None else names[0 if bits == 64 else 1]
+
+
+def register_bytes(name: str) -> range:
+    """The bytes of the full-width register that a general register's name stands for."""
+    start = int(name in ("ah", "bh", "ch", "dh"))
+    return range(start, start + GENERAL_SIZES[name])
+
+
+def part_name(register: str, bytes_: Collection[int]) -> str | None:
+    """The name of just these bytes of a full-width general register, None if they have no name."""
+    names = _WHOLE[register]
+    return next((name for name in names if bytes_ and set(register_bytes(name)) == set(bytes_)), None)
+
+
+AS_BYTES = 'write it as `bytes "…"`'  # the way out where the assembler knows no better
+
+
 class AsmError(Exception):
     """A statement that is refused: why, what to do about it, and where.
 
@@ -70,7 +99,7 @@ class Value(Frozen):
 
 
 class Placed(Frozen):
-    """Something that stands at characters [start, end) of a source, which do not count in comparisons."""
+    """Something at characters [start, end) of a source; comparisons ignore where it is."""
 
     def _compared(self) -> tuple[object, ...]:
         return tuple(getattr(self, name) for name in self._fields if name not in ("start", "end"))
@@ -91,10 +120,11 @@ class Register(Placed):
 
 
 class Immediate(Placed):
-    """A number, a branch target, or with `offset` the address of a symbol."""
+    """A number, a branch target (`short`: within a byte's reach), or with `offset` the address of a symbol."""
 
     value: Value
     offset: bool = False
+    short: bool = False
     start: int = 0
     end: int = 0
 

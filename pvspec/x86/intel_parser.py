@@ -1,7 +1,7 @@
 """Parse one statement of Intel-syntax assembly.
 
 The grammar is the part of `.intel_syntax noprefix` that two assemblers cannot read differently:
-numbers are decimal, 0x… or 0b…, and a name as an operand is a branch target or stands behind `offset`.
+numbers are decimal, 0x… or 0b…, and a name as an operand is a branch target or follows `offset`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pvspec.x86.intel import (
+    AS_BYTES,
     PREFIXES,
     REGISTERS,
     SEGMENTS,
@@ -42,6 +43,8 @@ _RESERVED = {
     "shr",
 }
 _TOKEN = re.compile(r"\s*(?:(st\s*\(\s*[0-7]\s*\)|[A-Za-z_.$][\w.$]*)|(\d\w*)|(\S))", re.IGNORECASE | re.ASCII)
+_WORDS = ("bx", "bp", "si", "di")
+_BASES_ONLY = ("esp", "rsp", "bx", "bp")  # which cannot be an index; if one is written as one, GNU as exchanges them
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[bB][01]+|0|[1-9][0-9]*")
 _MAX_DIGITS = 66  # 0b and 64 bits: the longest spelling of a number that any field can hold
 
@@ -120,23 +123,28 @@ class _Parser:
         if name == "offset":
             self._next()
             return self._immediate(first.start, offset=True)
+        if name == "short":
+            self._next()
+            return self._immediate(first.start, short=True)
         if name in REGISTERS:
             self._next()
-            return Register(name, first.start, first.end)
-        return self._immediate(first.start, offset=False)
+            return Register("st(0)" if name == "st" else name, first.start, first.end)
+        return self._immediate(first.start)
 
-    def _immediate(self, start: int, offset: bool) -> Immediate:
+    def _immediate(self, start: int, offset: bool = False, short: bool = False) -> Immediate:
         sum_ = self._sum()
         if sum_.registers:
             raise AsmError("a register cannot be part of this number", "memory is written [ … ]", start, self._end())
         if offset and sum_.symbol is None:
             raise AsmError("`offset` needs a symbol", None, start, self._end())
-        return Immediate(Value(sum_.number, sum_.symbol), offset, start, self._end())
+        return Immediate(Value(sum_.number, sum_.symbol), offset, short, start, self._end())
 
     def _memory(self) -> Memory:
         start = self._peek().start
         size = self._size()
         segment = self._segment()
+        if size is not None and segment is None and self._peek().kind == "number":
+            raise self._peek().error("a number takes no size", f"if the size matters, {AS_BYTES}")
         self._expect("[", "memory is written [ … ]")
         sum_ = self._sum()
         self._expect("]")
@@ -185,7 +193,8 @@ class _Parser:
             factor = _number(self._next()) if self._accept("*") else None
             self._scaled(sum_, sign, token, factor)
         elif token.kind != "word" or name in _RESERVED:
-            raise token.error(f"expected a register, a number or a symbol, not `{token.text}`")
+            help = f"leave it out, or {AS_BYTES}" if name in ("near", "far", "flat") else None
+            raise token.error(f"expected a register, a number or a symbol, not `{token.text}`", help)
         elif sum_.symbol is not None or sign < 0:
             raise token.error("one symbol at most can be added up", "a difference of symbols is not known here")
         else:
@@ -241,8 +250,10 @@ def _address(registers: list[tuple[str, int | None]], start: int, end: int) -> t
     scaled = [(name, factor) for name, factor in registers if factor is not None]
     if len(registers) > 2 or len(scaled) > 1:
         raise AsmError("an address has one base and one scaled index at most", None, start, end)
+    if scaled and scaled[0][0] in _WORDS:
+        raise AsmError("an index of 16 bits takes no factor", "use registers of 32 bits", start, end)
     if scaled:
         return (plain[0] if plain else None), *scaled[0]
-    if len(plain) > 1 and plain[1] in ("esp", "rsp"):  # which cannot be an index, and keystone drops it
+    if len(plain) > 1 and plain[1] in _BASES_ONLY:
         plain.reverse()
     return (plain[0] if plain else None), (plain[1] if len(plain) > 1 else None), 1

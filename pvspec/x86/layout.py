@@ -1,4 +1,4 @@
-"""Place instructions one behind the other, each branch to a label in its shortest form that reaches."""
+"""Place instructions one after the other, each branch to a label in its shortest form that reaches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pvspec.engine.value import Value
 from pvspec.x86.code import Code, Hole, Instruction
 from pvspec.x86.decode import read
 from pvspec.x86.encode import Encoded
-from pvspec.x86.intel import AsmError, Statement
+from pvspec.x86.intel import AsmError, Immediate, Statement
 
 
 class Label(Value):
@@ -82,7 +82,10 @@ def _is_too_short(placed: _Placed, labels: dict[str, int]) -> bool:
     if placed.encoded == placed.item.forms[-1]:
         statement = placed.item.statement
         message = f"`{placed.item.target}` is out of reach for `{statement.mnemonic}`"
-        raise AsmError(message, "branch over a `jmp`, which reaches farther", statement.start, statement.end)
+        (operand,) = statement.operands
+        is_short = isinstance(operand, Immediate) and operand.short
+        help = "leave `short` out" if is_short else "branch over a `jmp`, which reaches farther"
+        raise AsmError(message, help, statement.start, statement.end)
     return True
 
 
@@ -115,7 +118,7 @@ def _filled(placed: _Placed, labels: dict[str, int], bits: int) -> bytes:
 
 
 def _moved(hole: Hole, offset: int) -> Hole:
-    return hole.changed(offset=hole.offset + offset, end=hole.end + offset)
+    return hole._replace(offset=hole.offset + offset, end=hole.end + offset if hole.relative else 0)
 
 
 def _instruction(placed: _Placed) -> Instruction:

@@ -22,6 +22,7 @@ def check_statement(statement: Statement, bits: int) -> None:
     _check_registers(statement, bits)
     _check_string(statement)
     _check_far_pointer(statement)
+    _check_addresses(statement)
     if statement.mnemonic == "nop" and len(statement.operands) > 1:  # keystone has reserved opcodes for it
         raise AsmError("`nop` takes one operand at most", None, statement.start, statement.end)
 
@@ -43,6 +44,14 @@ def _check_registers(statement: Statement, bits: int) -> None:
     if names & HIGH_BYTES and (any(map(_needs_rex, names)) or any(name[1:2].isdigit() for name in addresses)):
         # keystone's way to refuse these is to abort the process
         raise AsmError("`ah`, `ch`, `dh` and `bh` have no encoding here", None, statement.start, statement.end)
+
+
+def _check_addresses(statement: Statement) -> None:
+    """Refuse a segment that has no effect."""
+    for operand in statement.operands if statement.mnemonic == "lea" else ():
+        if isinstance(operand, Memory) and operand.segment:
+            message, help = "the address that `lea` works out is in no segment", "leave the segment out"
+            raise AsmError(message, help, operand.start, operand.end)
 
 
 def _check_string(statement: Statement) -> None:

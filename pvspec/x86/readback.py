@@ -1,14 +1,18 @@
-"""Does a disassembly say what the statement said?
+"""Does a disassembly say what the user wrote?
 
 Both sides are parsed statements, so that nothing depends on spelling; numbers are compared at the width that the
-encoding gives them.
+encoding gives them. What is compared is the statement as it was written, not as it was put to the assembler: whatever
+was left out or put in other words on the way must come back. So this knows by itself which segment is the default, and
+which operands have two names.
 """
 
 from __future__ import annotations
 
 from pvspec.x86.decode import Field, Reading
-from pvspec.x86.encodings import ALIASES
+from pvspec.x86.encodings import ALIASES, SEGMENT_QUERIES
 from pvspec.x86.intel import (
+    AS_BYTES,
+    GENERAL_SIZES,
     SEGMENTS,
     AsmError,
     Immediate,
@@ -17,6 +21,7 @@ from pvspec.x86.intel import (
     Register,
     Statement,
     Value,
+    full_width,
 )
 from pvspec.x86.intel_parser import parse_statement
 
@@ -24,34 +29,53 @@ _SYMMETRIC = ("xchg", "test")
 _REPEATS = {"repe": "rep", "repz": "rep", "repnz": "repne"}
 
 
-def check_reading(statement: Statement, reading: Reading, bits: int) -> None:
-    """Compare a statement (numbers only, aliases resolved) with what its bytes decode to.
+def check_reading(statement: Statement, reading: Reading, bits: int, sizes_may_lack: bool = False) -> None:
+    """Compare a statement (numbers only, no aliases of mnemonics) with what its bytes decode to.
 
+    With `sizes_may_lack` memory without a size may have any: for what a user wrote, whose size was worked out.
     Raises AsmError, which points at the operand that differs, or else at the whole statement.
     """
     got = parse_statement(reading.text)
     if statement.mnemonic not in _readable(got.mnemonic):
         raise _differs(statement, reading)
-    if _prefixes(got) != _prefixes(statement) or segment_of(statement) != reading.segment:
+    if _prefixes(got) != _prefixes(statement) or not _same_segment(statement, got, reading):
         raise _differs(statement, reading)
     wanted = _explicit(statement)
     if len(wanted) != len(got.operands):
         raise _differs(statement, reading)
+    if statement.mnemonic in _SYMMETRIC and (_kinds(wanted) != _kinds(got.operands) or wanted[::-1] == got.operands):
+        wanted = wanted[::-1]
+    if sizes_may_lack:
+        wanted = tuple(map(_with_size_of, wanted, got.operands))
     _check_operands(statement, wanted, got.operands, reading, bits)
 
 
-def segment_of(statement: Statement) -> str | None:
-    """Name the segment prefix that a statement asks for, `notrack` being `ds`."""
-    named = ["ds" if prefix == "notrack" else prefix for prefix in statement.prefixes]
-    named = [prefix for prefix in named if prefix in SEGMENTS]
-    named += [o.segment for o in statement.operands if isinstance(o, Memory) and o.segment]
-    return named[0] if named else None
+def _same_segment(written: Statement, got: Statement, reading: Reading) -> bool:
+    """Whether there is the prefix that was written (`notrack` is one), and memory is in the segment that was."""
+    prefixes = ["ds" if prefix == "notrack" else prefix for prefix in written.prefixes]
+    prefixes = [prefix for prefix in prefixes if prefix in SEGMENTS]
+    segments = [o.segment for o in written.operands if isinstance(o, Memory) and o.segment]
+    if prefixes or not segments:
+        return reading.segment == (prefixes[0] if prefixes else None)
+    memory = next((operand for operand in got.operands if isinstance(operand, Memory)), None)
+    return memory is not None and [reading.segment or _default_segment(memory)] == segments
+
+
+def _default_segment(memory: Memory) -> str:
+    """The segment of an address without a prefix: its base decides (Intel SDM vol. 1, 3.7.4)."""
+    return "ss" if (memory.base or "").lstrip("er") in ("sp", "bp") else "ds"
+
+
+def _with_size_of(want: Operand, have: Operand) -> Operand:
+    if isinstance(want, Memory) and isinstance(have, Memory) and want.size is None:
+        return want.changed(size=have.size)
+    return want
 
 
 def _differs(statement: Statement, reading: Reading) -> AsmError:
     return AsmError(
         "the assembler's answer cannot be read back as this statement",
-        f"it gave `{reading.text}`; write the instruction in full",
+        f"it gave `{reading.text}`; write the instruction in full, or {AS_BYTES}",
         statement.start,
         statement.end,
     )
@@ -77,12 +101,14 @@ def _explicit(statement: Statement) -> tuple[Operand, ...]:
 def _check_operands(
     statement: Statement, wanted: tuple[Operand, ...], got: tuple[Operand, ...], reading: Reading, bits: int
 ) -> None:
-    if statement.mnemonic in _SYMMETRIC and (_kinds(wanted) != _kinds(got) or wanted[::-1] == got):
-        wanted = wanted[::-1]
     immediates = iter(reading.immediates)
     for want, have in zip(wanted, got, strict=True):
         field = next(immediates, None) if isinstance(have, Immediate) else None
-        if not _same(want, have, field, reading, bits):
+        if isinstance(want, Register) and isinstance(have, Register):
+            same = _same_register(want, have, statement)
+        else:
+            same = _same(want, have, field, reading, bits)
+        if not same:
             raise _operand_error(want, have, field, reading)
 
 
@@ -98,6 +124,15 @@ def _same(want: Operand, have: Operand, field: Field | None, reading: Reading, b
     if isinstance(want, Memory) and isinstance(have, Memory):
         return _same_memory(want, have, bits)
     return want == have
+
+
+def _same_register(want: Register, have: Register, statement: Statement) -> bool:
+    """Whether two names mean the same: only 16 bits of a selector are read, whatever its register is called."""
+    to = statement.operands[0]
+    takes_selector = statement.mnemonic in SEGMENT_QUERIES or (isinstance(to, Register) and to.name in SEGMENTS)
+    if want == to or not takes_selector or 2 not in (GENERAL_SIZES.get(want.name), GENERAL_SIZES.get(have.name)):
+        return want == have
+    return full_width(want.name, 64) == full_width(have.name, 64)
 
 
 def _same_memory(want: Memory, have: Memory, bits: int) -> bool:
@@ -124,16 +159,17 @@ def same_number(want: int, have: int, width: int) -> bool:
 
 
 def _operand_error(want: Operand, have: Operand, field: Field | None, reading: Reading) -> AsmError:
-    help: str | None = f"the assembler's answer reads `{reading.text}`"
     message = "the assembler's answer cannot be read back as this operand"
+    answer = f"the assembler's answer reads `{reading.text}`"
     match want:
-        case Immediate(Value(number)) if field is not None and reading.target is None:
-            message = f"{number} does not fit {field.width} bits here" if field.width else message
+        case Immediate(Value(number)) if field is not None and reading.target is None and field.width:
+            return AsmError(f"{number} does not fit {field.width} bits here", answer, want.start, want.end)
         case Memory(_, _, _, _, _, Value(number)) if isinstance(have, Memory) and want.base == have.base:
-            if want.size == have.size:
+            if want.size == have.size and (want.index, want.scale) == (have.index, have.scale):
                 message = f"the displacement {number:#x} does not fit this address"
-            elif want.size:
-                message = "the operand's size is not the instruction's"
+                return AsmError(message, answer, want.start, want.end)
+            if want.size and want.size != have.size:
+                return AsmError("the operand's size is not the instruction's", answer, want.start, want.end)
         case Register(name) if isinstance(have, Register):
             message = f"`{name}` cannot be encoded here"
-    return AsmError(message, help, want.start, want.end)
+    return AsmError(message, f"{answer}; {AS_BYTES}", want.start, want.end)

@@ -59,7 +59,7 @@ def _generation() -> str:
     """A name that changes with this package's files and the libraries'."""
     specs = [find_spec(name) for name in ("keystone", "iced_x86")]
     libraries = [Path(spec.origin) for spec in specs if spec is not None and spec.origin is not None]
-    stamps = []
+    stamps: list[tuple[object, ...]] = [Hole._fields]
     for file in [*sorted(Path(__file__).parent.glob("*.py")), *libraries]:
         stat = file.stat()
         stamps.append((file.name, stat.st_size, stat.st_mtime_ns))
@@ -75,20 +75,12 @@ def _load(cache: Cache | None, key: str) -> dict[str, Any]:
 
 
 def _data(forms: Forms) -> list[Any]:
-    return [
-        [form.data.hex(), [[getattr(hole, name) for name in _HOLE] for hole in form.holes], form.text] for form in forms
-    ]
+    return [[form.data.hex(), [list(hole) for hole in form.holes], form.text] for form in forms]
 
 
 def _forms(data: Any) -> Forms | None:
     """The forms that `_data` wrote; None for anything else."""
     try:
-        return tuple(
-            Encoded(bytes.fromhex(code), tuple(Hole(**dict(zip(_HOLE, hole, strict=True))) for hole in holes), text)
-            for code, holes, text in data
-        )
+        return tuple(Encoded(bytes.fromhex(code), tuple(Hole(*h) for h in holes), text) for code, holes, text in data)
     except (TypeError, ValueError):
         return None
-
-
-_HOLE = ("offset", "size", "relative", "symbol", "addend", "end", "signed")

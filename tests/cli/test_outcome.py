@@ -220,7 +220,7 @@ def test_more_than_there_is(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    module = importlib.import_module("pvspec.cli.check_command")
+    module = importlib.import_module("pvspec.cli.commands.check")
     with monkeypatch.context() as broken:
         broken.setattr(module, "run", fail)
         done = run("check", spec)

@@ -96,6 +96,14 @@ def test_a_called_function_is_an_assumption(spec: Spec) -> None:
     assert not any("check_events" in text for verdict in cells["save_fl"].verdicts for text in verdict.assumes)
 
 
+@pytest.mark.parametrize(("code", "messages"), [("xor al, al", []), ("mov al, 1", [missed("vcpu_is_preempted")])])
+def test_of_a_result_only_the_promised_part_counts(spec: Spec, code: str, messages: list[str]) -> None:
+    backend = f'backend b for pv_ops {{ vcpu_is_preempted = asm "{code}" otherwise = default }}'
+    meaning = ("    means read_cr0 ", '    means vcpu_is_preempted : asm "xor eax, eax"\n    means read_cr0 ')
+    program = spec(f'include "paravirt.pvs"\n{backend}', NEW, {"paravirt.pvs": meaning})
+    assert judged(program, "b", "vcpu_is_preempted")[1] == messages
+
+
 INLINE = """
 include "paravirt.pvs"
 backend inline for pv_ops {

@@ -42,7 +42,7 @@ def asm(source: str) -> str:
         ("mov edx, ecx; mov ecx, eax; mov eax, ecx; mov ecx, edx", "(eax) -> eax clobbering edx"),
         ("xor ecx, ecx; mov eax, ecx", "-> eax clobbering ecx"),
         ("sbb eax, eax", "(eax, flags) -> eax"),
-        ("setz ah; add ah, ah", "(flags) -> eax"),
+        ("setz ah; add ah, ah", "(flags) -> ah"),
         ("cmp eax, 1; setz ah; add ah, ah", "(eax) -> eax"),
         ("pushfd; cli; mov [place], eax; popfd", "(eax)"),
         ("test eax, eax; jz l; push eax; pop eax; l:", "(eax)"),
@@ -52,6 +52,7 @@ def asm(source: str) -> str:
         ("mov ecx, [eax + 4]; mov eax, [ecx + eax*4]", "(eax) -> eax clobbering ecx"),
         ("push eax; mov dword ptr [esp], 0; pop eax", "(eax) -> eax"),
         ("sub esp, 8; mov [esp + 4], eax; mov eax, [esp + 4]; add esp, 8", "(eax) -> eax"),
+        ("push eax; xor edx, edx; add edx, [esp]; mov [edx], al; add esp, 4", "(eax) clobbering edx"),
         ("std; cld", "(eax)"),
         ("mov esi, esi; lea esi, [esi]", "(eax)"),
         ("mov cr3, eax; clts", "(eax)"),
@@ -88,6 +89,11 @@ def test_is_kept(tmp_path: Path, source: str, contract: str) -> None:
         ("setz al; add ah, al", "-> eax", ["PV405"]),
         ("adc eax, 0", "(eax) -> eax", ["PV405"]),
         ("bsf eax, eax; jc l; l:", "(eax) -> eax", ["PV405"]),
+        ("bsf eax, eax; jc l; l:", "(eax, flags) -> eax", ["PV405"]),
+        ("call quiet; jz l; l:", "(flags)", ["PV405"]),
+        ("movups [place], xmm0", "(eax)", ["PV405"]),
+        ("movups xmm0, [place]", "(eax)", ["PV403"]),
+        ("movd eax, xmm0", "-> eax", ["PV405"]),
         ("test eax, eax; call quiet; jz l; l:", "(eax)", ["PV405"]),
         ("cmovz eax, ecx", "(eax, flags) -> eax", ["PV405"]),
         ("pushfd; pop eax", "-> eax", ["PV405"]),
@@ -104,6 +110,104 @@ def test_is_kept(tmp_path: Path, source: str, contract: str) -> None:
 )
 def test_is_broken(tmp_path: Path, source: str, contract: str, expected: list[str]) -> None:
     assert codes(tmp_path, asm(source), contract) == expected
+
+
+def lines(name: str) -> list[str]:
+    return [line for line in (Path(__file__).parent / name).read_text().splitlines() if not line.startswith("#")]
+
+
+@pytest.mark.parametrize("source", lines("reads_ecx.txt"))
+def test_a_register_that_is_no_input_is_not_used(tmp_path: Path, source: str) -> None:
+    contract = "({}eax, edi, flags) -> eax clobbering ebx, ecx, edx, esi, edi, flags"
+    assert "PV405" in codes(tmp_path, asm(source), contract.format(""))
+    assert "PV405" not in codes(tmp_path, asm(source), contract.format("ecx, "))
+
+
+@pytest.mark.parametrize("source", lines("leaves_eax.txt"))
+def test_a_result_is_written_whole_and_for_certain(tmp_path: Path, source: str) -> None:
+    contract = "({}ecx, edx, esi, flags) -> eax clobbering ecx, edx, esi"
+    nothing = source.startswith("push eax") and source.endswith("pop eax")
+    assert codes(tmp_path, asm(source), contract.format("")) == ["PV403" if nothing else "PV405"]
+    assert codes(tmp_path, asm(source), contract.format("eax, ")) == []
+
+
+@pytest.mark.parametrize("source", lines("writes_eax.txt"))
+def test_a_result_that_is_written(tmp_path: Path, source: str) -> None:
+    assert codes(tmp_path, asm(source), "(ecx, flags) -> eax clobbering ebx, ecx, edx, flags") == []
+
+
+@pytest.mark.parametrize(
+    ("source", "result", "expected"),
+    [
+        ("setz al", "al", []),
+        ("setz ah", "ah", []),
+        ("setz al", "ah", ["PV405"]),
+        ("setz al", "ax", ["PV405"]),
+        ("setz al", "al, ah", ["PV405"]),
+        ("setz al; mov ah, al", "al, ah", []),
+        ("setz al; mov ah, al", "ax", []),
+        ("mov ax, cx", "ax", []),
+        ("mov eax, ecx", "al", []),
+        ("nop", "al", ["PV403"]),
+        ("setz al; mov bl, al", "al", ["PV403"]),
+        ("nop", "rax", ["PV101"]),
+        ("nop", "sil", ["PV101"]),
+        ("nop", "r8b", ["PV101"]),
+        ("nop", "sp", ["PV101"]),
+    ],
+)
+def test_a_part_of_a_register_is_a_result(tmp_path: Path, source: str, result: str, expected: list[str]) -> None:
+    assert codes(tmp_path, asm(source), f"(ecx, flags) -> {result}") == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "result", "expected"),
+    [
+        ("mov eax, edi", "rax", []),
+        ("mov eax, edi", "eax", []),
+        ("mov ax, di", "eax", ["PV405"]),
+        ("setz sil", "sil", []),
+        ("setz r8b", "r8b", []),
+        ("setz r8b", "r8", ["PV405"]),
+        ("bsf eax, edi", "rax", ["PV405"]),
+        ("bsf eax, edi", "eax", ["PV405"]),
+        ("cmovz eax, edi", "rax", ["PV405"]),
+        ("mov ecx, edi; mov eax, ecx", "rax", ["PV403"]),
+        ("mov eax, ecx", "rax", ["PV405"]),
+        ("mov dword ptr [edi], 0; xor eax, eax", "rax", []),
+        ("mov dword ptr [ecx], 0; xor eax, eax", "rax", ["PV406"]),
+        ("mov dword ptr [rcx], 0; xor eax, eax", "rax", ["PV406"]),
+        ("mov eax, ecx; mov dword ptr [rax], 0; xor eax, eax", "rax", ["PV406"]),
+        ("push rdi; mov dword ptr [esp], 0; pop rax", "rax", ["PV406"]),
+        ("push rdi; mov fs:[rsp], rdi; pop rax", "rax", ["PV406"]),
+    ],
+)
+def test_on_64_bits(tmp_path: Path, source: str, result: str, expected: list[str]) -> None:
+    assert codes(tmp_path, asm(source), f"(rdi, flags) -> {result}", 64, TEXT) == expected
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "mov dword ptr [ecx], 0",
+        "mov dword ptr [ecx + 8], eax",
+        "inc dword ptr [ecx]",
+        "push eax; pop [ecx]",
+        "push eax; mov dword ptr [esp + eax*4], 0; pop eax",
+        "push ebp; mov ebp, esp; mov dword ptr [ebp + eax*4], 0; pop ebp",
+        "push esp; pop edx; mov [edx + eax], eax",
+        "push eax; mov ds:[esp], eax; pop eax",
+        "push eax; bts dword ptr [esp], eax; pop eax",
+        "sub esp, 64; fnsave [esp]; xor edx, edx; xsave [esp]; add esp, 64",
+        "clflush [ecx]",
+        "call [esp + 8]",
+        "enter 0, 0; mov dword ptr [ebp + 4], 0; pop ebp",
+        "xchg eax, [esp + ecx]",
+        "lodsb",
+    ],
+)
+def test_memory_that_nothing_declares(tmp_path: Path, source: str) -> None:
+    assert "PV406" in codes(tmp_path, asm(source), "(eax, flags) clobbering eax, edx, esi")
 
 
 @pytest.mark.parametrize(
@@ -148,6 +252,7 @@ def test_no_code_leaves_no_result(tmp_path: Path) -> None:
 def test_holes(tmp_path: Path, source: str, bits: int, text: str, expected: list[str]) -> None:
     contract = "(rdi) -> rax clobbering rax" if bits == 64 else "-> eax"
     contract = contract.replace("-> rax ", "") if "rdi" in source else contract
+    contract = contract.replace("-> eax", "-> al") if "al," in source else contract
     assert codes(tmp_path, asm(source), contract, bits, text) == expected
 
 

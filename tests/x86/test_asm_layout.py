@@ -42,6 +42,15 @@ def test_one_long_branch_makes_another_one_long() -> None:
 
 
 @pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("statement", ["jmp short {}", "jz short {}", "cs jnz short {}", "xbegin {}"])
+def test_gnu_as_agrees_on_branches_of_one_size(gnu_as: Judge, bits: int, statement: str) -> None:
+    source = f"back: {statement.format('back')}; {statement.format('on')}; nop; {statement.format('back')}; on: nop"
+    (judged,) = gnu_as([source], bits)
+    assert judged is not None
+    assert assembled(source, bits) == judged[1]
+
+
+@pytest.mark.parametrize("bits", [32, 64])
 @pytest.mark.parametrize("mnemonic", ["jmp", "jz", "jnle", "call"])
 @pytest.mark.parametrize("count", [0, 1, 121, 122, 123, 124, 125, 126, 127, 128, 129, 130])
 def test_gnu_as_agrees(gnu_as: Judge, bits: int, mnemonic: str, count: int) -> None:
@@ -61,6 +70,11 @@ def test_gnu_as_agrees(gnu_as: Judge, bits: int, mnemonic: str, count: int) -> N
         ("x: jrcxz x", 64, "e3fe"),
         ("call x; x:", 64, "e800000000"),
         ("cs jz x; x: nop", 32, "2e740090"),
+        ("x: jmp short x", 32, "ebfe"),
+        ("jnz SHORT x; x:", 64, "7500"),
+        ("x: jecxz short x", 64, "67e3fd"),
+        ("x: xbegin x", 32, "c7f8faffffff"),
+        ("nop; xbegin x; nop; x:", 64, "90c7f80100000090"),
     ],
 )
 def test_branches_with_a_single_form(source: str, bits: int, data: str) -> None:
@@ -81,6 +95,7 @@ def test_labels_anywhere() -> None:
 def test_a_branch_that_cannot_grow() -> None:
     source = f"x: {nops(200)}loop x"
     assert refused(source) == [("`x` is out of reach for `loop`", "loop x")]
+    assert refused(source.replace("loop", "jmp short")) == [("`x` is out of reach for `jmp`", "jmp short x")]
 
 
 @pytest.mark.parametrize(
@@ -91,6 +106,9 @@ def test_a_branch_that_cannot_grow() -> None:
         ("eax: nop", ("`eax` is already a register", "eax")),
         ("x: mov eax, offset x", ("label `x` can only be branched to", "offset x")),
         ("x: jmp x + 1", ("a branch goes to a label, not near it", "x + 1")),
+        ("x: call short x", ("only a jump is `short`", "short x")),
+        ("x: mov eax, short 5", ("only a jump is `short`", "short 5")),
+        ("x: jmp short x + 1", ("a branch goes to a label, not near it", "short x + 1")),
         ("jmp y", ("`y` is no register, label or symbol", "y")),
     ],
 )

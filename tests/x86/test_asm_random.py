@@ -16,15 +16,16 @@ _MNEMONICS = """
     shl sal shr sar rol ror rcl rcr shld shrd bt bts btr btc bsf bsr popcnt bswap movzx movsx movsxd movbe setz setnle
     cmovz cmovnb ret int in out enter leave nop lgdt sidt lldt str sldt smsw lmsw verw lar lsl invlpg clflush fxsave
     xsave xrstor cmpxchg8b cmpxchg16b prefetchw ldmxcsr rdrand rdpid movups movaps movq movd addsd cvtsi2sd crc32
+    fld fst fstp fild fistp fadd fsubr fcomi fxch fnstsw fnstcw xbegin movdir64b
     stosb stosd movsb movsd movsq lodsq scasb cmpsb insb outsd pushf popf iret cwd cqo cli sysret endbr64 pause ud2
 """
 _REGISTERS = """
     al cl ah bh sil r8b ax cx sp r9w eax ecx esp ebp esi r8d r13d rax rcx rsp rbp r8 r12 r13 cr0 cr3 dr7 ds fs ss xmm0
-    xmm1
+    xmm1 st st(1)
 """
 MNEMONICS, REGISTERS = _MNEMONICS.split(), _REGISTERS.split()
-BASES = ("eax", "ecx", "esp", "ebp", "esi", "rax", "rcx", "rsp", "rbp", "r8", "r12", "r13", "bx", "rip")
-INDEXES = ("eax", "ebp", "esp", "rax", "rbp", "r12", "si")
+BASES = ("eax", "ecx", "esp", "ebp", "esi", "rax", "rcx", "rsp", "rbp", "r8", "r12", "r13", "bx", "bp", "si", "rip")
+INDEXES = ("eax", "ebp", "esp", "rax", "rbp", "r12", "si", "di", "bx")
 EDGES = [
     sign * (1 << power) + delta
     for power in (0, 3, 7, 8, 15, 16, 31, 32, 63)

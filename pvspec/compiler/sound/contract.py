@@ -2,7 +2,7 @@
 
 An emitter asks only for its op's inputs, leaves everything as it found it but for its op's results and what the op and
 the arm declare clobbered, leaves the stack alone, touches memory only through symbols and inputs, works wherever it is
-put, and goes on behind its end, or never where the op is `noreturn`. Control, debug and segment registers are what
+put, and goes on after its end, or never where the op is `noreturn`. Control, debug and segment registers are what
 system ops are for: what becomes of them is for an op's meaning to say.
 """
 
@@ -15,7 +15,7 @@ from pvspec.compiler.assemble import Program
 from pvspec.compiler.sound.fit import rules
 from pvspec.compiler.sound.paths import (
     CLEAR,
-    CONSTANT,
+    DERIVED,
     ENTRY,
     FLAGS,
     FLAGS_REGISTER,
@@ -32,8 +32,8 @@ from pvspec.compiler.sound.paths import (
     is_stack_access,
     successors,
 )
-from pvspec.compiler.sound.places import instruction_span
 from pvspec.compiler.sound.reach import reachable
+from pvspec.compiler.sound.spans import instruction_span
 from pvspec.engine.guards import Guard, TargetIs, questions
 from pvspec.lang import model
 from pvspec.lang.diagnostics import Findings
@@ -41,7 +41,10 @@ from pvspec.lang.source import Span
 from pvspec.x86.code import Code, InstructionEffects, MemoryAccess
 from pvspec.x86.decode import read
 from pvspec.x86.effects import effects
+from pvspec.x86.intel import full_width, part_name
 
+CALLERS_STACK = "the caller's stack"
+_STACK_POINTERS = ("esp", "rsp")
 _SYSTEM = re.compile(r"(cr|dr|tr)\d+|[c-gs]s|[er]?sp|[er]?ip|gdtr?|idtr?|ldtr?|msr")
 
 
@@ -104,7 +107,7 @@ class Contract:
             self._leaves("a jump that does not come back", None)
 
     def _check_nothing(self) -> None:
-        """No code: the results must be where the inputs were; what a target that does nothing means is its affair."""
+        """No code: the results must be where the inputs were; a target that does nothing may leave them anywhere."""
         if not asks_target(self.arm.guard) and not self.op.noreturn:
             self._check_results(self.op.results - self.op.inputs)
 
@@ -121,7 +124,7 @@ class Contract:
             self._check_reads(effect, state, paths)
             self._check_memory(effect, state)
             self._check_control(effect)
-        if paths.clash_at is not None:  # what comes behind was not looked at, so this is refused for `noreturn`, too
+        if paths.clash_at is not None:  # what follows was not looked at, so this is refused for `noreturn`, too
             self._clashes(paths)
         elif self.op.noreturn:
             if paths.at_end() is not None:
@@ -131,9 +134,8 @@ class Contract:
 
     def _called(self, effect: InstructionEffects) -> frozenset[str]:
         """What a call may destroy: all that the interface knows of, if it is not to a symbol."""
-        start, end = effect.instruction.offset, effect.instruction.offset + effect.instruction.size
-        for hole in self.code.holes:
-            if start <= hole.offset < end and hole.relative and hole.symbol in self.arm.symbols:
+        for hole in self.code.holes_of(effect.instruction):
+            if hole.relative and hole.symbol in self.arm.symbols:
                 return self.arm.symbols[hole.symbol].clobbers
         return self.everything
 
@@ -141,22 +143,36 @@ class Contract:
 
     def _check_reads(self, effect: InstructionEffects, state: State, paths: Paths) -> None:
         asked = self._pushed_flags(effect, state) or set()
-        if paths.moved(effect, state) is None:
+        if paths.copied(effect, state) is None:
+            undeclared = self._undeclared_addresses(effect, state)
             for use in effect.uses:
-                if use.read and not _SYSTEM.fullmatch(use.register):
+                if use.read and use.register not in undeclared and not _SYSTEM.fullmatch(use.register):
                     cells = state.register(use.register, self.bits)[use.offset : use.offset + use.size]
                     asked |= self._unknown(cells)
+            for access in effect.memory:
+                if access.read and is_stack_access(access, self.bits) and effect.kind != "return":
+                    asked |= self._unknown(paths.loaded(access, state)) - {CALLERS_STACK}
         if asked:
             names = _list(asked)
             help = f"declare it: `({names})` among the inputs of `{self.op.name}`, or write it first"
             self._asks(f"`{effect.instruction.text}` reads {names}", effect, help)
         self._check_flag_reads(effect, state)
 
+    def _undeclared_addresses(self, effect: InstructionEffects, state: State) -> set[str]:
+        """The registers of addresses that PV406 refuses, so that PV405 does not report them once more."""
+        return {
+            name
+            for access in effect.memory
+            if access.read or access.written
+            if not is_stack_access(access, self.bits) and not self._is_declared(access, effect, state)
+            for name in self._address_registers(access)
+        }
+
     def _unknown(self, cells: Iterable[Content]) -> set[str]:
         """The registers of which some bytes still hold what they did on entry, though they are no inputs."""
         origins = {origin for cell in cells for origin in cell.origins}
         names = {origin[0] for origin in origins if isinstance(origin, tuple)} - self.op.inputs
-        return names | ({"the caller's stack"} if GARBAGE in origins and not self.op.noreturn else set())
+        return names | ({CALLERS_STACK} if GARBAGE in origins and not self.op.noreturn else set())
 
     def _pushed_flags(self, effect: InstructionEffects, state: State) -> set[str] | None:
         """The flags register, if it is pushed half changed: then what is pushed is more than a copy to come back."""
@@ -166,27 +182,28 @@ class Contract:
         return {FLAGS_REGISTER} if changed else None
 
     def _check_flag_reads(self, effect: InstructionEffects, state: State) -> None:
-        if is_flags_copy(effect) or FLAGS_REGISTER in self.op.inputs:
+        if is_flags_copy(effect):
             return
+        unknown = {UNSURE} if FLAGS_REGISTER in self.op.inputs else {ENTRY, UNSURE}
         for name in sorted(effect.flags_read & STATUS):
-            origins = state.flags[name].origins
-            if origins & {ENTRY, UNSURE}:
-                why = "which nothing has set yet" if ENTRY in origins else "which holds nothing to rely on here"
+            origins = state.flags[name].origins & unknown
+            if origins:
+                why = "which nothing has set yet" if ENTRY in origins else "which is undefined here"
                 self._asks(f"`{effect.instruction.text}` reads {name}, {why}", effect, "compare something first")
 
     def _asks(self, what: str, effect: InstructionEffects, help: str) -> None:
-        self._add("PV405", f"code for `{self.op.name}` asks for what is no input", what, effect, help=help)
+        self._add("PV405", f"code for `{self.op.name}` reads what is not an input", what, effect, help=help)
 
     # ---- memory
 
     def _check_memory(self, effect: InstructionEffects, state: State) -> None:
         for access in effect.memory:
-            if not (access.read or access.written) or (effect.kind in ("call", "return") and is_stack_access(access)):
+            if not (access.read or access.written) or self._is_return_address(access, effect):
                 continue
-            if is_stack_access(access):
+            if is_stack_access(access, self.bits):
                 self._check_stack_access(access, effect, state)
             elif effect.ip_relative and not self._has_hole(effect):
-                self._fixed("its memory moves along with the site", effect)
+                self._fixed("the memory that it addresses moves with the site", effect)
             elif not self._is_declared(access, effect, state):
                 self._add(
                     "PV406",
@@ -196,11 +213,19 @@ class Contract:
                     help="declare a symbol for it, or an input that holds its address",
                 )
 
+    def _is_return_address(self, access: MemoryAccess, effect: InstructionEffects) -> bool:
+        """Whether this is where a call puts, or a return finds, the address to return to."""
+        if not is_stack_access(access, self.bits):
+            return False
+        return effect.kind == "return" or (effect.kind == "call" and access.written and not access.read)
+
     def _check_stack_access(self, access: MemoryAccess, effect: InstructionEffects, state: State) -> None:
         start = state.depth + access.displacement
         lowest = min(state.depth, state.depth + (effect.stack_delta or 0))
-        if start < lowest:
-            why = "lies below the stack pointer, where an interrupt writes"
+        if access.size == 0:
+            why = "how far it reaches is known only when it runs"
+        elif start < lowest:
+            why = "is below the stack pointer, where an interrupt may write"
         elif start + access.size > 0 and not self.op.noreturn:
             why = "is the caller's stack"
         else:
@@ -210,9 +235,17 @@ class Contract:
     def _is_declared(self, access: MemoryAccess, effect: InstructionEffects, state: State) -> bool:
         if self._has_hole(effect):
             return True
-        names = [name for name in (access.base, access.index) if name is not None and is_general(name)]
-        origins = {o for name in names for cell in state.register(name, self.bits) for o in cell.origins}
-        return bool(origins - {CONSTANT, GARBAGE, STACK_POINTER})
+        cells = [cell for name in self._address_registers(access) for cell in state.register(name, self.bits)]
+        origins = {origin for cell in cells for origin in cell.origins}
+        if access.base is not None and full_width(access.base, self.bits) in _STACK_POINTERS:
+            origins.add(STACK_POINTER)  # with an index, or in another segment
+        declared = {o for o in origins if o == DERIVED or (isinstance(o, tuple) and o[0] in self.op.inputs)}
+        return bool(declared) and STACK_POINTER not in origins
+
+    def _address_registers(self, access: MemoryAccess) -> list[str]:
+        """The general registers of an address, by their full names."""
+        names = [full_width(name, self.bits) for name in (access.base, access.index) if name is not None]
+        return [name for name in names if is_general(name)]
 
     def _has_hole(self, effect: InstructionEffects) -> bool:
         """Whether a hole is the displacement of an instruction's memory operand."""
@@ -233,7 +266,7 @@ class Contract:
             self._add("PV407", f"code for `{self.op.name}` branches into an instruction", into, effect)
         direct = effect.kind in ("call", "jump", "branch") and self._direct(effect)
         if direct and effect.target is None:
-            self._fixed("it goes a fixed way out of the site", effect)
+            self._fixed("it jumps a fixed distance out of the site", effect)
         elif direct and effect.kind == "call":
             self._leaves(f"`{instruction.text}` calls into its own code", effect)
         leaves = effect.kind == "return" or (effect.kind in ("jump", "branch") and effect.target is None)
@@ -244,22 +277,21 @@ class Contract:
         """Whether a branch goes to a number, not to a symbol or through an operand."""
         start, end = effect.instruction.offset, effect.instruction.offset + effect.instruction.size
         reading = read(self.code.data[start:end], self.bits, start)
-        has_hole = any(start <= hole.offset < end for hole in self.code.holes)
-        return reading is not None and reading.target is not None and not has_hole
+        return reading is not None and reading.target is not None and not self.code.holes_of(effect.instruction)
 
     def _fixed(self, why: str, effect: InstructionEffects) -> None:
         help = "declare a symbol for where it goes"
         self._add("PV408", f"code for `{self.op.name}` works in one place only", why, effect, help=help)
 
     def _leaves(self, why: str, effect: InstructionEffects | None) -> None:
-        kind = "never returns" if self.op.noreturn else "must go on behind the site"
+        kind = "never returns" if self.op.noreturn else "must continue after the site"
         self._add("PV404", f"`{self.op.name}` {kind}", why, effect, "its contract")
 
     # ---- how it ends
 
     def _clashes(self, paths: Paths) -> None:
         if paths.clash is not None and paths.clash.stack_delta is None:
-            why = f"`{paths.clash.instruction.text}` moves the stack pointer out of sight"
+            why = f"`{paths.clash.instruction.text}` sets the stack pointer to an unknown value"
         else:
             why = "paths meet with different stack depths"
         self._unbalanced(why, paths.clash)
@@ -278,13 +310,29 @@ class Contract:
         self._check_flags_left({name: end.flags[name] for name in FLAGS})
         written = {name for name, cells in end.registers.items() if not is_entry(cells, name)}
         self._check_results(self.op.results - written - self.op.inputs)
-        for name in sorted(self.op.results & written):
-            if unknown := self._unknown(end.registers[name]) - {name}:
-                writers = {writer for cell in end.registers[name] for writer in cell.writers}
-                first = next(iter(self._at(writers)), None)
-                help = f"declare it: `({_list(unknown)})` among the inputs of `{self.op.name}`"
-                what = f"the result {name} is what {_list(unknown)} happened to be"
-                self._add("PV405", f"code for `{self.op.name}` asks for what is no input", what, first, help=help)
+        for name in sorted(self.op.result_bytes.keys() & written):
+            self._check_result(name, end.registers[name])
+
+    def _check_result(self, name: str, cells: Sequence[Content]) -> None:
+        """What a result is made of: of inputs, or of what the code worked out, in each byte and on every path."""
+        unknown = {index: self._unknown([cells[index]]) for index in sorted(self.op.result_bytes[name])}
+        names = set().union(*unknown.values())
+        if not names:
+            return
+        writers = {writer for cell in cells for writer in cell.writers}
+        first = next(iter(self._at(writers)), None)
+        written = part_name(name, [index for index, sources in unknown.items() if not sources])
+        message = f"a result of `{self.op.name}` may depend on what is not an input"
+        if names != {name}:
+            what = f"the result {name} may be whatever {_list(names)} held before"
+            help = f"declare it: `({_list(names)})` among the inputs of `{self.op.name}`"
+        elif written is not None:
+            what = f"only {written} of the result {name} is sure to be written: the rest may be whatever it held before"
+            help = f"write the rest, too, or promise less: `-> {written}`"
+        else:
+            what = f"the result {name} may be whatever it held before"
+            help = f"write all of {name} on every path, whatever the inputs hold"
+        self._add("PV405", message, what, first, help=help)
 
     def _destroys(self, name: str, cells: Sequence[Content], effect: InstructionEffects) -> bool:
         """Whether an instruction leaves something in a register that the contract wants unchanged."""

@@ -52,7 +52,7 @@ def too_long(chain: model.Chain, limit: int, program: Program) -> set[model.Arm]
 
 
 def is_own(arm: model.Arm, rule: model.Rule) -> bool:
-    """Whether an arm stands in the rule itself, not in a named chain."""
+    """Whether an arm is written in the rule itself, not in a named chain."""
     return arm.span.source is rule.span.source and rule.span.start <= arm.span.start < rule.span.end
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pvspec.compiler.assemble import Program
-from pvspec.compiler.sound.places import instruction_span
+from pvspec.compiler.sound.spans import instruction_span
 from pvspec.lang import model
 from pvspec.lang.diagnostics import Findings
 from pvspec.x86.code import Code, Hole, Instruction
@@ -18,7 +18,7 @@ def check_holes(program: Program, findings: Findings) -> None:
         for hole in program.code[arm].holes if arm in program.code else ():
             if hole.symbol in arm.symbols and not reaches(hole, text, bits):
                 code = program.code[arm]
-                why = f"`{hole.symbol}` may lie anywhere from {text[0]:#x} to {text[1]:#x}"
+                why = f"`{hole.symbol}` may be anywhere from {text[0]:#x} to {text[1]:#x}"
                 findings.add(
                     "PV409",
                     f"a field of {8 * hole.size} bits that an address does not fit",

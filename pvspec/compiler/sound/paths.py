@@ -18,7 +18,7 @@ from pvspec.x86.code import Code, InstructionEffects, MemoryAccess, RegisterUse
 Origin: TypeAlias = str | tuple[str, int]
 """Where a byte came from: (register, its byte) as it was on entry, or one of the words below."""
 
-GIVEN = "given"  # worked out from something that the code may ask for
+DERIVED = "derived"  # worked out from something that the code may ask for
 CONSTANT = "constant"
 STACK_POINTER = "stack pointer"
 GARBAGE = "garbage"
@@ -28,7 +28,7 @@ STATUS = frozenset({"of", "sf", "zf", "af", "cf", "pf"})
 FLAGS = (*sorted(STATUS), "df", "if", "ac")
 FLAGS_REGISTER = "flags"
 
-_STACK_POINTERS = ("esp", "rsp")
+_STACK_POINTERS = {32: "esp", 64: "rsp"}
 _GENERAL = re.compile(r"[er]?(ax|bx|cx|dx|si|di|bp)|r\d+")
 _SAME_LEA = re.compile(r"lea (\w+), \[(\w+)\]")
 
@@ -82,17 +82,17 @@ def is_general(name: str) -> bool:
     return _GENERAL.fullmatch(name) is not None
 
 
-def is_stack_access(access: MemoryAccess) -> bool:
-    """Whether memory is addressed by the stack pointer alone."""
-    return access.base in _STACK_POINTERS and access.index is None and access.segment in (None, "ss")
+def is_stack_access(access: MemoryAccess, bits: int) -> bool:
+    """Whether memory is addressed by the whole stack pointer and a displacement."""
+    return access.base == _STACK_POINTERS[bits] and access.index is None and access.segment in (None, "ss")
 
 
 class Paths:
     """All paths through a piece of code; `called` names what each call may destroy.
 
-    `before` holds the state before each instruction that a path reaches, by offset, and behind the last one, by
+    `before` holds the state before each instruction that a path reaches, by offset, and after the last one, by
     the code's size, that at the end. `clash` is the instruction at which paths meet with different depths, or one that
-    moves the stack pointer out of sight.
+    sets the stack pointer to an unknown value.
     """
 
     def __init__(
@@ -102,7 +102,6 @@ class Paths:
         self.bits = bits
         self.called = called
         self.at = {effect.instruction.offset: effect for effect in effects}
-        self.holes = {hole.end for hole in code.holes}
         self.before: dict[int, State] = {}
         self.clash: InstructionEffects | None = None
         self.clash_at: int | None = None
@@ -113,7 +112,7 @@ class Paths:
         return ((self.at[offset], self.before[offset]) for offset in sorted(self.before) if offset in self.at)
 
     def at_end(self) -> State | None:
-        """The state behind the last instruction, None if no path gets there."""
+        """The state after the last instruction, None if no path gets there."""
         return self.before.get(len(self.code.data))
 
     def _run(self) -> None:
@@ -139,24 +138,25 @@ class Paths:
             pending += [(target, after) for target in successors(effect)]
 
     def after(self, effect: InstructionEffects, before: State) -> State | None:
-        """The state behind an instruction; None if it moves the stack pointer out of sight."""
+        """The state after an instruction; None if it sets the stack pointer to an unknown value."""
         if effect.stack_delta is None and effect.falls_through:
             return None
         state, writer = before.copy(), frozenset({effect.instruction.offset})
-        copied = self.moved(effect, before)
+        copied = self.copied(effect, before)
         moved = None if copied is None else tuple(Content(cell.origins, writer) for cell in copied)
-        value = Content(frozenset({self._origin(effect, before)}), writer)
+        # a copy of 32 bits clears the rest of a 64-bit register
+        value = Content(frozenset({self._origin(effect, before) if moved is None else CONSTANT}), writer)
         for use in effect.uses:
-            if use.written and use.register not in _STACK_POINTERS:
+            if use.written and use.register != _STACK_POINTERS[self.bits]:
                 self._write(state, use, value, moved)
         for access in effect.memory:
-            if access.written and is_stack_access(access) and effect.kind != "call":
+            if access.written and is_stack_access(access, self.bits) and effect.kind != "call":
                 self._store(state, before.depth + access.displacement, access.size, value, moved)
         self._set_flags(state, effect, moved, writer)
         state.depth += effect.stack_delta or 0
         state.stack = {slot: content for slot, content in state.stack.items() if slot >= state.depth}
         for name in self.called.get(effect.instruction.offset, ()):
-            state.registers[name] = tuple(Content(frozenset({GIVEN}), writer) for _ in range(self.bits // 8))
+            state.registers[name] = tuple(Content(frozenset({DERIVED}), writer) for _ in range(self.bits // 8))
         return state
 
     def _write(self, state: State, use: RegisterUse, value: Content, moved: Sequence[Content] | None) -> None:
@@ -184,23 +184,30 @@ class Paths:
         if effect.instruction.offset in self.called:
             state.flags.update({name: Content(frozenset({UNSURE}), writer) for name in STATUS})
 
-    def moved(self, effect: InstructionEffects, state: State) -> tuple[Content, ...] | None:
-        """What an instruction merely moves from one place to another; None if it does more."""
-        if not is_copy(effect):
+    def copied(self, effect: InstructionEffects, state: State) -> tuple[Content, ...] | None:
+        """The bytes that an instruction copies from a register or the stack to a register or the stack.
+
+        None if it does more with them, or puts them where others see them: into memory, a control, debug or segment
+        register, or, changed, into the flags.
+        """
+        text, stack = effect.instruction.text, _STACK_POINTERS[self.bits]
+        targets = [use for use in effect.uses if use.written and use.register != stack]
+        if not is_copy(effect) or not all(is_general(use.register) for use in targets):
             return None
-        if effect.instruction.text.startswith("pushf"):
+        if not all(is_stack_access(access, self.bits) for access in effect.memory if access.read or access.written):
+            return None
+        if text.startswith("pushf"):
             as_was = all(state.flags[name].origins == {ENTRY} for name in ("df", "if", "ac"))
             return state.register(FLAGS_REGISTER, self.bits) if as_was else None
-        for access in effect.memory:
-            if access.read and is_stack_access(access):
-                return self.loaded(access, state)
-        sources = [u for u in effect.uses if u.read and u.register not in ("ss", *_STACK_POINTERS)]
-        if any(access.read for access in effect.memory) or len(sources) != 1 or not is_general(sources[0].register):
+        loads = [access for access in effect.memory if access.read]
+        if loads:
+            cells = self.loaded(loads[0], state)
+            return None if text.startswith("popf") and not is_entry(cells, FLAGS_REGISTER) else cells
+        sources = [use for use in effect.uses if use.read and use.register not in ("ss", stack)]
+        if len(sources) != 1 or not is_general(sources[0].register):
             return None
         (source,) = sources
-        cells = state.register(source.register, self.bits)[source.offset : source.offset + source.size]
-        widened = [u for u in effect.uses if u.written and is_general(u.register) and u.size > source.size]
-        return None if widened else tuple(cells)
+        return state.register(source.register, self.bits)[source.offset : source.offset + source.size]
 
     def loaded(self, access: MemoryAccess, state: State) -> tuple[Content, ...]:
         """What an access finds on the stack."""
@@ -209,20 +216,25 @@ class Paths:
         return tuple(state.stack.get(start + index, unknown) for index in range(access.size))
 
     def _origin(self, effect: InstructionEffects, state: State) -> Origin:
-        if any(use.read and use.register in _STACK_POINTERS for use in effect.uses) and not effect.memory:
+        """Where the bytes that an instruction works out came from, in one word."""
+        stack = _STACK_POINTERS[self.bits]
+        loads = [access for access in effect.memory if access.read]
+        takes_pointer = any(use.read and not use.written and use.register == stack for use in effect.uses)
+        if (takes_pointer and not loads) or effect.instruction.text.startswith("enter"):
             return STACK_POINTER
         origins: set[Origin] = set()
         for use in effect.uses:
             if use.read and is_general(use.register):
                 for content in state.register(use.register, self.bits)[use.offset : use.offset + use.size]:
                     origins |= content.origins
+        for access in loads:
+            for content in self.loaded(access, state) if is_stack_access(access, self.bits) else ():
+                origins |= content.origins
         if STACK_POINTER in origins:
             return STACK_POINTER
-        has_hole = effect.instruction.offset + effect.instruction.size in self.holes
-        touches = any(access.read or access.written for access in effect.memory)
-        if has_hole or (touches and not all(map(is_stack_access, effect.memory))) or origins - {CONSTANT}:
-            return GIVEN
-        return CONSTANT
+        has_hole = bool(self.code.holes_of(effect.instruction))
+        elsewhere = any(not is_stack_access(access, self.bits) for access in loads)
+        return DERIVED if has_hole or elsewhere or origins - {CONSTANT} else CONSTANT
 
 
 def is_entry(cells: Sequence[Content], register: str) -> bool:

@@ -17,6 +17,7 @@ from pvspec.lang.check.names import (
     option_names,
     protected_names,
     registers,
+    result_bytes,
     symbol_names,
 )
 from pvspec.lang.check.numbers import check_names, evaluate, hex_bytes, in_range
@@ -116,16 +117,19 @@ def _op(item: ast.Op, owner: model.Interface, machine: Architecture, findings: F
     length = None if item.length is None else in_range(item.length, 1, owner.max_len, "len", findings)
     bits = machine.bits
     flags, others = contract_flags(item.clobbers)
+    result_flags, result_names = contract_flags(item.results)
+    results = result_bytes(result_names, bits, findings)
     return model.Op(
         item.name.text,
         item.name.span,
         _numbers(item, exists, owner, findings),
         contract_parts(item.inputs, bits, findings),
-        contract_parts(item.results, bits, findings),
+        result_flags | results.keys(),
         flags | clobber_registers(others, frozenset(owner.clobbers), bits, findings),
         item.noreturn,
         length,
         None if item.length is None else item.length.span,
+        results,
     )
 
 

@@ -9,6 +9,7 @@ from pvspec.lang import model
 from pvspec.lang import syntax as ast
 from pvspec.lang.diagnostics import Findings, suggestion
 from pvspec.lang.source import Span
+from pvspec.x86.intel import full_width, register_bytes
 
 T = TypeVar("T")
 
@@ -79,6 +80,19 @@ def registers(names: Iterable[ast.Name], bits: int, findings: Findings) -> froze
         if name.text not in known:
             unknown(name, f"{bits}-bit register", known, findings)
     return frozenset(name.text for name in names) & known
+
+
+def result_bytes(names: Iterable[ast.Name], bits: int, findings: Findings) -> dict[str, frozenset[int]]:
+    """The bytes of each full-width register that results name; a part of a register, such as `al`, is a result, too."""
+    result: dict[str, frozenset[int]] = {}
+    for name in names:
+        full = full_width(name.text, bits)
+        exists = full in REGISTERS[bits] and register_bytes(name.text).stop <= bits // 8
+        if not exists or (bits == 32 and name.text in ("sil", "dil", "bpl")):
+            unknown(name, f"{bits}-bit register", REGISTERS[bits], findings)
+            continue
+        result[full] = result.get(full, frozenset()) | frozenset(register_bytes(name.text))
+    return result
 
 
 def option_names(items: Iterable[ast.Option], findings: Findings) -> Declared[bool]:

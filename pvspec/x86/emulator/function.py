@@ -1,7 +1,7 @@
 """Run code in a CPU emulator: the door to unicorn.
 
-The emulated CPU is in ring 0, in 32-bit or in 64-bit mode, without paging. Memory that the code touches and nobody
-has set holds what its address and the state's seed make of it.
+The emulated CPU is in ring 0, in 32-bit or in 64-bit mode, without paging. Memory that the code touches and that
+was not set holds bytes made from its address and the state's seed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class State:
 
 
 class Outcome(Value):
-    """A machine behind a run.
+    """A machine after a run.
 
     `control` has the registers that the state had. `stop`: `end` where the code's end was reached, else what stopped
     it; `at` is the offset in the code. `written`: addresses to bytes that differ from before. `calls`: the functions
@@ -128,18 +128,18 @@ class Emulator:
             for name in names:
                 self._cpu.reg_write(self._register(name), 8 * index)
 
-    # ---- where things lie
+    # ---- addresses
 
     def segment_base(self, segment: str | None) -> int:
         """What a segment adds to an address."""
         return _SEGMENTS[self.bits].get(segment or "", 0)
 
     def function_address(self, index: int) -> int:
-        """Where the function of that number lies."""
+        """The address of the function of that number."""
         return self.base + _FUNCTIONS + 16 * index
 
     def data_address(self, index: int) -> int:
-        """Where the datum of that number lies."""
+        """The address of the datum of that number."""
         return self.base + _DATA + PAGE * index + 0x104
 
     @property
@@ -148,7 +148,7 @@ class Emulator:
         return self._stack
 
     def site_address(self, number: int) -> int:
-        """An address for a site; equal numbers give equal addresses, others may lie across a page's end."""
+        """An address for a site; equal numbers give equal addresses, others may cross a page's end."""
         return self.base + _TEXT + 0x100 + number * 2731 % 0xE000
 
     def reference_address(self, number: int) -> int:
@@ -243,7 +243,7 @@ class Emulator:
         return Outcome(registers, int(flags), control, written, stop, at, calls)
 
     def read(self, address: int, size: int) -> int:
-        """A number in memory behind the last run."""
+        """A number in memory after the last run."""
         self._add_page(address & -PAGE)
         self._add_page((address + size - 1) & -PAGE)
         return int.from_bytes(self._cpu.mem_read(address, size), "little")

@@ -58,8 +58,8 @@ class Stop(NamedTuple):
 class Machine:
     """Memory and page tables, and a processor that takes the registers it is given.
 
-    At `tables`, which lies in one of the regions, come the page directory and a page table for each 4 MiB that
-    `regions` or `windows` lie in. A window is an address at which nothing is mapped yet.
+    At `tables`, which is in one of the regions, come the page directory and a page table for each 4 MiB that
+    `regions` or `windows` are in. A window is an address at which nothing is mapped yet.
     """
 
     def __init__(self, regions: Sequence[Region], tables: int, windows: Sequence[int] = ()) -> None:
@@ -79,7 +79,7 @@ class Machine:
         self._pristine = self._engine.context_save()
 
     def read(self, address: int, size: int) -> bytes:
-        """What lies at a kernel address."""
+        """The bytes at a kernel address."""
         return bytes(self._engine.mem_read(address - KERNEL, size))
 
     def write(self, address: int, data: bytes) -> None:
@@ -89,7 +89,7 @@ class Machine:
         self._engine.ctl_remove_cache(address, address + len(data))
 
     def entry(self, address: int) -> int:
-        """Where the page table's entry for an address lies, itself a kernel address."""
+        """The kernel address of the page table's entry for an address."""
         return self._page_tables[address >> 22] + (address >> 12 & 1023) * 4
 
     def registers(self) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Where in a spec an instruction stands."""
+"""The place in a spec that an instruction comes from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BYTE = re.compile(r"[0-9A-Fa-f]{2}")
 
 
 def instruction_span(arm: model.Arm, code: Code, instruction: Instruction) -> Span:
-    """The statement that an instruction came from, or its bytes; the arm where it has no text of its own."""
+    """The statement that an instruction comes from, or its bytes; the whole arm for a bare `call` or `jmp`."""
     match arm.action:
         case model.Assembly(source):
             return source.span.part(*_statement(source.value, code, instruction))
