@@ -83,6 +83,10 @@ OTHERS: dict[str, Callable[[bytes], bytes]] = {
     "shifted from the middle": lambda text: shifted(text, TEXT // 2),
     "shifted near the end": lambda text: shifted(text, TEXT - TEXT // 8),
     "one part is another": lambda text: text[: TEXT // 4] + bytes(TEXT // 8) + text[TEXT // 4 + TEXT // 8 :],
+    "a third of one part is the same": lambda text: (
+        b"".join(text[at : at + 16] if at % 48 == 0 else bytes(16) for at in range(0, TEXT // 16, 16))
+        + text[TEXT // 16 :]
+    ),
     "zeros": lambda text: bytes(len(text)),
 }
 
