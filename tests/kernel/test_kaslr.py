@@ -121,7 +121,7 @@ def test_the_alignment_is_that_of_the_header(tmp_path: Path, kernel: Path) -> No
 
 def test_without_a_table(plain: Path) -> None:
     image = open_kernel(plain)
-    with pytest.raises(ImageError, match="has no relocation table behind it: give the kernel's bzImage"):
+    with pytest.raises(ImageError, match="lacks a relocation table after its ELF file: give the kernel's bzImage"):
         image.moved(SLIDE)
     image.moved(0)
 
@@ -177,7 +177,7 @@ def test_a_field_between_segments(tmp_path: Path) -> None:
         (b"\1\1\1\1" * 9, "does not end"),
         (b"\0\0\0\0" * 3_000_000, "larger than that of any kernel"),
         (b"garbage", "does not end"),
-        (b"abc", "has no relocation table"),
+        (b"abc", "lacks a relocation table"),
     ],
 )
 def test_what_is_no_table(tmp_path: Path, machine: str, data: bytes, message: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from pvspec.kernel.dump.memory import Memory
+from pvspec.kernel.dump.memory import Memory, Region
 from pvspec.kernel.errors import ImageError
 from pvspec.kernel.image.loader import BANNER
 
@@ -13,25 +13,29 @@ _OVERLAP = 256  # bytes: more than the part of the banner that is looked for
 _MAX_BYTES = 256 << 20
 
 
-def what_banner_says(memories: Iterable[Memory], expected: str) -> str:
+def what_banner_says(places: Iterable[tuple[Memory, Region]], expected: str) -> str:
     """The release in the first banner found in so much memory as may be searched, as a clause of a message."""
     room = _MAX_BYTES
-    for part in _parts(memories):
+    for part in _parts(places):
         if found := BANNER.search(part):
             release = str(found[1], "ascii")
             return f"its banner says {release}" + (", but of another build" if release == expected else "")
         room -= len(part)
         if room <= 0:
-            return f"its first {_MAX_BYTES >> 20} MiB have no banner"
-    return "it has no banner"
+            return f"no banner was found in its first {_MAX_BYTES >> 20} MiB"
+    return "no banner was found in it"
 
 
-def _parts(memories: Iterable[Memory]) -> Iterator[bytes]:
+def everywhere(memories: Iterable[Memory]) -> Iterator[tuple[Memory, Region]]:
+    """All places where there may be memory."""
+    return ((memory, region) for memory in memories for region in memory.regions())
+
+
+def _parts(places: Iterable[tuple[Memory, Region]]) -> Iterator[bytes]:
     """The memory in pieces that overlap."""
-    for memory in memories:
-        for start, size in memory.regions():
-            for address in range(start, start + size, _PIECE):
-                try:
-                    yield memory.up_to(address, min(_PIECE + _OVERLAP, start + size - address))
-                except ImageError:  # a reader that misbehaves: the caller has another error to tell of
-                    return
+    for memory, (start, size) in places:
+        for address in range(start, start + size, _PIECE):
+            try:
+                yield memory.up_to(address, min(_PIECE + _OVERLAP, start + size - address))
+            except ImageError:  # a reader that misbehaves: the caller has another error to tell of
+                return

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, chain, islice
 from typing import NamedTuple
 
-from pvspec.kernel.dump.banner import what_banner_says
+from pvspec.kernel.dump.banner import everywhere, what_banner_says
 from pvspec.kernel.dump.core import Core
 from pvspec.kernel.dump.fingerprint import Fingerprint
 from pvspec.kernel.dump.memory import File, FileMemory, Memory, Piece, ReaderMemory
@@ -48,7 +48,7 @@ def of_raw(file: File, image: KernelImage) -> AddressSpace:
     raise ImageError(
         f"is neither an ELF core nor a flat dump: it has {size} bytes, but the memory of {image.name} has "
         f"{len(image.memory)} from {image.base:#x} on, and its {len(segments)} segments have "
-        f"{sum(length for _, length in segments)}; {what_banner_says([everything], image.release)}"
+        f"{sum(length for _, length in segments)}; {what_banner_says(everywhere([everything]), image.release)}"
     )
 
 

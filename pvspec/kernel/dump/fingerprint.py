@@ -92,8 +92,6 @@ class Fingerprint:
 
         If it is not `known`, one field tells it, and all others must agree; without fields it is the `assumed` one.
         """
-        if not self.is_signed(read):
-            return None
         slide = next(self._told(read), assumed) if known is None else known
         if not self._possible(slide):
             return None

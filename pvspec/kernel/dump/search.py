@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from pvspec.kernel.dump.banner import what_banner_says
+from pvspec.kernel.dump.banner import everywhere, what_banner_says
 from pvspec.kernel.dump.candidates import AddressSpace, Candidate
 from pvspec.kernel.dump.fingerprint import Difference, Fingerprint, Read
-from pvspec.kernel.dump.memory import Memory, ReaderMemory
+from pvspec.kernel.dump.memory import Memory, ReaderMemory, Region
 from pvspec.kernel.dump.text_match import TextMatch
 from pvspec.kernel.errors import ImageError
 
@@ -34,38 +34,41 @@ class Search:
         self._texts: list[tuple[Memory, Candidate]] = []
         self._compared = 0
         self._nearest: Difference | None = None
+        self._at_nearest: list[tuple[Memory, Region]] = []
 
     def find(self, spaces: Sequence[AddressSpace]) -> Found:
         """The first candidate that is the kernel; raises ImageError if none is."""
         for space in spaces:
             for number, candidate in enumerate(space.candidates):
                 read = _probing(space.memory, candidate)
-                slide = self._fingerprint.slide(read, candidate.slide, self._assumed)
+                signed = self._fingerprint.is_signed(read)
+                slide = self._fingerprint.slide(read, candidate.slide, self._assumed) if signed else None
                 if slide is not None:
                     return Found(space.memory, candidate.above, slide)
-                self._remember(space.memory, candidate, number)
+                if candidate.slide is not None and self._text.present(read) and not self._fingerprint.is_there(read):
+                    self._texts = [*self._texts, (space.memory, candidate)][:_MAX_TEXTS]
+                elif signed or number < _LIKELY:
+                    self._compare(space.memory, candidate)
         for memory, candidate in self._texts:
-            slide = self._assumed if candidate.slide is None else candidate.slide
-            if self._text.matches(_reading(memory, candidate), slide):
-                return Found(memory, candidate.above, slide)
+            if candidate.slide is not None and self._text.matches(_reading(memory, candidate), candidate.slide):
+                return Found(memory, candidate.above, candidate.slide)
         raise self._failure([space.memory for space in spaces])
 
-    def _remember(self, memory: Memory, candidate: Candidate, number: int) -> None:
-        """For a message: the candidate nearest to the kernel; and for a second look, one that may have text alone."""
-        read = _probing(memory, candidate)
-        if self._text.present(read) and not self._fingerprint.is_there(read):
-            if len(self._texts) < _MAX_TEXTS:
-                self._texts.append((memory, candidate))
-        elif self._compared < _MAX_COMPARED and (number < _LIKELY or self._fingerprint.is_signed(read)):
+    def _compare(self, memory: Memory, candidate: Candidate) -> None:
+        """For a message: how far a candidate is from the kernel, if it is the first or one that is mostly the same."""
+        if self._compared < _MAX_COMPARED:
             self._compared += 1
             found = self._fingerprint.difference(_reading(memory, candidate), candidate.slide, self._assumed)
             if self._nearest is None or found.bytes < min(self._nearest.bytes, found.of // 2):
                 self._nearest = found
+                image = self._fingerprint.image
+                self._at_nearest = [(memory, (image.base + candidate.above, len(image.memory)))]
 
     def _failure(self, memories: Sequence[Memory]) -> ImageError:
         image = self._fingerprint.image
         release = image.release or "of unknown release"
-        parts = [self._compared_with(), what_banner_says(memories, image.release), *_raised(memories)]
+        banner = what_banner_says([*self._at_nearest, *everywhere(memories)], image.release)
+        parts = [self._compared_with(), banner, *_raised(memories)]
         if not image.relocations:
             parts.append("if KASLR moved it, give the kernel's bzImage or package: only those say what moves")
         return ImageError(f"not a dump of {image.name} ({release}): {'; '.join(parts)}")

@@ -1,7 +1,7 @@
 """The vmlinux inside an x86 bzImage.
 
 Layout: Documentation/arch/x86/boot.rst of Linux 6.12, "The Real-Mode Kernel Header". From boot protocol 2.08
-(Linux 2.6.26) on, payload_offset and payload_length say where the compressed ELF lies.
+(Linux 2.6.26) on, payload_offset and payload_length say where the compressed ELF is.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def kernel_alignment(data: Buffer) -> int:
 
 
 def extract_vmlinux(data: Buffer) -> Buffer:
-    """The unpacked payload of a bzImage: an ELF file, the relocation table for KASLR behind it.
+    """The unpacked payload of a bzImage: an ELF file, and after it the relocation table for KASLR.
 
-    Raises ImageError where the payload lies outside the file, is damaged, or is no ELF file.
+    Raises ImageError if the payload is outside the file, is damaged, or is not an ELF file.
     """
     version = int.from_bytes(data[_VERSION : _VERSION + 2], "little")
     if version >= 0x208:
@@ -64,12 +64,12 @@ def _unpack_payload(payload: bytes) -> Buffer:
         return payload  # CONFIG_KERNEL_UNCOMPRESSED
     codec = codec_of(payload)
     if codec is None:
-        raise ImageError(f"bzImage payload is of no known compression (it begins {payload[:8].hex(' ')})")
+        raise ImageError(f"bzImage payload is of an unknown compression (it begins {payload[:8].hex(' ')})")
     return unpacked(payload, lambda: _unpack(payload, codec))
 
 
 def _unpack(payload: bytes, codec: Codec) -> bytes:
-    # All but gzip, which has such a field of its own, have the unpacked size behind them (scripts/Makefile.lib).
+    # All but gzip, which has such a field of its own, have the unpacked size after them (scripts/Makefile.lib).
     chunks = decompressed(codec, io.BytesIO(payload if codec.name == "gzip" else payload[:-4]))
     start = next(chunks, b"")
     if not start.startswith(b"\x7fELF"):
@@ -83,7 +83,7 @@ def _scan(data: Buffer) -> Buffer:
             return _unpack_payload(data[start : start + MAX_OUTPUT])
         except ImageError:
             continue
-    raise ImageError("bzImage of a boot protocol before 2.08, and no compressed ELF file in it")
+    raise ImageError("bzImage of a boot protocol before 2.08, in which no compressed ELF file was found")
 
 
 def _candidates(data: Buffer) -> Iterator[int]:

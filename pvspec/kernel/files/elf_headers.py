@@ -93,7 +93,7 @@ class ElfHeaders:
         return _number(self._elf, name)
 
     def sections(self, most: int) -> list[SectionHeader]:
-        """The section headers; raises ImageError if there are more than `most`, or some lie outside the file."""
+        """The section headers; raises ImageError if there are more than `most`, or some are outside the file."""
         return [
             SectionHeader(
                 _number(header, "sh_name"),
@@ -110,7 +110,7 @@ class ElfHeaders:
         ]
 
     def segments(self, most: int) -> list[ProgramHeader]:
-        """The program headers; raises ImageError if there are more than `most`, or some lie outside the file."""
+        """The program headers; raises ImageError if there are more than `most`, or some are outside the file."""
         return [
             ProgramHeader(
                 header["p_type"],

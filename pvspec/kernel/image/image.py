@@ -1,4 +1,4 @@
-"""A kernel image as it lies in memory before it patches itself."""
+"""A kernel image as it is in memory before it patches itself."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""A kernel that KASLR has moved: the fields that hold addresses, and the image as it lies there.
+"""A kernel that KASLR has moved: the fields that hold addresses, and the image as it is there.
 
-The build puts a table behind the ELF file that a bzImage unpacks to: written by arch/x86/tools/relocs.c, read by
+The build puts a table after the ELF file that a bzImage unpacks to: written by arch/x86/tools/relocs.c, read by
 handle_relocations in arch/x86/boot/compressed/misc.c, from its end. It is lists of 32-bit words, each with a zero
-behind it, which is before it in the file. A word is the address of a field, on x86_64 sign-extended. The lists:
+after it in that order, which is before it in the file. A word is the address of a field, on x86_64 sign-extended.
+The lists:
 
 * fields of 32 bits that grow by the slide; on i386 it is the only list;
 * up to Linux 6.14, fields of 32 bits that shrink by it: distances to per-CPU variables, which do not move;
@@ -52,7 +53,7 @@ class Relocations(NamedTuple):
         return f"<Relocations: {counts}>"
 
     def within(self, start: int, end: int) -> Relocations:
-        """The fields of which every byte lies in [start, end), by their offsets from `start`."""
+        """The fields of which every byte is in [start, end), by their offsets from `start`."""
         sizes = _WORD, _WORD, _LONG
         return Relocations(
             *([at - start for at in part if start <= at <= end - size] for part, size in zip(self, sizes, strict=True))
@@ -76,7 +77,7 @@ def _add(memory: bytearray, offsets: Sequence[int], number: int, size: int) -> N
 
 
 def read_relocations(elf: ElfFile, layout: Layout) -> Relocations | None:
-    """The table behind the ELF file; None if there is none, or the file is a module.
+    """The table after the ELF file; None if there is none, or the file is a module.
 
     Raises ImageError where what is there is no such table, or names a field outside the memory.
     """
@@ -104,7 +105,7 @@ def _lists(words: array[int], least: int, most: int) -> list[array[int]]:
     while len(ends) <= most and 0 in words[ends[-1] + 1 :]:
         ends.append(words.index(0, ends[-1] + 1))
     if len(ends) <= least:
-        raise ImageError(f"relocation table of {len(words)} words does not end: it is cut short, or none")
+        raise ImageError(f"relocation table of {len(words)} words does not end: it is cut short, or is not one")
     return [words[before + 1 : end] for before, end in pairwise(ends)]
 
 
@@ -118,7 +119,7 @@ def _offsets(words: array[int], layout: Layout, size: int) -> list[int]:
 
 
 def can_be(slide: int, machine: str, alignment: int, end: int) -> bool:
-    """Whether a kernel that was linked to end at the address `end` can lie that many bytes higher."""
+    """Whether a kernel that was linked to end at the address `end` can be that many bytes higher."""
     return not slide or (slide > 0 and slide % alignment == 0 and end + slide <= _LIMIT[machine])
 
 
@@ -128,7 +129,7 @@ def slides(machine: str, alignment: int, end: int) -> range:
 
 
 def move(elf: ElfFile, layout: Layout, table: Relocations | None, alignment: int, slide: int) -> tuple[ElfFile, Layout]:
-    """A kernel `slide` bytes higher than where it was linked, where it lies now; ImageError if it cannot be there.
+    """A kernel `slide` bytes higher than where it was linked, and is now; ImageError if it cannot be there.
 
     The per-CPU template of x86_64, at address 0, stays, and so do physical addresses in the headers.
     """
@@ -138,13 +139,13 @@ def move(elf: ElfFile, layout: Layout, table: Relocations | None, alignment: int
         raise ImageError("is moved already")
     if table is None:
         raise ImageError(
-            "has no relocation table behind it: give the kernel's bzImage (/boot/vmlinuz-…), or its package"
+            "lacks a relocation table after its ELF file: give the kernel's bzImage (/boot/vmlinuz-…), or its package"
         )
     end = layout.base + len(layout.memory)
     if not can_be(slide, elf.machine, alignment, end):
         raise ImageError(
             f"cannot be moved by {slide:#x} bytes: that must be a multiple of {alignment:#x}, and its end, "
-            f"{end:#x}, must not come to lie above {_LIMIT[elf.machine]:#x}"
+            f"{end:#x}, must not come to be above {_LIMIT[elf.machine]:#x}"
         )
     memory = bytearray(layout.memory)
     table.move(memory, slide)
@@ -170,7 +171,7 @@ def move(elf: ElfFile, layout: Layout, table: Relocations | None, alignment: int
 
 
 def _gaps(elf: ElfFile, base: int) -> Iterator[tuple[int, int]]:
-    """Offset and size of what lies between segments: there the per-CPU template is loaded, and has fields that move."""
+    """Offset and size of what is between segments: there the per-CPU template is loaded, and has fields that move."""
     loaded = sorted(segment for segment in elf.segments if segment.memory_size and segment.address >= base)
     for before, after in pairwise(loaded):
         yield before.end - base, after.address - before.end

@@ -24,7 +24,7 @@ from pvspec.kernel.image.image import KernelImage, Unresolved
 from pvspec.kernel.symbols.table import SHN_LIVEPATCH, RawSymbol, read_symtab
 
 DEFAULT_ADDRESS = {"i386": 0xF8000000, "x86_64": 0xFFFFFFFFC0000000}
-"""Where a module lies unless told otherwise. x86_64: MODULES_VADDR of a kernel built with CONFIG_RANDOMIZE_BASE
+"""Where a module is unless told otherwise. x86_64: MODULES_VADDR of a kernel built with CONFIG_RANDOMIZE_BASE
 (arch/x86/include/asm/pgtable_64_types.h). i386: the vmalloc area begins near here with 896 MiB of RAM or more."""
 
 _PAGE = 4096
@@ -207,14 +207,14 @@ class _Relocator:
         if not target.allocated:
             return False
         if not target.in_file:
-            raise ImageError(f"{table.name} relocates {target.name}, which has no contents")
+            raise ImageError(f"{table.name} relocates {target.name}, which has no contents in the file")
         self._check_count(table)
         for relocation in self._relocations(table):
             self._relocate(table, target, relocation)
         return True
 
     def _check_count(self, table: Section) -> None:
-        """Several sections may lie on the same bytes of the file, so that its size is no bound."""
+        """Several sections may have the same bytes of the file, so that its size is no bound."""
         self._bytes += table.size
         if self._bytes > _MAX_RELOCATION_BYTES:
             raise ImageError(f"relocations take more than {_MAX_RELOCATION_BYTES >> 20} MiB: no module has so many")

@@ -13,7 +13,7 @@ Written by scripts/kallsyms.c, read by kernel/kallsyms.c. Its parts, found here 
 * seqs_of_names (Linux 6.2 on, and 6.1 stable): 3 bytes a symbol, the order by name.
 
 Order: up to Linux 6.3 addresses (or offsets, relative_base), num_syms, names, markers, seqs_of_names, token_table,
-token_index; since 6.4 the addresses or offsets come behind token_index, and seqs_of_names behind them. Each part is
+token_index; since 6.4 the addresses or offsets come after token_index, and seqs_of_names after them. Each part is
 aligned to the pointer size.
 """
 
@@ -87,7 +87,7 @@ def _offsets(tokens: Sequence[bytes]) -> list[int]:
 
 
 def _integers(memory: bytearray, code: str, offset: int, count: int) -> array[int]:
-    """`count` little-endian integers of that array type; none if they lie outside the memory."""
+    """`count` little-endian integers of that array type; none if they are outside the memory."""
     integers = array(code)
     size = count * integers.itemsize
     if 0 <= offset <= len(memory) - size:
@@ -110,7 +110,7 @@ class _Tables:
         addresses = self._find_addresses(names_at - self._pointer, len(names))
         texts = b"\n".join(names).decode("latin-1").split("\n")
         if len(texts) != len(names):
-            raise ImageError("kallsyms: no symbol name has a line end in it, and here one does")
+            raise ImageError("kallsyms: a symbol name has a line end in it, which none can have")
         return [Symbol(address, text[0], text[1:]) for address, text in zip(addresses, texts, strict=True)]
 
     def _find_names(self) -> tuple[int, list[bytes]]:
@@ -119,12 +119,12 @@ class _Tables:
             for names_at, count, markers_at in islice(self._places(min(reach, self._start)), _MAX_WALKS):
                 if names := self._expand(names_at, count, markers_at):
                     return names_at, names
-        raise ImageError("kallsyms: no symbol names before the token table")
+        raise ImageError("kallsyms: the token table was found, but no symbol names before it")
 
     def _places(self, reach: int) -> Iterator[tuple[int, int, int]]:
         """Where names may begin: (their offset, num_syms before it, offset of markers).
 
-        At most `reach` bytes before the tokens, the nearest first: the offsets, full of numbers, lie further off.
+        At most `reach` bytes before the tokens, the nearest first: the offsets, full of numbers, are further off.
         A symbol takes at least three bytes (length, token, seqs_of_names or not) and seldom more than 64.
         """
         pointer = self._pointer
@@ -173,7 +173,7 @@ class _Tables:
         )
         found = next(filter(self._plausible, candidates), None)
         if found is None:
-            raise ImageError("kallsyms: no addresses beside the symbol names")
+            raise ImageError("kallsyms: the symbol names were found, but no addresses beside them")
         return found
 
     def _relative(self, offsets_at: int, base_at: int, count: int) -> list[int]:

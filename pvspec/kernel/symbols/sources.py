@@ -47,7 +47,7 @@ def _own(elf: ElfFile, layout: Layout) -> SymbolTable:
 
 
 def _placed(symbols: Iterable[Symbol], layout: Layout) -> list[Symbol]:
-    """Symbols of a linked kernel where it lies: those of the image move with it, absolute and per-CPU ones do not."""
+    """Symbols of a linked kernel where it is: those of the image move with it, absolute and per-CPU ones do not."""
     slide = layout.slide
     start, end = layout.base - slide, layout.base - slide + len(layout.memory)
     if not slide:

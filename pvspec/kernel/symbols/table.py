@@ -155,7 +155,7 @@ def read_symtab(elf: ElfFile) -> list[RawSymbol]:
     if table is None:
         return []
     if table.link >= len(elf.sections):
-        raise ImageError(f"symbol table {table.name} has no string table")
+        raise ImageError(f"symbol table {table.name} lacks its string table")
     layout = _SYMBOL[elf.bits]
     if table.size % layout.size or table.size // layout.size > _MAX_SYMBOLS:
         raise ImageError(f"symbol table {table.name} is cut short or too long ({table.size} bytes)")

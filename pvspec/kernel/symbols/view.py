@@ -33,7 +33,7 @@ class View:
 
     @property
     def end(self) -> int:
-        """The address behind the memory."""
+        """The address after the memory."""
         return self.base + len(self.memory)
 
     def named(self, name: str) -> int | None:
