@@ -41,7 +41,7 @@ def test_nothing_stays_nothing() -> None:
 
 
 def test_a_syntax_error_is_reported() -> None:
-    with pytest.raises(SpecError, match="cannot stand here"):
+    with pytest.raises(SpecError, match=r"unexpected `\{`"):
         laid_out("machine { }")
 
 
