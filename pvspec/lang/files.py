@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from pvspec.lang import syntax as ast
@@ -17,7 +18,7 @@ MAX_BYTES = 16 << 20
 MAX_DEPTH = 64  # files that include one another in a row
 SUFFIX = ".pvs"
 _OF_WHAT_IS_MISSING = frozenset(["PV101", "PV104", "PV303", "PV401"])
-_WORD = re.compile(r"[A-Za-z0-9_$]+")
+_QUOTED = re.compile(r"`([^`]*)`")
 
 
 @dataclass
@@ -72,8 +73,17 @@ class Files:
         ]
 
     def _may_be_left_out(self, finding: Diagnostic) -> bool:
-        words = _WORD.findall(finding.message)
-        return finding.code in _OF_WHAT_IS_MISSING and not self.left_out.isdisjoint(words)
+        if finding.code not in _OF_WHAT_IS_MISSING:
+            return False
+        words = " ".join(_QUOTED.findall(finding.message)).split()
+        return not self.left_out.isdisjoint(words) or any(self._made_by_each.fullmatch(word) for word in words)
+
+    @cached_property
+    def _made_by_each(self) -> re.Pattern[str]:
+        """What names with a word of `each` in them can become; not such a word alone, which can become anything."""
+        parts = [re.split(r"\$[A-Za-z0-9_]+", word) for word in self.left_out if "$" in word.strip("$")]
+        names = [r"\w+".join(map(re.escape, split)) for split in sorted(parts) if any(split)]
+        return re.compile("|".join(names) or r"(?!)")
 
     def _parse(self, source: Source, path: Path, chain: tuple[Path, ...]) -> None:
         self.sources.append(source)

@@ -154,10 +154,12 @@ def _check_names(operand: Operand, is_branch: bool, labels: set[str], symbols: C
 
 def _unknown(name: str, operand: Operand, is_branch: bool, known: set[str]) -> AsmError:
     close = get_close_matches(name, sorted(known), 1)
-    if close:
-        help = f"did you mean `{close[0]}`?"
+    if name[0] == "$" and name[1:] in known:
+        help = f"that is AT&T syntax: write `offset {name[1:]}`"
     elif "$" in name:
-        help = "`$` stands before a word of `each`, and no `each` around this has that word"
+        help = "`$` begins a word of `each`, and no `each` around this has that word"
+    elif close:
+        help = f"did you mean `{close[0]}`?"
     elif isinstance(operand, Immediate) and not (operand.offset or is_branch):
         help = f"declare it as a symbol; then `offset {name}` is its address, `[{name}]` what is there"
     else:

@@ -13,16 +13,14 @@ from pvspec.lang.parse.grammar import WordsRunTogether, keywords
 from pvspec.lang.source import Source, Span
 
 Further = Callable[[str, int], bool]  # whether this text is parsed to beyond this offset
-_LAST_WORD = re.compile(r'("[^"\n]*"|[A-Za-z0-9_$]+|\S)\s*$')
-_COMMENTS = "comments begin with `#`"
-_FOREIGN = (  # what other languages write, and what to do here
-    (re.compile(r"//|/\*"), _COMMENTS),
-    (re.compile(r";"), f"constructs need no `;` after them, and {_COMMENTS}"),
-    (re.compile(r"\|\|?"), "write `or`"),
-    (re.compile(r"&&"), "write `and`"),
-    (re.compile(r"!="), "write `not … == …`"),
-    (re.compile(r"!"), "write `not`"),
-    (re.compile(r"'"), 'strings are written `"…"`'),
+_LAST_WORD = re.compile(r'("[^"\n]*"|[A-Za-z0-9_$]+|[=-]>|[<>=]=|\.\.|\S)\s*$')
+_FOREIGN = (  # how other languages write something, how it is written here, and the help for it
+    (re.compile(r"\|\|?"), "or", "write `or`"),
+    (re.compile(r"&&"), "and", "write `and`"),
+    (re.compile(r"!(?!=)"), "not ", "write `not`"),
+    (re.compile(r"=(?!=)"), "==", "write `==` to compare"),
+    (re.compile(r"!="), None, "write `not … == …`"),
+    (re.compile(r"'"), None, 'strings are written `"…"`'),
 )
 _ATT = re.compile(r"[%$]-?([A-Za-z0-9_]+)")
 _STANDS_FOR = {"\u00d7": "*", "\u2026": "..", "\u2212": "-"}
@@ -68,7 +66,7 @@ def syntax_error(source: Source, text: str, error: UnexpectedInput, further: Fur
         # a brace that is not in the source was put at the end of a part of it
         if is_end or (word == "}" and not source.text.startswith("}", start + at)):
             return _missing(source, text, start, at, label)
-        foreign = _foreign(source, text, start, at, word, expected)
+        foreign = _foreign(source, text, start, at, word, expected, further)
         if foreign is not None:
             return foreign
         place = Label(Span(source, start + at, start + at + max(len(word), 1)), label)
@@ -89,7 +87,9 @@ def _missing(source: Source, text: str, start: int, at: int, label: str) -> Diag
     return Diagnostic("PV002", what + after, (Label(place, label),))
 
 
-def _foreign(source: Source, text: str, start: int, at: int, word: str, expected: set[str]) -> Diagnostic | None:
+def _foreign(
+    source: Source, text: str, start: int, at: int, word: str, expected: set[str], further: Further
+) -> Diagnostic | None:
     """For what no spec has in such a place, but other languages or a word processor do."""
 
     def named(length: int, message: str, label: str, help: str | None) -> Diagnostic:
@@ -102,15 +102,17 @@ def _foreign(source: Source, text: str, start: int, at: int, word: str, expected
     char = text[at : at + 1]
     if char and not (char.isascii() and char.isprintable()):
         return named(1, f"`{char}` cannot stand here", *_unusual(char))
+    if text.startswith("&&", max(at - 1, 0)):  # the first one may be an operator
+        at -= 1
     att = _ATT.match(text, at)
     if att is not None and (char == "%" or att[1][0].isdigit()):
-        return named(len(att[0]), f"`{shortened(att[0])}` is AT&T syntax", "", f"write `{shortened(att[1])}`")
-    for pattern, help in _FOREIGN:
+        is_enough = further(text[:at] + att[1] + text[att.end() :], at + len(att[1]) - 1)
+        help = f"write `{shortened(att[1])}`" if is_enough else None
+        return named(len(att[0]), f"`{shortened(att[0])}` is AT&T syntax", "", help)
+    for pattern, here, help in _FOREIGN:
         match = pattern.match(text, at)
-        if match is not None:
+        if match and (here is None or further(text[:at] + here + text[match.end() :], at + len(here))):
             return named(len(match[0]), f"unexpected `{match[0]}`", "", help)
-    if word == "=" and "COMPARE" in expected:
-        return named(1, "unexpected `=`", "", "write `==` to compare")
     before = _LAST_WORD.search(text[max(0, at - 80) : at])
     if before is not None and before[1] in ("asm", "bytes") and "STRING" in expected:
         help = f'write `{before[1]} "…"`'
@@ -123,9 +125,9 @@ def _unusual(char: str) -> tuple[str, str]:
     name = unicodedata.name(char, "control character")
     label = f"U+{ord(char):04X} {name}"
     category = unicodedata.category(char)
-    if category in ("Zs", "Zl", "Zp", "Cc"):
+    if char.isspace():
         return label, "write a plain space or line end"
-    if category == "Cf":
+    if category in ("Cc", "Cf"):
         return label, "remove it"
     plain = _STANDS_FOR.get(char) or unicodedata.normalize("NFKC", char)
     if "QUOTATION MARK" in name:

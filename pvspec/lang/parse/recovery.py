@@ -22,7 +22,16 @@ from pvspec.lang.parse.errors import Refused, shortened
 from pvspec.lang.source import Source, Span
 
 MAX_ERRORS = 20  # findings in a file; the others are counted
-_LEXEME = re.compile(r'#[^\n]*|"""(?:[\s\S]*?"""|[\s\S]*)|"[^"\n]*"?|[<>=]=|=>|->|\.\.|[A-Za-z0-9_$]+|\S')
+_FOREIGN_COMMENT = re.compile(r"//|/\*|;")
+_LEXEME = re.compile(
+    r"""
+    \#[^\n]* | //[^\n]* | /\*(?:[\s\S]*?\*/|[\s\S]*)    # comments, here and elsewhere
+    | (?:(?<=\n)|(?<![\s\S]))[ \t]*;[^\n]*               # a `;` that begins a line begins one, too
+    | \"{3}(?:[\s\S]*?\"{3}|[\s\S]*) | "[^"\n]*"?
+    | [<>=]= | => | -> | \.\. | [A-Za-z0-9_$]+ | [^ \t\f\r\n]
+    """,
+    re.VERBOSE,
+)
 _WORD = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
 _HEADS = {  # what follows the word that begins an item; NAME and STRING are any of these
     "include": ["STRING"],
@@ -36,10 +45,10 @@ _HEADS = {  # what follows the word that begins an item; NAME and STRING are any
     "test": ["NAME", "{"],
 }
 _JOINED = 4096  # characters of a construct that is put together from lines that look like several
+_BLOCKS = _HEADS.keys() | {"table", "nops", "clobbers", "rom", "returns", "targets", "each", "sites"}
 _FILLER = {"chain": "keep"}  # what a block holds at the least
 _GOES_ON_BEFORE = frozenset(["else", "when", "and", "or", "with", "clobbers", "clobbering"])
-_JOINERS = ", = and or not when else -> => .. + - * & : ( == <= >= < >"  # after these a construct goes on
-_GOES_ON_AFTER = frozenset(_JOINERS.split())
+_GOES_ON_AFTER = frozenset([",", "and", "or", "not", "else"])
 _Tree: TypeAlias = Tree[LarkToken]
 Parse: TypeAlias = Callable[[str], _Tree]
 
@@ -108,13 +117,16 @@ class _Recovery:
     def __init__(self, source: Source, parse: Parse) -> None:
         self.source = source
         self.parse = parse
-        # a brace that is put at the end of a line must not become part of a comment
-        self.text = _LEXEME.sub(lambda m: " " * len(m[0]) if m[0][0] == "#" else m[0], source.text)
-        self.tokens = _scan(self.text)
+        self.text = source.text
         self.result = Recovered()
         self.errors = 0
-        self.was_broken = False  # the item before
+        # of the item before:
+        self.header = ""
+        self.column = 0
+        self.was_broken = False
         self.closed_by: _Token | None = None  # the brace at its end
+        self._blank_comments()
+        self.tokens = _scan(self.text)
 
     def finished(self) -> Recovered:
         """The result, with what was found but not shown."""
@@ -123,6 +135,31 @@ class _Recovery:
             note = f"{self.errors - MAX_ERRORS} more syntax errors in this file are not shown"
             self.result.diagnostics[-1] = last.changed(notes=(*last.notes, note))
         return self.result
+
+    def _blank_comments(self) -> None:
+        """Blank all comments; the first of each kind that other languages have is reported, and so is a `;`.
+
+        Without this a brace that is put at the end of a line could become part of a comment.
+        """
+        found: dict[str, list[re.Match[str]]] = {}
+
+        def blanked(lexeme: re.Match[str]) -> str:
+            foreign = _FOREIGN_COMMENT.match(lexeme[0].lstrip())
+            if foreign is not None:
+                found.setdefault(foreign[0], []).append(lexeme)
+            return re.sub(r"[^\n]", " ", lexeme[0]) if foreign is not None or lexeme[0][0] == "#" else lexeme[0]
+
+        self.text = _LEXEME.sub(blanked, self.source.text)
+        for mark, places in found.items():
+            self._add(partial(self._foreign_comments, mark, places))
+
+    def _foreign_comments(self, mark: str, places: Sequence[re.Match[str]]) -> Diagnostic:
+        first = self.source.text.index(mark, places[0].start())
+        is_separator = mark == ";" and self.source.text[:first].rpartition("\n")[2].strip() != ""
+        help = "remove it: nothing separates constructs" if is_separator else "comments begin with `#`"
+        notes = [f"{len(places) - 1} more `{mark}` in this file"] if len(places) > 1 else []
+        place = Label(Span(self.source, first, first + len(mark)))
+        return Diagnostic("PV002", f"unexpected `{mark}`", (place,), tuple(notes), help)
 
     # items
 
@@ -136,6 +173,8 @@ class _Recovery:
 
     def _item_from(self, first: int) -> _Item:
         open_: list[int] = []
+        if self._is_head(first) and self.tokens[first].text == "include":
+            return _Item(first, first + 2, [])
         for index in range(first, len(self.tokens)):
             if index > first and (self._is_head(index) if open_ else self._may_be_head(index)):
                 return _Item(first, index, open_)
@@ -167,16 +206,19 @@ class _Recovery:
         start, end = self.tokens[item.first].start, self.tokens[item.end - 1].end
         text = self.text[start:end]
         errors = self.errors
-        continues = self.tokens[item.first].text not in _HEADS and (self.was_broken or self.closed_by is not None)
-        if continues:
-            self._leave_out(text)
+        first = self.tokens[item.first]
+        continues = first.text not in _HEADS and (first.column > self.column or first.text == "}")
+        if continues and self.closed_by is not None:
+            self._leave_out(f"{self.header} {text}")
             if not self.was_broken:
                 self._add(partial(self._after_the_end, item))
         else:
             if item.open:
                 text = self._closed(item, text, start)
             self._read_text(text, start)
-        self.was_broken = self.errors > errors or (continues and self.was_broken)
+            self.header, self.column = text.partition("{")[0], first.column
+            self.was_broken = False
+        self.was_broken |= self.errors > errors
         last = self.tokens[item.end - 1]
         self.closed_by = last if last.text == "}" else None
 
@@ -213,6 +255,13 @@ class _Recovery:
             index -= 1
         return index
 
+    def _begins_block(self, opener: int) -> bool:
+        """Whether the words before a brace are ones that a block follows."""
+        first = self._line_start(opener)
+        line = self.tokens[first:opener]
+        begins = [a for a, b in zip(line, [None, *line], strict=False) if b is None or b.text in ("{", "}")]
+        return any(token.text in _BLOCKS for token in begins)
+
     def _block(self, item: _Item, opener: int) -> tuple[str, Span]:
         """A block by its first words, and where it begins."""
         first = max(self._line_start(opener), item.first)
@@ -240,7 +289,7 @@ class _Recovery:
         missing = len(item.open)
         brace = self.tokens[opener].start - start
         without = text[:brace] + " " + text[brace + 1 :] + "}" * (missing - 1)
-        if self._is_grammatical(without):
+        if not self._begins_block(opener) or self._is_grammatical(without):
             place = Label(Span(self.source, start + brace, start + brace + 1), "no block begins here")
             self._add(lambda: Diagnostic("PV002", "unexpected `{`", (place,)))
             return without
@@ -284,8 +333,10 @@ class _Recovery:
         if blanked is not None and blanked != text:
             try:
                 self.result.trees.append((self.parse(blanked), start))
-            except Refused:
-                self._leave_out(text)  # a block without anything that is right
+            except Refused as refused:
+                self._leave_out(text)
+                if text.split(None, 1)[0] not in _FILLER:  # or nothing is left in it that is right
+                    self._add(partial(refused.finding, start))
         else:
             self._add(partial(whole.finding, start))
             self._leave_out(text)
