@@ -31,7 +31,7 @@ def is_att(statement: str) -> bool:
 def intel_spelling(statement: str) -> str | None:
     """A statement of AT&T syntax in Intel syntax; None where that takes more than other spelling."""
     found = _STATEMENT.fullmatch(statement.replace("%%", "%"))
-    if found is None or found[2] in _IN_ORDER:
+    if found is None or found[2] in _IN_ORDER or found[2].startswith("f"):  # x87 has letters of its own for sizes
         return None
     mnemonic, size = _mnemonic(found[2].lower())
     goes_to = mnemonic in ("call", "jmp") or (mnemonic[0] == "j" and mnemonic[1:].isalpha())
