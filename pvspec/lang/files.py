@@ -17,6 +17,7 @@ from pvspec.lang.source import Source, Span
 MAX_BYTES = 16 << 20
 MAX_DEPTH = 64  # files that include one another in a row
 SUFFIX = ".pvs"
+_OF_THE_WHOLE = "PV302"  # that something can never happen is known only of a spec that is read whole
 _OF_WHAT_IS_MISSING = frozenset(["PV101", "PV104", "PV303", "PV401"])
 _QUOTED = re.compile(r"`([^`]*)`")
 
@@ -68,7 +69,8 @@ class Files:
         return [
             finding
             for finding in found
-            if not self._may_be_left_out(finding)
+            if finding.code != _OF_THE_WHOLE
+            and not self._may_be_left_out(finding)
             and lines.isdisjoint((label.span.source, label.span.line) for label in finding.labels)
         ]
 
