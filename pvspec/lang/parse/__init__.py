@@ -18,7 +18,7 @@ from pvspec.lang.diagnostics import Diagnostic, SpecError
 from pvspec.lang.parse.builder import Builder
 from pvspec.lang.parse.errors import Refused, run_together, syntax_error
 from pvspec.lang.parse.grammar import WordsRunTogether, parser
-from pvspec.lang.parse.limits import check_length, check_limits
+from pvspec.lang.parse.limits import check_length, check_limits, check_made
 from pvspec.lang.parse.recovery import recover
 from pvspec.lang.source import Source
 
@@ -64,11 +64,13 @@ def _tree(source: Source, text: str) -> Tree[Token]:
     """lark's tree of a text, which is the source's or a part of it; Refused if it does not follow the grammar."""
     check_limits(source, text)
     try:
-        return parser().parse(text)
+        tree = parser().parse(text)
     except UnexpectedInput as error:
         raise syntax_error(source, text, error, _goes_further) from None
     except WordsRunTogether as error:
         raise run_together(source, error) from None
+    check_made(source, tree)
+    return tree
 
 
 def _goes_further(text: str, at: int) -> bool:
