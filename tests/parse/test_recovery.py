@@ -228,6 +228,13 @@ def test_no_character_is_parsed_more_than_a_few_times(monkeypatch: pytest.Monkey
         assert sum(parsed) < 60 * len(text), line
 
 
+@pytest.mark.parametrize("text", ['machine m { bits "32', 'test t {\n    at 1 "x => nops', 'include "x', 'chain c { asm """x'])
+def test_an_open_string_is_marked_to_the_end_of_its_line(text: str) -> None:
+    found = broken(text).diagnostics
+    ends = [finding.labels[0].span.end for finding in found if finding.message == "this string is not closed"]
+    assert ends == [text.index('"', 2) + 3 if '"""' in text else len(text)]
+
+
 def test_a_broken_file_is_not_laid_out() -> None:
     with pytest.raises(SpecError, match="PV002"):
         format_text(Source("spec.pvs", SMALL + "chain x {"))

@@ -98,7 +98,9 @@ def _foreign(
     if text.startswith('"""', at):
         return named(3, "this string is not closed", '`"""` is missing at its end', None)
     if text.startswith('"', at) and word[-1:] != '"'[: len(word) > 1]:
-        return named(len(text[at:].partition("\n")[0]), "this string is not closed", "it must end on this line", None)
+        end = source.text.find("\n", start + at)  # the text may have braces there that are not the source's
+        length = (end if end >= 0 else len(source.text)) - start - at
+        return named(length, "this string is not closed", "it must end on this line", None)
     char = text[at : at + 1]
     if char and not (char.isascii() and char.isprintable()):
         return named(1, f"`{char}` cannot stand here", *_unusual(char))
