@@ -222,13 +222,16 @@ def test_no_character_is_parsed_more_than_a_few_times(monkeypatch: pytest.Monkey
         '    "\n',
         "    + 5\n",
     ):
-        text = "backend b for i {\n" + line * 2000 + "}\n"
-        parsed.clear()
-        broken(text)
-        assert sum(parsed) < 60 * len(text), line
+        for name in ("b", "b" * 5000):
+            text = f"backend {name} for i {{\n" + line * 2000 + "}\n"
+            parsed.clear()
+            broken(text)
+            assert sum(parsed) < 60 * len(text), line
 
 
-@pytest.mark.parametrize("text", ['machine m { bits "32', 'test t {\n    at 1 "x => nops', 'include "x', 'chain c { asm """x'])
+@pytest.mark.parametrize(
+    "text", ['machine m { bits "32', 'test t {\n    at 1 "x => nops', 'include "x', 'chain c { asm """x']
+)
 def test_an_open_string_is_marked_to_the_end_of_its_line(text: str) -> None:
     found = broken(text).diagnostics
     ends = [finding.labels[0].span.end for finding in found if finding.message == "this string is not closed"]

@@ -44,7 +44,7 @@ _HEADS = {  # what follows the word that begins an item; NAME and STRING are any
     "passes": ["{"],
     "test": ["NAME", "{"],
 }
-_JOINED = 4096  # characters of a construct that is put together from lines that look like several
+_JOINED = 4096  # characters of what is parsed more than once
 _BLOCKS = _HEADS.keys() | {"table", "nops", "clobbers", "rom", "returns", "targets", "each", "sites"}
 _FILLER = {"chain": "keep"}  # what a block holds at the least
 _GOES_ON_BEFORE = frozenset(["else", "when", "and", "or", "with", "clobbers", "clobbering"])
@@ -348,15 +348,20 @@ class _Recovery:
         if brace is None:
             return None
         header = text[: tokens[brace].end]
+        if len(header) > _JOINED:  # it is parsed with each construct
+            return None
         try:
             self.parse(f"{header} {_FILLER.get(tokens[0].text, '')}}}")
         except Refused:
             return None
         body = tokens[brace + 1 : -1] if tokens[-1].text == "}" else tokens[brace + 1 :]
+        kept, end = [], 0
+        self._leave_out(header)  # what the block itself lacks is not known, either
         for first, last in self._wrong_parts(text, header, _constructs(body), start):
-            self._leave_out(header + text[first:last])  # what the block itself lacks is not known, either
-            text = text[:first] + " " * (last - first) + text[last:]
-        return text
+            self._leave_out(text[first:last])
+            kept += [text[end:first], " " * (last - first)]
+            end = last
+        return "".join([*kept, text[end:]])
 
     def _wrong_parts(
         self, text: str, header: str, parts: Sequence[tuple[int, int]], start: int
