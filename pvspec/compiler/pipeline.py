@@ -32,13 +32,13 @@ class Checked(Value):
 def check_spec(path: str | os.PathLike[str]) -> Checked:
     """Read, check, assemble and verify; each stage goes on with what the one before could make sense of.
 
-    Only a file that cannot be read or parsed ends it early: all that refers to it would seem to be wrong.
+    Only a file that cannot be read ends it early: all that refers to it would seem to be wrong.
     """
-    findings = Findings()
-    files = read_spec(Path(path), findings)
-    spec = check(files.items, files.sources, findings) if not findings.found else None
+    findings, read = Findings(), Findings()
+    files = read_spec(Path(path), read)
+    spec = check(files.items, files.sources, findings) if not files.is_incomplete else None
     program = _assembled(spec, findings) if spec is not None else None
-    return Checked(program, SpecError(findings.found).diagnostics)
+    return Checked(program, SpecError(read.found + files.without_consequences(findings.found)).diagnostics)
 
 
 def _assembled(spec: model.Spec, findings: Findings) -> Program:

@@ -153,7 +153,8 @@ def _render_label(label: Label, width: int, mark: str) -> list[str]:
     line, column = span.line, span.column
     shown = span.source.line(line)[:_SHOWN].expandtabs(1)
     length = max(1, min(span.end - span.start, len(shown) - column + 1))
-    under = " " * (column - 1) + mark * length if column <= _SHOWN else ""
+    before, marked = shown[: column - 1], shown[column - 1 :][:length]  # escapes are wider than what they show
+    under = " " * len(printable(before)) + mark * max(1, len(printable(marked))) if column <= _SHOWN else ""
     tail = f"{under} {label.text}" if label.text else under
     return [
         f"{gutter}--> {printable(str(span))}",

@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from pvspec.lang import syntax as ast
 from pvspec.lang.diagnostics import Diagnostic, Findings, Label, SpecError
-from pvspec.lang.parse import parse
+from pvspec.lang.parse import parse_what_can_be
 from pvspec.lang.source import Source, Span
 
 MAX_BYTES = 16 << 20
 MAX_DEPTH = 64  # files that include one another in a row
 SUFFIX = ".pvs"
+_OF_THE_WHOLE = "PV302"  # that something can never happen is known only of a spec that is read whole
+_OF_WHAT_IS_MISSING = frozenset(["PV101", "PV104", "PV303", "PV401"])
+_QUOTED = re.compile(r"`([^`]*)`")
 
 
 @dataclass
 class Files:
-    """The items of a spec's files, each file once, an included one before the file that includes it."""
+    """The items of a spec's files, each file once, an included one before the file that includes it.
+
+    `is_incomplete`: there are files whose declarations are unknown. `left_out`: the words of what does not follow the
+    grammar.
+    """
 
     root: Path
     findings: Findings
     items: list[ast.Item] = field(default_factory=list)
     sources: list[Source] = field(default_factory=list)
+    left_out: set[str] = field(default_factory=set)
+    is_incomplete: bool = False
     _done: set[Path] = field(default_factory=set)
 
     def read(self, path: Path, path_in: Span | None = None, chain: Sequence[Path] = ()) -> None:
@@ -35,23 +46,59 @@ class Files:
             real = path
         if real in chain:
             self._cycle(real, chain, path_in)
+            self.is_incomplete = True
         elif len(chain) > MAX_DEPTH and path_in is not None:
             self.findings.add("PV003", f"files that include files, more than {MAX_DEPTH} deep", (path_in, "this one"))
+            self.is_incomplete = True
         elif real not in self._done:
             self._done.add(real)
             label = Path(os.path.relpath(path, self.root)).as_posix()
             source = read_source(path, label, self.findings, path_in)
             if source is not None:
                 self._parse(source, path, (*chain, real))
+            else:
+                self.is_incomplete = True
+
+    def without_consequences(self, found: Sequence[Diagnostic]) -> list[Diagnostic]:
+        """The findings that are not there only because a part that names what they miss does not follow the grammar."""
+        if not self.left_out:
+            return list(found)
+        missing = [finding for finding in found if self._may_be_left_out(finding)]
+        # what is said of the same lines may follow from the same: an arm whose guard is unknown is one without a guard
+        lines = {(label.span.source, label.span.line) for finding in missing for label in finding.labels}
+        return [
+            finding
+            for finding in found
+            if finding.code != _OF_THE_WHOLE
+            and not self._may_be_left_out(finding)
+            and lines.isdisjoint((label.span.source, label.span.line) for label in finding.labels)
+        ]
+
+    def _may_be_left_out(self, finding: Diagnostic) -> bool:
+        if finding.code not in _OF_WHAT_IS_MISSING:
+            return False
+        words = " ".join(_QUOTED.findall(finding.message)).split()
+        return not self.left_out.isdisjoint(words) or any(self._made_by_each.fullmatch(word) for word in words)
+
+    @cached_property
+    def _made_by_each(self) -> re.Pattern[str]:
+        """What names with a word of `each` in them can become; not such a word alone, which can become anything."""
+        parts = [re.split(r"\$[A-Za-z0-9_]+", word) for word in self.left_out if "$" in word.strip("$")]
+        names = [r"\w+".join(map(re.escape, split)) for split in sorted(parts) if any(split)]
+        return re.compile("|".join(names) or r"(?!)")
 
     def _parse(self, source: Source, path: Path, chain: tuple[Path, ...]) -> None:
         self.sources.append(source)
         try:
-            items = parse(source).items
+            parsed = parse_what_can_be(source)
         except SpecError as error:
             self.findings.found += error.diagnostics
+            self.is_incomplete = True
             return
-        for item in items:
+        self.findings.found += parsed.diagnostics
+        self.left_out |= parsed.words
+        self.is_incomplete |= parsed.lost_include
+        for item in parsed.items:
             if isinstance(item, ast.Include):
                 included = Path(os.path.normpath(path.parent / item.path.value))
                 self.read(included, item.path.span, chain)
@@ -87,6 +134,7 @@ def read_spec(path: Path, findings: Findings) -> Files:
         inner = sorted({file.parent.name for file in path.glob(f"*/*{SUFFIX}")})
         hint = f"; its folders do: {', '.join(inner)}" if inner else ""
         findings.add("PV001", f"{path} holds no {SUFFIX} file{hint}")
+        files.is_incomplete = True
     for file in found:
         files.read(file)
     return files

@@ -155,14 +155,23 @@ def _check_names(operand: Operand, is_branch: bool, labels: set[str], symbols: C
     if name in labels:
         raise AsmError(f"label `{name}` can only be branched to", None, operand.start, operand.end)
     if name not in symbols:
-        raise _unknown(name, operand, {*labels, *symbols} if is_branch else {*symbols, *REGISTERS})
+        raise _unknown(name, operand, is_branch, {*labels, *symbols} if is_branch else {*symbols, *REGISTERS})
     if isinstance(operand, Immediate) and operand.offset == is_branch:
         raise _bare_name(name, operand, is_branch)
 
 
-def _unknown(name: str, operand: Operand, known: set[str]) -> AsmError:
+def _unknown(name: str, operand: Operand, is_branch: bool, known: set[str]) -> AsmError:
     close = get_close_matches(name, sorted(known), 1)
-    help = f"did you mean `{close[0]}`?" if close else "declare it as a symbol"
+    if name[0] == "$" and name[1:] in known:
+        help = f"that is AT&T syntax: write `offset {name[1:]}`"
+    elif "$" in name:
+        help = "`$` begins a word of `each`, and no `each` around this has that word"
+    elif close:
+        help = f"did you mean `{close[0]}`?"
+    elif isinstance(operand, Immediate) and not (operand.offset or is_branch):
+        help = f"declare it as a symbol; then `offset {name}` is its address, `[{name}]` what is there"
+    else:
+        help = "declare it as a symbol"
     return AsmError(f"`{name}` is no register, label or symbol", help, operand.start, operand.end)
 
 

@@ -13,6 +13,7 @@ from pvspec.x86.encodings import ALWAYS_SIZED, FAR_POINTERS, ONE_WIDTH
 from pvspec.x86.intel import (
     GENERAL_SIZES,
     SEGMENTS,
+    SIZE_NAMES,
     AsmError,
     Immediate,
     Memory,
@@ -225,12 +226,14 @@ def _sized(statement: Statement, bits: int, assembler: Assembler) -> Statement:
         return _with_size(statement, place, size)
     if _is_possible(statement, bits, assembler):  # as the disassembler names no size either, there is none
         return statement
-    if not _needs_size(statement):
-        possible = [sized for sized in _all_sizes(statement, place) if _is_possible(sized, bits, assembler)]
-        if len(possible) < 2:
-            return possible[0] if possible else statement
+    possible = [sized for sized in _all_sizes(statement, place) if _is_possible(sized, bits, assembler)]
+    if not _needs_size(statement) and len(possible) < 2:
+        return possible[0] if possible else statement
     memory = statement.operands[place]
-    raise AsmError("the operand's size is not clear", "write `dword ptr […]` or the like", memory.start, memory.end)
+    operands = [sized.operands[place] for sized in possible]
+    sizes = [f"`{SIZE_NAMES[o.size]} ptr […]`" for o in operands if isinstance(o, Memory) and o.size is not None]
+    help = f"write {' or '.join(sizes)}" if sizes else None
+    raise AsmError("the operand's size is not clear", help, memory.start, memory.end)
 
 
 def _needs_size(statement: Statement) -> bool:

@@ -53,7 +53,7 @@ PREFIXES = frozenset(
         *SEGMENTS,
     )
 )
-_SIZE_NAMES = {size: name for name, size in SIZES.items()}
+SIZE_NAMES = {size: name for name, size in SIZES.items()}
 
 
 def full_width(name: str, bits: int) -> str:
@@ -176,7 +176,7 @@ def _format_operand(operand: Operand) -> str:
         case Immediate(value):
             return hex(value.number)
         case Memory(size, segment, base, index, scale, displacement):
-            size_text = f"{_SIZE_NAMES[size]} ptr " if size else ""
+            size_text = f"{SIZE_NAMES[size]} ptr " if size else ""
             terms = [base] if base else []
             terms += [f"{index}*{scale}"] if index else []
             terms += [hex(displacement.number)] if displacement.number or not terms else []

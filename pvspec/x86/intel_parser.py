@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from pvspec.x86.att import intel_spelling, is_att
 from pvspec.x86.intel import (
     AS_BYTES,
     PREFIXES,
@@ -46,6 +47,7 @@ _TOKEN = re.compile(r"\s*(?:(st\s*\(\s*[0-7]\s*\)|[A-Za-z_.$][\w.$]*)|(\d\w*)|(\
 _WORDS = ("bx", "bp", "si", "di")
 _BASES_ONLY = ("esp", "rsp", "bx", "bp")  # which cannot be an index; if one is written as one, GNU as exchanges them
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[bB][01]+|0|[1-9][0-9]*")
+_FOREIGN_COMMENT = re.compile(r"//|/\*|\*/")
 _MAX_DIGITS = 66  # 0b and 64 bits: the longest spelling of a number that any field can hold
 
 
@@ -54,7 +56,27 @@ def parse_statement(text: str, start: int = 0) -> Statement:
 
     Raises AsmError, which points at the word that does not fit.
     """
+    if is_att(text):
+        raise _att(text, start)
+    comment = _FOREIGN_COMMENT.search(text)
+    if comment is not None:
+        raise AsmError(
+            f"unexpected `{comment[0]}`", "comments begin with `#`", start + comment.start(), start + comment.end()
+        )
     return _Parser(text, start).statement()
+
+
+def _att(text: str, start: int) -> AsmError:
+    spelling = intel_spelling(text)
+    if spelling is not None:
+        try:
+            _Parser(spelling, 0).statement()
+        except AsmError:
+            spelling = None
+    general = "the destination is written first, memory as [ … ], and nothing with `%` or `$`"
+    help = f"write `{spelling}`" if spelling is not None else general
+    first = start + len(text) - len(text.lstrip())
+    return AsmError("this is AT&T syntax; code is written in Intel syntax", help, first, start + len(text.rstrip()))
 
 
 class _Token(NamedTuple):

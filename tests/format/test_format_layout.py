@@ -7,7 +7,9 @@ from textwrap import dedent, indent
 import pytest
 
 from pvspec.lang.diagnostics import SpecError
-from pvspec.lang.format import format_text
+from pvspec.lang.format import align, breaks, format_text
+from pvspec.lang.format.breaks import Piece, pieces
+from pvspec.lang.format.rows import Row
 from pvspec.lang.source import Source
 
 LONG = '"' + "mov eax, ebx; " * 5 + '"'
@@ -41,7 +43,7 @@ def test_nothing_stays_nothing() -> None:
 
 
 def test_a_syntax_error_is_reported() -> None:
-    with pytest.raises(SpecError, match="cannot stand here"):
+    with pytest.raises(SpecError, match=r"unexpected `\{`"):
         laid_out("machine { }")
 
 
@@ -235,3 +237,18 @@ def test_strings_of_several_lines_are_left_alone() -> None:
 def test_no_keyword_is_taken_from_a_name() -> None:
     text = "nop = call else else when when when when = keep"
     assert body("backend b for i", text) == "nop  = call else  else when  when when\nwhen = keep\n"
+
+
+@pytest.mark.parametrize("between", [" else ", "\n else "])
+def test_a_long_chain_is_looked_at_a_few_times(between: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+
+    def counted(row: Row) -> list[Piece]:
+        looked.append(len(row.tokens))
+        return pieces(row)
+
+    monkeypatch.setattr(breaks, "pieces", counted)
+    monkeypatch.setattr(align, "pieces", counted)
+    arms = between.join(f'bytes "90" when cpus == {number}' for number in range(500))
+    laid_out(f"backend b for i {{ o = {arms} }}")
+    assert sum(looked) < 20 * len(arms)

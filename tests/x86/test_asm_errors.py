@@ -33,7 +33,12 @@ def test_all_errors_and_their_messages_are_in_the_exception() -> None:
         ),
         ("mov eax, ecz", "ecz", "`ecz` is no register, label or symbol", "did you mean `ecx`?"),
         ("mov al, 300", "300", "300 does not fit 8 bits here", "the assembler's answer reads `mov al, 0x2c`"),
-        ("mov [eax], 1", "[eax]", "the operand's size is not clear", "write `dword ptr […]` or the like"),
+        (
+            "mov [eax], 1",
+            "[eax]",
+            "the operand's size is not clear",
+            "write `byte ptr […]` or `word ptr […]` or `dword ptr […]`",
+        ),
         ("jmp 0x1234", "0x1234", "a branch out of the code needs a name", "declare a symbol for it"),
         ("mov eax, 010", "010", "`010` is not a number here", "numbers are decimal, 0x… or 0b…"),
         ("mov eax, [rax]", "mov eax, [rax]", "`rax` is not a register of 32-bit code", None),

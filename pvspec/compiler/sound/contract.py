@@ -36,6 +36,7 @@ from pvspec.compiler.sound.reach import reachable
 from pvspec.compiler.sound.spans import instruction_span
 from pvspec.engine.guards import Guard, TargetIs, questions
 from pvspec.lang import model
+from pvspec.lang.check.names import REGISTERS
 from pvspec.lang.diagnostics import Findings
 from pvspec.lang.source import Span
 from pvspec.x86.code import Code, InstructionEffects, MemoryAccess
@@ -82,6 +83,8 @@ class Contract:
         self.findings = findings
         self.bits = program.spec.machine.bits
         self.everything = frozenset(program.spec.interface.clobbers if program.spec.interface else ())
+        meanings = program.spec.interface.meanings.values() if program.spec.interface else ()
+        self.is_meaning = any(meaning.code is arm for meaning in meanings)
         self.allowed = op.results | op.clobbers | arm.clobbers
         self.effects = () if isinstance(arm.action, model.Branch) else effects(self.code, self.bits)
 
@@ -154,7 +157,9 @@ class Contract:
                     asked |= self._unknown(paths.loaded(access, state)) - {CALLERS_STACK}
         if asked:
             names = _list(asked)
-            help = f"declare it: `({names})` among the inputs of `{self.op.name}`, or write it first"
+            help: str | None = f"declare it: `({names})` among the inputs of `{self.op.name}`, or write it first"
+            if not asked <= REGISTERS[self.bits] | {FLAGS_REGISTER}:
+                help = None  # no contract can say that
             self._asks(f"`{effect.instruction.text}` reads {names}", effect, help)
         self._check_flag_reads(effect, state)
 
@@ -191,7 +196,7 @@ class Contract:
                 why = "which nothing has set yet" if ENTRY in origins else "which is undefined here"
                 self._asks(f"`{effect.instruction.text}` reads {name}, {why}", effect, "compare something first")
 
-    def _asks(self, what: str, effect: InstructionEffects, help: str) -> None:
+    def _asks(self, what: str, effect: InstructionEffects, help: str | None) -> None:
         self._add("PV405", f"code for `{self.op.name}` reads what is not an input", what, effect, help=help)
 
     # ---- memory
@@ -354,14 +359,20 @@ class Contract:
     # ---- what is reported
 
     def _writes(self, what: str, extra: frozenset[str], effect: InstructionEffects | None) -> None:
-        side = f"-> {_list(extra)}" if extra & {FLAGS_REGISTER, "interrupt_flag"} else f"clobbers {_list(extra)}"
+        help: str | None = None  # vector registers, for one, are in no contract
+        if extra & {FLAGS_REGISTER, "interrupt_flag"}:
+            help = f"declare it: `-> {_list(extra)}`"
+        elif extra <= self.everything and not self.is_meaning:
+            help = f"declare it: `clobbers {_list(extra)}`"
+        elif extra <= REGISTERS[self.bits]:
+            help = f"declare it: `clobbering {_list(extra)}` in the contract of `{self.op.name}`"
         self._add(
             "PV403",
             f"code for `{self.op.name}` breaks its contract",
             what,
             effect,
             f"may write {_list(self.allowed) or 'no register'}",
-            f"declare it: `{side}`",
+            help,
         )
 
     def _add(

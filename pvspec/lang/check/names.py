@@ -17,6 +17,7 @@ T = TypeVar("T")
 _GUARD_WORDS = frozenset(
     {"backend", "cmdline", "cpu", "cpus", "kernel", "nops", "not", "op", "target", "vulnerability"}
 )
+_ARM_WORDS = ("when", "clobbers", "asm", "bytes", "copy", "keep", "store")
 RESERVED = {
     "field": _GUARD_WORDS,
     "option": _GUARD_WORDS | {"site"},
@@ -61,7 +62,10 @@ def unknown(name: ast.Name, what: str, known: Iterable[str], findings: Findings)
     """The finding for a name that nothing declares."""
     known = list(known)
     notes = [f"there are: {', '.join(sorted(known))}"] if 0 < len(known) <= 12 else []
-    help = suggestion(name.text, known)
+    # an arm's keyword that is misspelt reads as the name of a chain
+    help = suggestion(name.text, [*known, *(_ARM_WORDS if what == "chain" else ())])
+    if "$" in name.text and not help:
+        help = "`$` begins a word of `each`, and no `each` around this has that word"
     findings.add("PV101", f"unknown {what} `{name.text}`", (name.span, "declared nowhere"), notes=notes, help=help)
 
 

@@ -114,7 +114,9 @@ def _otherwise(item: ast.Backend, rest: list[model.Op], place: Place, findings: 
             f"backend `{item.name.text}` leaves {len(rest)} op{'s' if len(rest) > 1 else ''} unanswered",
             (item.name.span, names),
             (rest[0].span, "the first of them"),
-            help="add `otherwise = default`, or `otherwise = keep`",
+            help="add `otherwise = default`, or `otherwise = keep`"
+            if "default" in place.chains
+            else "add `otherwise = keep`",
         )
     return None
 

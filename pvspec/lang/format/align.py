@@ -74,10 +74,12 @@ def _align(group: Sequence[Row]) -> None:
     _align_column(heads, 1)
     floor = max(head.end for head in heads) + _GAP if group[0].kind in _NUMBERED else 0
     tails = [
-        _cells(piece, Margins.of(row).otherwise)
+        _cells(piece, otherwise)
         for row, head in zip(group, heads, strict=True)
+        if head.is_aligned
+        for otherwise in [Margins.of(row).otherwise]  # once a row: it looks at the row's whole first line
         for piece in pieces(row)[1:]
-        if piece[0].is_else and head.is_aligned
+        if piece[0].is_else
     ]
     lines = heads + tails
     for column in sorted({cell[0].column for line in lines for cell in line.to_come}):

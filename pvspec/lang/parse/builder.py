@@ -18,10 +18,14 @@ _Child: TypeAlias = _Tree | Token | None
 
 
 class Builder:
-    """One method a grammar rule: lark's tree in, a node of `syntax` out."""
+    """One method a grammar rule: lark's tree in, a node of `syntax` out.
 
-    def __init__(self, source: Source) -> None:
+    `start`: the offset in the source that the tree's positions count from.
+    """
+
+    def __init__(self, source: Source, start: int = 0) -> None:
         self.source = source
+        self.start = start
 
     def items(self, children: Iterable[_Child]) -> Iterator[Any]:
         """The nodes of these subtrees."""
@@ -39,8 +43,8 @@ class Builder:
     def span(self, child: _Tree | Token) -> Span:
         """The place of a subtree or token."""
         if isinstance(child, Token):
-            return Span(self.source, child.start_pos or 0, child.end_pos or 0)
-        return Span(self.source, child.meta.start_pos, child.meta.end_pos)
+            return Span(self.source, self.start + (child.start_pos or 0), self.start + (child.end_pos or 0))
+        return Span(self.source, self.start + child.meta.start_pos, self.start + child.meta.end_pos)
 
     def parts(self, tree: _Tree) -> list[Any]:
         """The nodes of a subtree's children."""
@@ -277,7 +281,7 @@ class Builder:
 
     def each(self, tree: _Tree) -> list[ast.Arm | ast.Symbol]:
         word, names, *items = self.parts(tree)
-        return [with_word(item, "$" + word.text, name.text) for name in names for item in items]
+        return [with_word(item, word.text, name.text) for name in names for item in items]
 
     def call(self, tree: _Tree) -> ast.Branch:
         prefix, target, sign, count = self.parts(tree)

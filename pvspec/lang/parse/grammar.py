@@ -36,7 +36,7 @@ class _WordsApart(PostLex):
     def process(self, stream: Iterator[Token]) -> Iterator[Token]:
         end, start, word = -1, 0, False
         for token in stream:
-            is_word = token[0].isalnum() or token[0] == "_"
+            is_word = token[0].isalnum() or token[0] in "_$"
             if word and is_word and token.start_pos == end:
                 raise WordsRunTogether(start, token.end_pos or end)
             start, end, word = token.start_pos or 0, token.end_pos or 0, is_word
