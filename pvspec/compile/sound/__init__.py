@@ -10,6 +10,7 @@ from pvspec.compile.sound.nops import check_nops
 from pvspec.compile.sound.order import check_order
 from pvspec.compile.sound.reach import check_reach
 from pvspec.compile.sound.slots import check_slots
+from pvspec.compile.sound.tests import check_expected
 from pvspec.lang.diagnostics import Findings
 
 __all__ = ["verify"]
@@ -24,3 +25,4 @@ def verify(program: Program, findings: Findings) -> None:
     check_holes(program, findings)
     check_slots(program.spec, findings)
     check_order(program.spec, findings)
+    check_expected(program.spec, findings)

@@ -58,10 +58,10 @@ def look_up(known: Mapping[str, T], name: ast.Name, what: str, findings: Finding
 
 def unknown(name: ast.Name, what: str, known: Iterable[str], findings: Findings) -> None:
     """The finding for a name that nothing declares."""
-    known = list(known)
+    known = set(known)
     notes = [f"there are: {', '.join(sorted(known))}"] if 0 < len(known) <= 12 else []
     help = suggestion(name.text, known)
-    findings.add("PV101", f"unknown {what} `{name.text}`", (name.span, "declared nowhere"), notes=notes, help=help)
+    findings.add("PV101", f"unknown {what} `{name.text}`", (name.span, "not declared"), notes=notes, help=help)
 
 
 REGISTERS = {

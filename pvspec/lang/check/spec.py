@@ -15,6 +15,7 @@ from pvspec.lang.check.interface import interface
 from pvspec.lang.check.machine import machine, text_range
 from pvspec.lang.check.names import Declared, look_up, symbol_names
 from pvspec.lang.check.parties import backend, op_place
+from pvspec.lang.check.tests import sound_tests
 from pvspec.lang.diagnostics import Findings
 from pvspec.lang.source import Source
 
@@ -28,21 +29,22 @@ def check(items: Sequence[ast.Item], sources: Iterable[Source], findings: Findin
         findings.add("PV104", "no `machine` is declared", help="include the file that declares it")
         return None
     the_machine = machine(machine_item, findings)
-    spec = _Parts(items, the_machine, findings)
-    return model.Spec(
+    parts = _Parts(items, the_machine, findings)
+    spec = model.Spec(
         the_machine,
-        spec.interface,
-        spec.chains,
-        spec.backends,
-        spec.families,
-        spec.passes,
-        spec.policy,
-        spec.probes,
-        spec.tests,
+        parts.interface,
+        parts.chains,
+        parts.backends,
+        parts.families,
+        parts.passes,
+        parts.policy,
+        parts.probes,
+        parts.tests,
         tuple(sources),
         text_range(machine_item, findings),
         {nops.name.text: tuple(entry.span for entry in nops.entries) for nops in reversed(machine_item.nops)},
     )
+    return spec.changed(tests=sound_tests(spec, findings))
 
 
 def _the_one(items: list[T], what: str, findings: Findings) -> T | None:
