@@ -6,6 +6,7 @@ from pvspec.compile.assemble import Program
 from pvspec.compile.sound.contract import check_contracts
 from pvspec.compile.sound.fit import check_fit
 from pvspec.compile.sound.holes import check_holes
+from pvspec.compile.sound.names import check_names
 from pvspec.compile.sound.nops import check_nops
 from pvspec.compile.sound.order import check_order
 from pvspec.compile.sound.reach import check_reach
@@ -25,4 +26,5 @@ def verify(program: Program, findings: Findings) -> None:
     check_holes(program, findings)
     check_slots(program.spec, findings)
     check_order(program.spec, findings)
+    check_names(program.spec, findings)
     check_expected(program.spec, findings)

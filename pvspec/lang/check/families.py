@@ -100,10 +100,8 @@ def _layout(item: ast.Family, machine: Machine, findings: Findings) -> Layout | 
 def _reads(
     item: ast.Family, fields: Collection[str], symbols: Mapping[str, model.Symbol], findings: Findings
 ) -> dict[str, Read]:
-    reads = Declared[Read]("field", findings)
+    reads = Declared[Read]("read", findings)
     for read in item.reads:
-        if read.name.text in fields:
-            findings.add("PV102", f"`{read.name.text}` is a field already", (read.name.span, "again here"))
         known = [*fields, *reads, *symbols, ELSEWHERE]
         if read.base.text not in known:
             unknown(read.base, "field, read or symbol", known, findings)

@@ -12,14 +12,19 @@ from pvspec.lang.source import Span
 
 T = TypeVar("T")
 
-# words that a guard or a branch would take for something else
+# words that a guard, a branch, an arm or a test would take for something else
 _GUARD_WORDS = frozenset(
     {"backend", "cmdline", "cpu", "cpus", "kernel", "nops", "not", "op", "target", "vulnerability"}
 )
+_ACTIONS = frozenset({"keep", "nop"})
 RESERVED = {
-    "field": _GUARD_WORDS,
+    "backend": _ACTIONS,
+    "chain": _ACTIONS,
+    "field": _GUARD_WORDS | {"elsewhere", "memory", "original"},
+    "op": frozenset({"cpus"}),
     "option": _GUARD_WORDS | {"site"},
-    "symbol": frozenset({"null", "target", "elsewhere"}),
+    "read": _GUARD_WORDS | {"elsewhere", "site"},
+    "symbol": frozenset({"cpus", "elsewhere", "null", "target"}),
 }
 
 

@@ -43,7 +43,6 @@ def backend(
         if target.symbol.text != "null":
             symbols.setdefault(target.symbol.text, model.Symbol(target.symbol.text, target.symbol.span, frozenset()))
     names = model.Names(dict(options), dict(symbols), ())
-    _check_shadowing(item, place, findings)
     place = place.changed(options={**place.options, **options}, symbols={**place.symbols, **symbols})
     layouts = _rom_layouts(item, findings)
     roms = {
@@ -117,16 +116,6 @@ def _otherwise(item: ast.Backend, rest: list[model.Op], place: Place, findings: 
             help="add `otherwise = default`, or `otherwise = keep`",
         )
     return None
-
-
-def _check_shadowing(item: ast.Backend, place: Place, findings: Findings) -> None:
-    for names, known, what in (
-        ([n for o in item.options for n in o.names], place.options, "option"),
-        ([n for s in item.symbols for n in s.names], place.symbols, "symbol"),
-    ):
-        for name in names:
-            if name.text in known:
-                findings.add("PV102", f"{what} `{name.text}` is the interface's already", (name.span, "again here"))
 
 
 def _rom_layouts(item: ast.Backend, findings: Findings) -> dict[str, Layout]:

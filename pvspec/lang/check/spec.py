@@ -15,6 +15,7 @@ from pvspec.lang.check.interface import interface
 from pvspec.lang.check.machine import machine, text_range
 from pvspec.lang.check.names import Declared, look_up, symbol_names
 from pvspec.lang.check.parties import backend, op_place
+from pvspec.lang.check.shadows import check_shadows
 from pvspec.lang.check.tests import sound_tests
 from pvspec.lang.diagnostics import Findings
 from pvspec.lang.source import Source
@@ -44,6 +45,7 @@ def check(items: Sequence[ast.Item], sources: Iterable[Source], findings: Findin
         text_range(machine_item, findings),
         {nops.name.text: tuple(entry.span for entry in nops.entries) for nops in reversed(machine_item.nops)},
     )
+    check_shadows(items, findings)
     return spec.changed(tests=sound_tests(spec, findings))
 
 
