@@ -124,6 +124,11 @@ def _specs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("specs", metavar="SPEC|DIR", nargs="+", help="spec files, or directories of them")
 
 
+def _check(parser: argparse.ArgumentParser) -> None:
+    _specs(parser)
+    parser.add_argument("--deny-warnings", action="store_true", help="fail if there is a warning")
+
+
 def _prove(parser: argparse.ArgumentParser) -> None:
     _specs(parser)
     parser.add_argument("--regions", action="store_true", help="print when each arm of each chain fires")
@@ -206,7 +211,7 @@ def _simulate(parser: argparse.ArgumentParser) -> None:
 
 _ARGUMENTS = {
     "compile": _compile,
-    "check": _specs,
+    "check": _check,
     "test": _specs,
     "prove": _prove,
     "fmt": _fmt,

@@ -56,7 +56,12 @@ CODES = {
     "PV601": "a meaning that the contract does not allow",
     "PV602": "code that does not do what its op means",
     "PV603": "a nop that does something",
+    # warnings
+    "PV701": "a declaration that nothing uses",
+    "PV702": "a feature that nothing asks for",
+    "PV703": "a decision that never matters",
 }
+_WARNINGS = "PV7"
 
 
 class Label(Value):
@@ -75,6 +80,11 @@ class Diagnostic(Value):
     notes: tuple[str, ...] = ()
     help: str | None = None
 
+    @property
+    def severity(self) -> str:
+        """`error`, or `warning` for what works, but is likely a mistake."""
+        return "warning" if self.code.startswith(_WARNINGS) else "error"
+
     def sort_key(self) -> tuple[str, int, str, str]:
         """By file and place, then by code."""
         if not self.labels:
@@ -85,6 +95,7 @@ class Diagnostic(Value):
     def as_json(self) -> dict[str, Any]:
         """The stable form for machines; see docs/commands.md."""
         return {
+            "severity": self.severity,
             "code": self.code,
             "message": self.message,
             "labels": [_label_json(label) for label in self.labels],
@@ -139,7 +150,7 @@ def printable(text: str) -> str:
 
 def render(diagnostic: Diagnostic) -> str:
     """The text a user reads, without colour and without a final line end."""
-    lines = [f"error[{diagnostic.code}]: {printable(diagnostic.message)}"]
+    lines = [f"{diagnostic.severity}[{diagnostic.code}]: {printable(diagnostic.message)}"]
     width = max((len(str(label.span.line)) for label in diagnostic.labels), default=1)
     for label in diagnostic.labels:
         lines += _render_label(label, width, "^" if label is diagnostic.labels[0] else "-")

@@ -17,6 +17,7 @@ from pvspec.lang.check.names import Declared, look_up, symbol_names
 from pvspec.lang.check.parties import backend, op_place
 from pvspec.lang.check.shadows import check_shadows
 from pvspec.lang.check.tests import sound_tests
+from pvspec.lang.check.unused import check_unused
 from pvspec.lang.diagnostics import Findings
 from pvspec.lang.source import Source
 
@@ -46,7 +47,10 @@ def check(items: Sequence[ast.Item], sources: Iterable[Source], findings: Findin
         {nops.name.text: tuple(entry.span for entry in nops.entries) for nops in reversed(machine_item.nops)},
     )
     check_shadows(items, findings)
-    return spec.changed(tests=sound_tests(spec, findings))
+    spec = spec.changed(tests=sound_tests(spec, findings))
+    if not findings.found:
+        check_unused(items, findings)
+    return spec
 
 
 def _the_one(items: list[T], what: str, findings: Findings) -> T | None:
