@@ -1,4 +1,4 @@
-"""Those who patch an interface's sites: backends, with their roms."""
+"""Backends and their ROMs."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _op_range(first: ast.Name, last: ast.Name | None, interface: model.Interface
     names = list(interface.ops)
     start, end = names.index(first.text), names.index(first.text if last is None else last.text)
     if last is not None and end < start:
-        findings.add("PV202", "a range of ops that ends before it begins", (last.span, f"stands before `{first.text}`"))
+        findings.add("PV202", "this range of ops ends before it begins", (last.span, f"comes before `{first.text}`"))
     return names[start : end + 1]
 
 
@@ -126,7 +126,7 @@ def _rom_layouts(item: ast.Backend, findings: Findings) -> dict[str, Layout]:
             continue
         has_fields(record, {"type": "what kind of answer it is"}, rom.name.span, findings)
         if rom.type.text.startswith("rel"):
-            findings.add("PV305", "a rom's parameter is a number", (rom.type.span, "must be uN"))
+            findings.add("PV305", "a ROM's parameter cannot be relative", (rom.type.span, "must be uN"))
         layouts.declare(rom.name, record)
     return dict(layouts)
 
@@ -141,7 +141,7 @@ def _rom(item: ast.Rom, record: Layout, place: Place, findings: Findings) -> mod
         number = in_range(answer.number, 0, limit, "answer", findings)
         if number in answers:
             findings.add(
-                "PV201", f"two answers with number {number}", (answer.span, f"`{answers[number].name}` has it")
+                "PV201", f"two answers have number {number}", (answer.span, f"`{answers[number].name}` has it already")
             )
         answers[number] = model.Answer(answer.name.text, chain(answer.arms, place, findings))
     return model.Rom(item.name.text, record, answers, chain(item.otherwise.arms, place, findings))

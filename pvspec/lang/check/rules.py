@@ -35,7 +35,7 @@ def chain(items: Sequence[ast.Arm], place: Place, findings: Findings) -> model.C
     arms = (arm for item in items for arm in _arms(item, place, findings))
     found = tuple(islice(arms, MAX_ARMS))
     for arm in arms:
-        findings.add("PV304", f"chains of more than {MAX_ARMS} arms", (arm.span, "this one is too many"))
+        findings.add("PV304", f"a chain has more than {MAX_ARMS} arms", (arm.span, "this one is too many"))
         break
     return found
 
@@ -43,7 +43,7 @@ def chain(items: Sequence[ast.Arm], place: Place, findings: Findings) -> model.C
 def _arms(item: ast.Arm, place: Place, findings: Findings) -> Iterator[model.Arm]:
     condition = guard(item.guard, place, findings)
     if item.clobbers and not isinstance(item.action, ast.Asm | ast.Bytes | ast.Branch):
-        findings.add("PV305", "only code clobbers registers", (item.clobbers[0].span, "no meaning here"))
+        findings.add("PV305", "only code can clobber registers", (item.clobbers[0].span, "remove this"))
     if isinstance(item.action, ast.ChainRef):
         yield from _referred(item.action, condition, place, findings)
         return
@@ -101,13 +101,15 @@ def _branch(item: ast.Branch, place: Place, findings: Findings) -> model.Action:
 def _store(item: ast.Store, place: Place, findings: Findings) -> model.Action | None:
     read = look_up(place.reads, item.name, "read", findings)
     if read is not None and not read.size:
-        findings.add("PV305", "an address to be stored", (item.name.span, "a `branch` has no width of its own"))
+        findings.add("PV305", "an address cannot be stored", (item.name.span, "a `branch` has no width"))
     return None if read is None else model.Store(item.name.text, read.size)
 
 
 def _copy(item: ast.Copy, place: Place, findings: Findings) -> model.Action:
     if not place.fields:
-        findings.add("PV305", "nothing to copy", (item.span, "only a family's record has fields to copy from"))
+        findings.add(
+            "PV305", "there is nothing to copy here", (item.span, "only a family's record has fields to copy from")
+        )
     elif item.address.text not in place.fields and item.address.text not in place.symbols:
         unknown(item.address, "field", place.fields, findings)
     size: str | int = item.size.value if isinstance(item.size, ast.Number) else item.size.text

@@ -55,7 +55,9 @@ def check(items: Sequence[ast.Item], sources: Iterable[Source], findings: Findin
 
 def _the_one(items: list[T], what: str, findings: Findings) -> T | None:
     for item in items[1:]:
-        findings.add("PV102", f"a second {what}", (item.name.span, "again here"), (items[0].name.span, "first here"))
+        findings.add(
+            "PV102", f"a second {what} is declared", (item.name.span, "again here"), (items[0].name.span, "first here")
+        )
     return items[0] if items else None
 
 
@@ -101,7 +103,7 @@ class _Parts:
     def _backends(self) -> dict[str, model.Backend]:
         backends = Declared[model.Backend]("backend", self.findings)
         items = [item for item in self.items if isinstance(item, ast.Backend)]
-        # one whose `otherwise` names another backend comes behind it
+        # one whose `otherwise` names another backend comes after it
         for item in sorted(items, key=lambda item: _refers_to(item, self.backend_names)):
             known = {other.name.text: other for other in self.items if isinstance(other, ast.Interface)}
             look_up(known, item.interface, "interface", self.findings)

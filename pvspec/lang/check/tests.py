@@ -108,9 +108,7 @@ class _Case:
         op = self.case.op
         if self.family is not None:
             if op is not None:
-                self.findings.add(
-                    "PV305", f"a case of family `{self.family.name}` names an op", (op.span, "leave it out")
-                )
+                self.findings.add("PV305", "a case of a family cannot name an op", (op.span, "remove it"))
         elif op is None:
             self.findings.add("PV502", "the case names no op", (self.case.span, "write an op before `at`"))
         elif op.text not in self.known.ops:
@@ -148,7 +146,7 @@ class _Case:
             longest = self.known.longest
             if fixed is not None and number.value != fixed:
                 text = f"every site of `{self.tested.name}` has {fixed}"
-                self.findings.add("PV502", f"a site of {count(number.value, 'byte')}", (number.span, text))
+                self.findings.add("PV502", f"this site cannot have {count(number.value, 'byte')}", (number.span, text))
             elif number.value > longest:
                 self.findings.add("PV202", f"len {number.value} is out of range", (number.span, f"0 to {longest}"))
         for original in case.originals:
@@ -275,7 +273,7 @@ class _Case:
         numbers = [item for item in self.case.settings if item.kind in ("family", "model", "stepping")]
         if numbers and not any(item.kind == "vendor" for item in self.case.settings):
             text = "add `cpu vendor = NAME`"
-            self.findings.add("PV502", f"the {numbers[0].kind} of a CPU without a vendor", (numbers[0].span, text))
+            self.findings.add("PV502", f"`cpu {numbers[0].kind}` needs a vendor", (numbers[0].span, text))
 
     def _answer(self, item: ast.Setting, rom: model.Rom) -> None:
         _, kind, *rest = item.values
@@ -287,7 +285,9 @@ class _Case:
             self._holds(kind, [field for field in rom.layout.fields if field.name == "type"])
         for value in rest:
             if not others:
-                self.findings.add("PV305", "an answer without an address", (value.span, f"`{rom.name}` returns none"))
+                self.findings.add(
+                    "PV305", "this answer has no address", (value.span, f"`{rom.name}` returns only a type")
+                )
             elif isinstance(value, ast.Number):
                 self._holds(value, others)
 
@@ -304,14 +304,12 @@ class _Case:
         for want in wants:
             if want.kind in ("keep", "bug") and len(wants) > 1:
                 span = wants[0].span.to(wants[-1].span)
-                self.findings.add(
-                    "PV502", f"`{want.kind}` is all of an outcome", (span, "nothing else can be expected")
-                )
+                self.findings.add("PV502", f"`{want.kind}` must be the whole outcome", (span, "remove the rest"))
                 break
         for want, after in pairwise(wants):
             if want.kind == "nops":
                 self.findings.add(
-                    "PV502", "`nops` fills the rest of the site", (after.span, "there is no room for this")
+                    "PV502", "`nops` fills the rest of the site", (after.span, "no room is left for this")
                 )
         for want in wants:
             if want.kind == "bytes" and isinstance(want.value, ast.Text):
