@@ -85,7 +85,7 @@ def _layout(item: ast.Family, machine: Machine, findings: Findings) -> Layout | 
         findings.add(
             "PV104",
             f"family `{item.name.text}` takes its sites from two places",
-            (item.sites_of[0].span, "one is enough"),
+            (item.sites_of[0].span, "remove this, or the other"),
         )
     (sites,) = item.sites_of[:1]
     fields = Declared[ast.Text]("field", findings)
