@@ -15,6 +15,8 @@ from pvspec.lang.check.records import has_fields, layout
 from pvspec.lang.check.rules import Place, chain
 from pvspec.lang.diagnostics import Findings
 
+MAX_ARGUMENT = 64  # bits
+
 
 def op_place(machine: Machine, interface: model.Interface, backends: Collection[str]) -> Place:
     """What an arm for an interface's sites may speak of, wherever it stands."""
@@ -51,7 +53,7 @@ def backend(
         if rom.name.text in layouts
     }
     kept = kept_parts(item, place, findings)
-    place = place.changed(roms=layouts)
+    place = place.changed(roms={rom.name.text: _argument_bits(rom) for rom in item.roms if rom.name.text in layouts})
     rules, answered = [], Declared[None](f"rule of backend `{item.name.text}` for", findings)
     for rule in item.rules:
         ops = [_op(name, interface, findings) for name in rule.ops]
@@ -125,10 +127,16 @@ def _rom_layouts(item: ast.Backend, findings: Findings) -> dict[str, Layout]:
         if record is None:
             continue
         has_fields(record, {"type": "what kind of answer it is"}, rom.name.span, findings)
-        if rom.type.text.startswith("rel"):
-            findings.add("PV305", "a ROM's parameter cannot be relative", (rom.type.span, "must be uN"))
+        if rom.type.text.startswith("rel") or not 0 < _argument_bits(rom) <= MAX_ARGUMENT:
+            text = f"must be u1 to u{MAX_ARGUMENT}"
+            findings.add("PV305", f"a ROM's parameter cannot be a {rom.type.text}", (rom.type.span, text))
         layouts.declare(rom.name, record)
     return dict(layouts)
+
+
+def _argument_bits(item: ast.Rom) -> int:
+    """The width of what a ROM is asked with."""
+    return int(item.type.text.lstrip("urel"))
 
 
 def _rom(item: ast.Rom, record: Layout, place: Place, findings: Findings) -> model.Rom:

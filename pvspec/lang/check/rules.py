@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
-from pvspec.engine.spec import ELSEWHERE, NOTHING, Guard, Layout
+from pvspec.engine.spec import ELSEWHERE, NOTHING, Guard
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
 from pvspec.lang.check.guards import Scope, both, guard
 from pvspec.lang.check.names import clobber_registers, look_up, unknown
-from pvspec.lang.check.numbers import hex_bytes
+from pvspec.lang.check.numbers import hex_bytes, in_range
 from pvspec.lang.diagnostics import Findings
 
 MAX_ARMS = 1024
@@ -19,14 +19,14 @@ MAX_ARMS = 1024
 class Place(Scope):
     """What an arm may speak of: besides a guard's words, branch targets, chains, roms and clobber registers.
 
-    `answered` are the backends that another one may leave its ops to.
+    `roms`: the bits of each one's argument. `answered` are the backends that another one may leave its ops to.
     """
 
     bits: int = 32
     targets: frozenset[str] = frozenset()
     clobbers: Mapping[str, int] = NOTHING
     chains: Mapping[str, model.Chain] = NOTHING
-    roms: Mapping[str, Layout] = NOTHING
+    roms: Mapping[str, int] = NOTHING
     answered: Mapping[str, model.Backend] = NOTHING
 
 
@@ -119,5 +119,7 @@ def _copy(item: ast.Copy, place: Place, findings: Findings) -> model.Action:
 
 
 def _query(item: ast.Query, place: Place, findings: Findings) -> model.Action | None:
-    rom = look_up(place.roms, item.rom, "rom", findings)
-    return None if rom is None else model.Query(item.rom.text, item.argument.value)
+    bits = look_up(place.roms, item.rom, "rom", findings)
+    if bits is None:
+        return None
+    return model.Query(item.rom.text, in_range(item.argument, 0, (1 << bits) - 1, "argument", findings))

@@ -60,6 +60,7 @@ class _Known:
             self.symbols.add(spec.interface.functions)
         self.ops: Mapping[str, model.Op] = interface.ops if interface else {}
         self.switches = interface.names.options if interface else {}
+        self.queries = set(_queries(tested.backend)) if tested.backend else set()
         self.roms: Mapping[str, model.Rom] = tested.backend.roms if tested.backend else {}
         self.settings: Mapping[str, tuple[str, Collection[str]]] = {
             "truth": ("option", self.options),
@@ -74,7 +75,17 @@ class _Known:
         self.layout = self.family.layout if self.family is not None else interface.layout if interface else None
         self.fields = {field.name: field for field in self.layout.fields} if self.layout is not None else {}
         self.longest = min((1 << self.fields["len"].bits) - 1, MAX_SITE) if "len" in self.fields else MAX_SITE
-        self.clobbers = {"any", "none", *interface.clobbers} if interface and "clobber" in self.fields else set()
+        masked = interface is not None and self.family is None and "clobber" in self.fields
+        self.clobbers = {"any", "none", *interface.clobbers} if interface is not None and masked else set()
+
+
+def _queries(backend: model.Backend) -> Iterator[tuple[str, int]]:
+    """What the backend's rules ask its roms."""
+    if backend.roms:
+        for rule in (*backend.rules, *([backend.otherwise] if backend.otherwise else [])):
+            for arm in rule.chain:
+                if isinstance(arm.action, model.Query):
+                    yield arm.action.rom, arm.action.argument
 
 
 class _Case:
@@ -276,7 +287,10 @@ class _Case:
             self.findings.add("PV502", f"`cpu {numbers[0].kind}` needs a vendor", (numbers[0].span, text))
 
     def _answer(self, item: ast.Setting, rom: model.Rom) -> None:
-        _, kind, *rest = item.values
+        argument, kind, *rest = item.values
+        if isinstance(argument, ast.Number) and (rom.name, argument.value) not in self.known.queries:
+            text = f"no rule asks `{rom.name}({argument.value})`"
+            self.findings.add("PV305", "an answer that nothing asks for", (argument.span, text))
         names = {answer.name for answer in rom.answers.values()}
         if isinstance(kind, ast.Name) and kind.text not in names:
             unknown(kind, "answer", names, self.findings)
