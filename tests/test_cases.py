@@ -1,4 +1,5 @@
-"""Cases on disk: a spec in pass/ compiles, one in fail/ is refused or not proven, one in run/ passes its own tests."""
+"""Cases on disk: a spec in pass/ compiles, one in run/ passes its own tests, one in fail/ is refused, or not proven, or
+warned of."""
 
 from __future__ import annotations
 
@@ -53,9 +54,10 @@ def test_compiles(path: Path, golden: Golden) -> None:
 
 @pytest.mark.parametrize("path", cases("fail"), ids=named)
 def test_is_refused(path: Path, golden: Golden) -> None:
-    diagnostics = list(check_spec(path.relative_to(HERE)).diagnostics)
+    checked = check_spec(path.relative_to(HERE))
+    diagnostics = list(checked.diagnostics or checked.warnings)
     if not diagnostics:
-        program = check_spec(path.relative_to(HERE)).sound()
+        program = checked.sound()
         diagnostics = [d for result in run_cases(program.spec, lower(program).spec) for d in result.diagnostics]
         diagnostics = diagnostics or list(prove_program(program).diagnostics)
     assert diagnostics
@@ -64,7 +66,12 @@ def test_is_refused(path: Path, golden: Golden) -> None:
 
 def test_every_diagnostic_has_a_case() -> None:
     pinned = "".join(path.read_text(encoding="utf-8") for path in HERE.joinpath("fail").glob("*.err"))
-    assert set(re.findall(r"^error\[(PV\d+)\]", pinned, re.M)) == set(CODES)
+    assert set(re.findall(r"^(?:error|warning)\[(PV\d+)\]", pinned, re.M)) == set(CODES)
+
+
+@pytest.mark.parametrize("path", [*cases("run"), *shipped()], ids=lambda path: "-".join(path.parts[-2:]))
+def test_has_no_warnings(path: Path) -> None:
+    assert [render(warning) for warning in check_spec(path).warnings] == []
 
 
 @pytest.mark.parametrize("path", [*cases("run"), *shipped()], ids=lambda path: "-".join(path.parts[-2:]))

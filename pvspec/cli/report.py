@@ -28,8 +28,8 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing was wrong."""
-        return not self.diagnostics and not self.errors
+        """Whether nothing was wrong; a warning is not."""
+        return not self.errors and all(diagnostic.severity == "warning" for diagnostic in self.diagnostics)
 
     def say(self, line: str) -> None:
         """A line for people."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -13,14 +14,23 @@ from pvspec.engine.value import Value
 from pvspec.lang import model
 from pvspec.lang.check import check
 from pvspec.lang.diagnostics import Diagnostic, Findings, SpecError
-from pvspec.lang.files import read_spec
+from pvspec.lang.files import read_spec, spec_files
 
 
 class Checked(Value):
-    """What checking a spec gives: a program as far as there is one, and all findings, sorted by place."""
+    """What checking a spec gives: a program as far as there is one, and all findings, sorted by place.
+
+    Warnings are about the files that were asked for: what an included one declares may be for others.
+    """
 
     program: Program | None
     diagnostics: tuple[Diagnostic, ...]
+    warnings: tuple[Diagnostic, ...] = ()
+
+    @property
+    def findings(self) -> tuple[Diagnostic, ...]:
+        """Errors and warnings, by place."""
+        return tuple(sorted((*self.diagnostics, *self.warnings), key=Diagnostic.sort_key))
 
     def sound(self) -> Program:
         """The program; SpecError if anything is wrong."""
@@ -38,7 +48,16 @@ def check_spec(path: str | os.PathLike[str]) -> Checked:
     files = read_spec(Path(path), read)
     spec = check(files.items, files.sources, findings) if not files.is_incomplete else None
     program = _assembled(spec, findings) if spec is not None else None
-    return Checked(program, SpecError(read.found + files.without_consequences(findings.found)).diagnostics)
+    found = SpecError(read.found + files.without_consequences(findings.found)).diagnostics
+    return Checked(program, tuple(d for d in found if d.severity == "error"), tuple(_warnings(found, Path(path))))
+
+
+def _warnings(found: Iterable[Diagnostic], path: Path) -> Iterator[Diagnostic]:
+    warnings = [diagnostic for diagnostic in found if diagnostic.severity == "warning"]
+    asked = {os.path.realpath(file) for file in spec_files(path)} if warnings else set()
+    for warning in warnings:
+        if os.path.realpath(warning.labels[0].span.source.name) in asked:
+            yield warning
 
 
 def _assembled(spec: model.Spec, findings: Findings) -> Program:

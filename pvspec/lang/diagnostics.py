@@ -57,7 +57,12 @@ CODES = {
     "PV601": "a meaning that the contract does not allow",
     "PV602": "code that does not do what its op means",
     "PV603": "a nop that does something",
+    # warnings
+    "PV701": "a declaration that nothing uses",
+    "PV702": "a feature that nothing asks for",
+    "PV703": "a decision that never matters",
 }
+_WARNINGS = "PV7"
 
 
 class Label(Value):
@@ -79,6 +84,11 @@ class Diagnostic(Value):
     def __str__(self) -> str:
         return render(self)
 
+    @property
+    def severity(self) -> str:
+        """`error`, or `warning` for what works, but is likely a mistake."""
+        return "warning" if self.code.startswith(_WARNINGS) else "error"
+
     def sort_key(self) -> tuple[str, int, str, str]:
         """By file and place, then by code."""
         if not self.labels:
@@ -89,6 +99,7 @@ class Diagnostic(Value):
     def as_json(self) -> dict[str, Any]:
         """The stable form for machines; see docs/commands.md."""
         return {
+            "severity": self.severity,
             "code": self.code,
             "message": self.message,
             "labels": [_label_json(label) for label in self.labels],
@@ -131,6 +142,11 @@ def suggestion(word: str, known: Iterable[str]) -> str | None:
     return f"did you mean `{near[0]}`?" if near else None
 
 
+def count(number: int, what: str) -> str:
+    """`1 byte`, `2 bytes`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def printable(text: str) -> str:
     """The text with control characters escaped: a spec must not steer the terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
@@ -138,7 +154,7 @@ def printable(text: str) -> str:
 
 def render(diagnostic: Diagnostic) -> str:
     """The text a user reads, without colour and without a final line end."""
-    lines = [f"error[{diagnostic.code}]: {printable(diagnostic.message)}"]
+    lines = [f"{diagnostic.severity}[{diagnostic.code}]: {printable(diagnostic.message)}"]
     width = max((len(str(label.span.line)) for label in diagnostic.labels), default=1)
     for label in diagnostic.labels:
         lines += _render_label(label, width, "^" if label is diagnostic.labels[0] else "-")

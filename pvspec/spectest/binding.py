@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from pvspec.engine.spec import Cpu, Spec
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
 from pvspec.lang.check.guards import VENDORS
-from pvspec.spectest.subject import Lacking, Subject
+from pvspec.spectest.subject import Subject
 
 _SOMEWHERE = {32: 0xCF000000, 64: 0xFFFFFFFF8F000000}
 _STEP = 0x1000
@@ -73,7 +73,7 @@ class _Answers:
 
 
 def bind_case(subject: Subject) -> Binding:
-    """What the case binds; raises Lacking if it names something unknown."""
+    """What the case binds."""
     bound = _defaults(subject)
     for setting in subject.case.settings:
         _set(setting, bound, subject)
@@ -82,7 +82,7 @@ def bind_case(subject: Subject) -> Binding:
 
 def _defaults(subject: Subject) -> Binding:
     bound, base = Binding(), _SOMEWHERE[subject.spec.machine.bits]
-    for names in _parties(subject):
+    for names in subject.names:
         bound.options.update(names.options)
         for name in names.symbols:
             bound.symbols[name] = base + _STEP * len(bound.symbols)
@@ -95,28 +95,18 @@ def _defaults(subject: Subject) -> Binding:
     return bound
 
 
-def _parties(subject: Subject) -> list[model.Names]:
-    named = (setting.name.text for setting in subject.case.settings if setting.kind == "backend" and setting.name)
-    others = (subject.spec.backends.get(name) for name in named)
-    parties = (subject.interface, subject.backend, *others, subject.family)
-    return [party.names for party in parties if party is not None]
-
-
 def _set(setting: ast.Setting, bound: Binding, subject: Subject) -> None:
     name = setting.name.text if setting.name else ""
-    machine = subject.spec.machine
     match setting.kind, setting.values:
-        case "number", (ast.Number(value=value),) if name in bound.targets:
-            bound.targets[name] = value
-        case "number", (ast.Number(value=value),) if name in bound.symbols:
-            bound.symbols[name] = value
-        case "truth", (ast.Truth(value=truth),) if name in bound.options:
+        case "number", (ast.Number(value=value),):
+            (bound.targets if name in bound.targets else bound.symbols)[name] = value
+        case "truth", (ast.Truth(value=truth),):
             bound.options[name] = truth
-        case "nops", _ if name in machine.nops:
+        case "nops", _:
             bound.nops = name
-        case "cpu", _ if name in machine.features:
+        case "cpu", _:
             bound.features.append(name)
-        case "vendor", _ if name in VENDORS:
+        case "vendor", _:
             bound.vendor = VENDORS[name]
         case ("family" | "model" | "stepping") as what, (ast.Number(value=value),):
             bound.numbers[what] = value
@@ -124,56 +114,20 @@ def _set(setting: ast.Setting, bound: Binding, subject: Subject) -> None:
             bound.cpus = value
         case "cmdline", (ast.Text(value=cmdline),):
             bound.cmdline = cmdline
-        case "backend", _ if name in subject.spec.backends:
+        case "backend", _:
             bound.backend = name
-        case "extent", (ast.Number(value=low), ast.Number(value=high)) if name in bound.protect:
+        case "extent", (ast.Number(value=low), ast.Number(value=high)):
             bound.protect[name] = (low, high)
         case "answer", (ast.Number(value=argument), ast.Name() | ast.Number() as kind, *rest):
-            bound.answers[name, argument] = _answer(setting, kind, rest, subject)
-        case _:
-            raise _unknown(setting, bound, subject)
+            assert subject.backend is not None
+            bound.answers[name, argument] = _answer(subject.backend.roms[name], kind, rest)
 
 
-def _unknown(setting: ast.Setting, bound: Binding, subject: Subject) -> Lacking:
-    machine = subject.spec.machine
-    known: Mapping[str, Sequence[str]] = {
-        "number": [*bound.targets, *bound.symbols],
-        "truth": [*bound.options],
-        "nops": [*machine.nops],
-        "cpu": [*machine.features],
-        "vendor": [*VENDORS],
-        "backend": [*subject.spec.backends],
-        "extent": [*bound.protect],
-    }
-    what = {
-        "number": "op or symbol",
-        "truth": "option",
-        "nops": "nop table",
-        "cpu": "feature",
-        "extent": "protected function",
-    }
-    assert setting.name is not None
-    return subject.unknown(what.get(setting.kind, setting.kind), setting.name, known[setting.kind])
-
-
-def _answer(setting: ast.Setting, kind: ast.Name | ast.Number, rest: list[Any], subject: Subject) -> int:
+def _answer(rom: model.Rom, kind: ast.Name | ast.Number, rest: list[Any]) -> int:
     """The ROM's answer as an integer: its type, and the address in all its other fields."""
-    assert setting.name is not None
-    roms = subject.backend.roms if subject.backend else {}
-    if setting.name.text not in roms:
-        raise subject.unknown("rom", setting.name, roms)
-    rom, word = roms[setting.name.text], 0
-    type_ = _answer_type(kind, rom, subject)
+    numbers = {answer.name: number for number, answer in rom.answers.items()}
+    type_, word = kind.value if isinstance(kind, ast.Number) else numbers[kind.text], 0
     for item in rom.layout.fields:
         value = type_ if item.name == "type" else rest[0].value if rest else 0
         word |= (value & (1 << item.bits) - 1) << item.at
     return word
-
-
-def _answer_type(kind: ast.Name | ast.Number, rom: model.Rom, subject: Subject) -> int:
-    if isinstance(kind, ast.Number):
-        return kind.value
-    numbers = {answer.name: number for number, answer in rom.answers.items()}
-    if kind.text not in numbers:
-        raise subject.unknown("answer", kind, numbers)
-    return numbers[kind.text]

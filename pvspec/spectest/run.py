@@ -58,14 +58,14 @@ def _run(subject: Subject, spec: Spec) -> None:
     if notes:
         wants = subject.case.wants
         place = wants[0].span.to(wants[-1].span)
-        subject.findings.add("PV501", f"test {subject.name}: another outcome", (place, "expected this"), notes=notes)
+        subject.findings.add("PV501", _headline(subject, wanted, got), (place, "expected this"), notes=notes)
 
 
 def _kernel(subject: Subject, bound: Binding, spec: Spec) -> Kernel:
     try:
         return bound.kernel(subject, spec)
     except PatchError as error:
-        raise subject.lack(str(error), subject.case.span, "say it behind `with`") from None
+        raise subject.lack(str(error), subject.case.span, "add it after `with`") from None
 
 
 def _outcome(site: Site, kernel: Kernel) -> bytes | str:
@@ -73,6 +73,21 @@ def _outcome(site: Site, kernel: Kernel) -> bytes | str:
         return site.patched(kernel)
     except PatchError as error:
         return str(error)
+
+
+def _headline(subject: Subject, wanted: bytes | ast.Text, got: bytes | str) -> str:
+    """What differs first."""
+    if isinstance(wanted, ast.Text):
+        what = "expected another error" if isinstance(got, str) else "expected an error, got code"
+    elif isinstance(got, str):
+        what = "expected code, got an error"
+    else:
+        first, second = next(
+            (pair for pair in zip(_pieces(subject, wanted), _pieces(subject, got), strict=False) if pair[0] != pair[1]),
+        )
+        shown = (first[1], second[1]) if first[1] != second[1] else (first[0].hex(" "), second[0].hex(" "))
+        what = f"expected `{shown[0]}`, got `{shown[1]}`"
+    return f"test `{subject.name}` failed: {what}"
 
 
 def _differences(subject: Subject, wanted: bytes | ast.Text, got: bytes | str) -> list[str]:
@@ -85,5 +100,10 @@ def _differences(subject: Subject, wanted: bytes | ast.Text, got: bytes | str) -
 
 
 def _shown(subject: Subject, code: bytes) -> list[str]:
+    return [code.hex(" "), f"{'':<8} " + "; ".join(text for _, text in _pieces(subject, code))]
+
+
+def _pieces(subject: Subject, code: bytes) -> list[tuple[bytes, str]]:
+    """Each instruction's bytes and text."""
     instructions = disassemble(code, subject.spec.machine.bits, subject.case.address.value)
-    return [code.hex(" "), f"{'':<8} " + "; ".join(instruction.text for instruction in instructions)]
+    return [(code[item.offset : item.offset + item.size], item.text) for item in instructions]

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from pvspec.engine.apply import Kernel
 from pvspec.engine.records import build_records
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
+from pvspec.lang.check.tested import table_address
 from pvspec.spectest.binding import Binding
 from pvspec.spectest.subject import Subject
 
-MAX_TEXT = 64 << 20  # bytes between the lowest and the highest address of a case
 FILLER = 0xCC  # the original instructions, where a case does not say
-_TABLE = 0x4000  # the record's table lies so far in front of what it speaks of
 
 
 class Site:
-    """What a case describes; raises Lacking if something is missing."""
+    """What a case describes."""
 
     def __init__(self, subject: Subject, bound: Binding) -> None:
         self.subject = subject
         self.address = subject.case.address.value
         self.original = _original(subject)
-        self.memory = {item.address.value: subject.hex(item.contents) for item in subject.case.memory}
+        self.memory = {item.address.value: bytes.fromhex(item.contents.value) for item in subject.case.memory}
         self.memory[self.address] = self.original
         self.record = self._op_record(bound) if subject.backend else self._family_record()
 
@@ -31,13 +28,10 @@ class Site:
         """The site's bytes after the table with its one record was applied; PatchError."""
         base = min(self.memory)
         end = max(address + len(data) for address, data in self.memory.items())
-        if end - base > MAX_TEXT:
-            span = self.subject.case.span
-            raise self.subject.lack(f"the case's addresses lie more than {MAX_TEXT} bytes apart", span)
         text = bytearray(end - base)
         for address, data in self.memory.items():
             text[address - base : address - base + len(data)] = data
-        self._apply(kernel, text, base, base - _TABLE if base >= _TABLE else end)
+        self._apply(kernel, text, base, table_address(base, end))
         return bytes(text[self.address - base : self.address - base + len(self.original)])
 
     def _apply(self, kernel: Kernel, text: bytearray, base: int, place: int) -> None:
@@ -54,27 +48,20 @@ class Site:
 
     def _op_record(self, bound: Binding) -> dict[str, int]:
         subject, op = self.subject, self.subject.case.op
-        if subject.interface is None or op is None:
-            raise subject.lack("the case names no op", subject.case.span)
-        if op.text not in subject.interface.ops:
-            raise subject.unknown("op", op, subject.interface.ops)
-        number = subject.numbers(bound.options).get(op.text)
-        if number is None:
-            raise subject.lack(f"`{op.text}` does not exist with these options", op.span)
+        assert subject.interface is not None
+        assert op is not None
+        number = subject.numbers(bound.options)[op.text]
         mask = self._mask(subject.interface)
         return {"addr": self.address, "type": number, "len": len(self.original), "clobber": mask}
 
     def _mask(self, interface: model.Interface) -> int:
         """The clobber mask of the case, all registers if it names none."""
         everything = sum(interface.clobbers.values())
-        known: Mapping[str, int] = {"any": everything, "none": 0, **interface.clobbers}
         if not self.subject.case.clobbers:
             return everything
         mask = 0
         for name in self.subject.case.clobbers[0]:
-            if name.text not in known:
-                raise self.subject.unknown("clobber register", name, known)
-            mask |= known[name.text]
+            mask |= {"any": everything, "none": 0, **interface.clobbers}[name.text]
         return mask
 
     def _family_record(self) -> dict[str, int]:
@@ -87,8 +74,6 @@ class Site:
         if "len" in record:
             record["len"] = len(self.original)
         for value in self.subject.case.fields:
-            if value.name.text not in record:
-                raise self.subject.unknown("field", value.name, record)
             record[value.name.text] = self._field(value)
         return record
 
@@ -97,20 +82,13 @@ class Site:
             case ast.Number():
                 return value.value.value
             case ast.Name():
-                features = self.subject.spec.machine.features
-                if value.value.text not in features:
-                    raise self.subject.unknown("feature", value.value, features)
-                return features[value.value.text]
+                return self.subject.spec.machine.features[value.value.text]
         assert value.address is not None
-        self.memory[value.address.value] = self.subject.hex(value.value)
+        self.memory[value.address.value] = bytes.fromhex(value.value.value)
         return value.address.value
 
 
 def _original(subject: Subject) -> bytes:
-    length = subject.length()
     for original in subject.case.originals:
-        data = subject.hex(original)
-        if len(data) != length:
-            raise subject.lack(f"{len(data)} original bytes for a site of {length}", original.span)
-        return data
-    return bytes([FILLER]) * length
+        return bytes.fromhex(original.value)
+    return bytes([FILLER]) * (subject.length or 0)

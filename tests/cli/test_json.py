@@ -19,7 +19,8 @@ def assert_shape(value: dict[str, Any], shape: dict[str, Any]) -> None:
 def assert_diagnostic(value: dict[str, Any]) -> None:
     help = type(value.get("help"))
     assert help in (str, type(None))
-    assert_shape(value, {"code": str, "message": str, "labels": list, "notes": list, "help": help})
+    assert value["severity"] in ("error", "warning")
+    assert_shape(value, {"severity": str, "code": str, "message": str, "labels": list, "notes": list, "help": help})
     for label in value["labels"]:
         numbers = dict.fromkeys(("line", "column", "end_line", "end_column"), int)
         assert_shape(label, {"file": str, "text": str, **numbers})

@@ -12,15 +12,24 @@ HELP = "check a spec and report all that is wrong with it"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Specs."""
+    """Specs, and what counts as wrong."""
     common.specs(parser)
+    parser.add_argument("--deny-warnings", action="store_true", help="fail if there is a warning")
 
 
 def run(arguments: argparse.Namespace, report: Report) -> None:
     """Check specs and report everything that is wrong."""
     report.result = {"specs": arguments.specs}
+    warnings = 0
     for spec in arguments.specs:
         checked = check_spec(spec)
-        report.found(checked.diagnostics)
+        report.found(checked.findings)
+        warnings += len(checked.warnings)
         if not checked.diagnostics:
-            report.say(f"{spec}: fine")
+            report.say(f"{spec}: {_count(len(checked.warnings)) if checked.warnings else 'fine'}")
+    if warnings and arguments.deny_warnings:
+        report.fail(f"{_count(warnings)}; --deny-warnings allows none")
+
+
+def _count(warnings: int) -> str:
+    return f"{warnings} warning{'' if warnings == 1 else 's'}"

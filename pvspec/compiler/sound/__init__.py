@@ -6,10 +6,12 @@ from pvspec.compiler.assemble import Program
 from pvspec.compiler.sound.contract import check_contracts
 from pvspec.compiler.sound.fit import check_fit
 from pvspec.compiler.sound.holes import check_holes
+from pvspec.compiler.sound.names import check_names
 from pvspec.compiler.sound.nops import check_nops
 from pvspec.compiler.sound.order import check_order
 from pvspec.compiler.sound.reach import check_reach
 from pvspec.compiler.sound.slots import check_slots
+from pvspec.compiler.sound.tests import check_expected
 from pvspec.lang.diagnostics import Findings
 
 __all__ = ["verify"]
@@ -24,3 +26,5 @@ def verify(program: Program, findings: Findings) -> None:
     check_holes(program, findings)
     check_slots(program.spec, findings)
     check_order(program.spec, findings)
+    check_names(program.spec, findings)
+    check_expected(program.spec, findings)

@@ -59,7 +59,7 @@ def _resolve(
             continue
         used = arm.action.name.text
         if used in (*path, name) or len(path) >= MAX_CHAIN_DEPTH:
-            message = "a chain that refers to itself" if used in (*path, name) else "chains refer to chains too deeply"
+            message = "a chain refers to itself" if used in (*path, name) else "chains refer to chains too deeply"
             findings.add("PV304", message, (arm.action.span, " -> ".join([*path, name, used])))
             done.setdefault(used, ())
         _resolve(used, declared, (*path, name), done, place, findings)

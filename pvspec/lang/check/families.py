@@ -83,7 +83,11 @@ def _layout(item: ast.Family, machine: Architecture, findings: Findings) -> Layo
     if not item.sites_of:
         return the_table("family", item.name, item.tables, {}, findings)
     if len(item.sites_of) + len(item.tables) > 1:
-        findings.add("PV104", f"family `{item.name.text}` has its sites from two places", (item.sites_of[0].span, ""))
+        findings.add(
+            "PV104",
+            f"family `{item.name.text}` takes its sites from two places",
+            (item.sites_of[0].span, "remove this, or the other"),
+        )
     (sites,) = item.sites_of[:1]
     fields = Declared[ast.Text]("field", findings)
     fields.declare(ast.Name(sites.pattern.span, "site"), sites.pattern)
@@ -91,7 +95,7 @@ def _layout(item: ast.Family, machine: Architecture, findings: Findings) -> Layo
         fields.declare(name, pattern)
     for pattern in fields.values():
         if pattern.value.count("*") != sites.pattern.value.count("*") or pattern.value.count("*") > 1:
-            findings.add("PV305", "a pattern with another number of `*`", (pattern.span, "one in each, or none"))
+            findings.add("PV305", "the patterns differ in their number of `*`", (pattern.span, "one in each, or none"))
     bits = machine.bits
     laid = tuple(Field(name, index * bits, bits) for index, name in enumerate(fields))
     patterns = {name: pattern.value for name, pattern in fields.items()}
@@ -101,10 +105,8 @@ def _layout(item: ast.Family, machine: Architecture, findings: Findings) -> Layo
 def _reads(
     item: ast.Family, fields: Collection[str], symbols: Mapping[str, model.Symbol], findings: Findings
 ) -> dict[str, Read]:
-    reads = Declared[Read]("field", findings)
+    reads = Declared[Read]("read", findings)
     for read in item.reads:
-        if read.name.text in fields:
-            findings.add("PV102", f"`{read.name.text}` is a field already", (read.name.span, "again here"))
         known = [*fields, *reads, *symbols, ELSEWHERE]
         if read.base.text not in known:
             unknown(read.base, "field, read or symbol", known, findings)
@@ -114,11 +116,11 @@ def _reads(
 
 
 def _place(item: ast.Family, place: Place, findings: Findings) -> tuple[str, int]:
-    """The value that says where the site lies, and the bytes behind it."""
+    """The value that says where the site is, and the bytes to add to it."""
     if len(item.site_at) + ("site" in place.fields and not (item.sites_of and item.site_at)) != 1:
         findings.add(
             "PV104",
-            f"family `{item.name.text}` must say once where the site lies",
+            f"family `{item.name.text}` must say once where its sites are",
             (item.name.span, "a field `site` in the record, or the word `site`"),
         )
     for at in item.site_at:
@@ -133,7 +135,7 @@ def _length(item: ast.Family, record: Layout, findings: Findings) -> int | None:
     if len(item.lengths) + has_field != 1:
         findings.add(
             "PV104",
-            f"family `{item.name.text}` must say once how long a site is",
+            f"family `{item.name.text}` must say once how long its sites are",
             (item.name.span, "a field `len` in the record, or the word `len`"),
         )
     for length in item.lengths:

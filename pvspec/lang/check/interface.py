@@ -25,7 +25,7 @@ from pvspec.lang.check.records import the_table
 from pvspec.lang.diagnostics import Findings
 
 MAX_OPTIONS = 6  # an enumeration of op numbers is generated for each of their 2^n settings
-_FIELDS = {"addr": "where the site lies", "type": "which op it is", "len": "how long the site is"}
+_FIELDS = {"addr": "where the site is", "type": "which op it is", "len": "how long the site is"}
 
 
 def interface(item: ast.Interface, machine: Architecture, findings: Findings) -> model.Interface | None:
@@ -38,7 +38,7 @@ def interface(item: ast.Interface, machine: Architecture, findings: Findings) ->
         return None
     options = option_names(item.options, findings)
     if len(options) > MAX_OPTIONS:
-        findings.add("PV202", f"{len(options)} options in an interface", (item.name.span, f"at most {MAX_OPTIONS}"))
+        findings.add("PV202", f"the interface has {len(options)} options", (item.name.span, f"at most {MAX_OPTIONS}"))
         return None
     clobbers = _clobbers(item, record, machine, findings)
     symbols = symbol_names(item.symbols, machine.bits, frozenset(clobbers), findings)
@@ -63,8 +63,8 @@ def _record(item: ast.Interface, findings: Findings) -> Layout | None:
         if field.name is not None and field.name.text not in (*_FIELDS, "clobber"):
             findings.add(
                 "PV305",
-                f"an interface's record has no use for `{field.name.text}`",
-                (field.span, "only addr, type, len, clobber and padding"),
+                f"an interface's record cannot have a field `{field.name.text}`",
+                (field.span, "only addr, type, len, clobber and padding are allowed"),
             )
             return None
     return record
@@ -85,10 +85,12 @@ def _clobbers(item: ast.Interface, record: Layout | None, machine: Architecture,
         mask = bit.mask.value
         if mask.bit_count() != 1 or mask > limit:
             findings.add(
-                "PV202", f"clobber mask {mask:#x}", (bit.mask.span, f"must be one bit of the record's {limit:#x}")
+                "PV202",
+                f"clobber mask {mask:#x} is out of range",
+                (bit.mask.span, f"must be one bit of the record's {limit:#x}"),
             )
         elif mask in clobbers.values():
-            findings.add("PV201", f"two registers with the clobber bit {mask:#x}", (bit.span, ""))
+            findings.add("PV201", f"two registers have the clobber bit {mask:#x}", (bit.span, ""))
         clobbers.declare(bit.name, mask)
     return dict(clobbers)
 
@@ -104,7 +106,9 @@ def _max_len(item: ast.Interface, record: Layout | None, findings: Findings) -> 
 
 def _slot(item: ast.Slot, findings: Findings) -> Slot:
     if item.type.text not in ("u32", "u64", "rel32"):
-        findings.add("PV203", f"a slot's address of type {item.type.text}", (item.type.span, "u32, u64 or rel32"))
+        findings.add(
+            "PV203", f"a slot's address cannot be a {item.type.text}", (item.type.span, "must be u32, u64 or rel32")
+        )
     relative = item.type.text.startswith("rel")
     return Slot(hex_bytes(item.prefix, findings), int(item.type.text.lstrip("urel")) // 8, relative)
 
@@ -163,7 +167,9 @@ def _check_spelling(ops: Iterable[model.Op], findings: Findings) -> None:
     for op in ops:
         first = spellings.setdefault(op.name.upper(), op)
         if first is not op:
-            findings.add("PV102", "two ops differ in capitals only", (op.span, "second"), (first.span, "first"))
+            findings.add(
+                "PV102", "two ops differ only in upper and lower case", (op.span, "second"), (first.span, "first")
+            )
 
 
 def _check_clashes(ops: Iterable[model.Op], owner: model.Interface, findings: Findings) -> None:
@@ -171,7 +177,7 @@ def _check_clashes(ops: Iterable[model.Op], owner: model.Interface, findings: Fi
         options = dict(zip(owner.names.options, configuration, strict=True))
         findings.add(
             "PV201",
-            f"two ops with number {second.numbers[configuration]}{_in(options)}",
+            f"two ops have number {second.numbers[configuration]}{_in(options)}",
             (second.span, f"`{second.name}`"),
             (first.span, f"`{first.name}`"),
         )

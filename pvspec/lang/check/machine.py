@@ -10,7 +10,7 @@ from pvspec.lang import syntax as ast
 from pvspec.lang.check.guards import Scope, guard
 from pvspec.lang.check.names import Declared, look_up
 from pvspec.lang.check.numbers import check_names, evaluate, hex_bytes, in_range
-from pvspec.lang.diagnostics import Findings
+from pvspec.lang.diagnostics import Findings, count
 
 MAX_FEATURE = (1 << 16) - 1
 MAX_NOP = 15  # bytes: no x86 instruction is longer
@@ -40,7 +40,9 @@ def text_range(item: ast.Machine, findings: Findings) -> tuple[int, int] | None:
     limit = 1 << _bits(item, Findings())
     for text in item.texts:
         if not text.start.value < text.end.value <= limit:
-            findings.add("PV202", "a range of text that is none", (text.span, f"START .. END, up to {limit:#x}"))
+            findings.add(
+                "PV202", "empty or inverted text range", (text.span, f"must be START .. END, with END up to {limit:#x}")
+            )
             return None
     if len(item.texts) > 1:
         findings.add("PV102", "`text` is given twice", *((text.span, "") for text in reversed(item.texts)))
@@ -49,11 +51,13 @@ def text_range(item: ast.Machine, findings: Findings) -> tuple[int, int] | None:
 
 def _bits(item: ast.Machine, findings: Findings) -> int:
     if len(item.bits) != 1:
-        findings.add("PV104", f"machine `{item.name.text}` needs one `bits`", (item.name.span, "32 or 64"))
+        findings.add(
+            "PV104", f"machine `{item.name.text}` needs one `bits`", (item.name.span, "add `bits 32` or `bits 64`")
+        )
         return 32
     (bits,) = item.bits
     if bits.value not in (32, 64):
-        findings.add("PV202", f"a machine of {bits.value} bits", (bits.span, "32 or 64"))
+        findings.add("PV202", f"a machine cannot have {count(bits.value, 'bit')}", (bits.span, "must be 32 or 64"))
         return 32
     return bits.value
 
@@ -80,7 +84,9 @@ def _nop_table(nops: ast.Nops, findings: Findings) -> tuple[bytes, ...]:
     for index, (entry, code) in enumerate(zip(nops.entries, table, strict=True), 1):
         if len(code) != index or index > MAX_NOP:
             findings.add(
-                "PV204", f"nop {index} of `{nops.name.text}` has {len(code)} bytes", (entry.span, f"must have {index}")
+                "PV204",
+                f"nop {index} of `{nops.name.text}` has {count(len(code), 'byte')}",
+                (entry.span, f"must have {index}"),
             )
     return tuple(table)
 
@@ -94,10 +100,12 @@ def _choices(
             choices.append((choice.nops.text, guard(choice.guard, scope, findings)))
     if not item.choices:
         findings.add(
-            "PV104", f"machine `{item.name.text}` does not `choose nops`", (item.name.span, "padding needs them")
+            "PV104", f"machine `{item.name.text}` does not `choose nops`", (item.name.span, "padding needs a nop table")
         )
     elif item.choices[-1].guard is not None:
         findings.add(
-            "PV104", "on some CPU no nop table is chosen", (item.choices[-1].span, "give the last one no guard")
+            "PV104",
+            "no nop table is chosen on some CPUs",
+            (item.choices[-1].span, "the last choice must have no guard"),
         )
     return choices

@@ -9,7 +9,7 @@ from pvspec.lang import syntax as ast
 from pvspec.lang.check.guards import Scope, guard
 from pvspec.lang.check.names import REGISTERS, Declared, registers, unknown
 from pvspec.lang.check.rules import Place
-from pvspec.lang.diagnostics import Findings
+from pvspec.lang.diagnostics import Findings, count
 
 FLAGS = frozenset({"flags", "interrupt_flag"})
 CONTROL = frozenset({"cr0", "cr2", "cr3", "cr4"})
@@ -54,7 +54,9 @@ def _effects(items: Sequence[ast.Effect], op: model.Op, bits: int, findings: Fin
             value: model.Part | int | None = item.value.value
             width = _width(item.place, bits)
             if item.value.value >= 1 << width:
-                findings.add("PV202", f"{item.value.value} is more than {width} bits hold", (item.value.span, ""))
+                findings.add(
+                    "PV202", f"{item.value.value} is out of range", (item.value.span, f"must fit {count(width, 'bit')}")
+                )
         else:
             value = _part(item.value, op.inputs | CONTROL, op, "inputs", bits, findings)
         if place is not None and value is not None:
@@ -71,8 +73,8 @@ def _part(
     if name not in allowed and not (name == "interrupt_flag" and "flags" in allowed):
         findings.add(
             "PV601",
-            f"a meaning that the contract of `{op.name}` does not allow",
-            (item.name.span, f"`{name}` is none of its {side}"),
+            f"the contract of `{op.name}` does not allow this meaning",
+            (item.name.span, f"`{name}` is not among its {side}"),
             (op.span, "its contract"),
             help=f"declare `{name}` among the {side} of `{op.name}`",
         )
@@ -93,8 +95,8 @@ def _check_results(meaning: ast.Meaning, op: model.Op, effects: Sequence[model.E
         names = ", ".join(sorted(missing))
         findings.add(
             "PV601",
-            f"a meaning that leaves a result of `{op.name}` open",
-            (meaning.span, f"says nothing of {names}"),
+            f"this meaning does not say what becomes of every result of `{op.name}`",
+            (meaning.span, f"lacks {names}"),
             (op.span, "its contract"),
         )
 
@@ -106,10 +108,10 @@ def kept_parts(item: ast.Backend, place: Place, findings: Findings) -> tuple[mod
 
 def _kept(item: ast.Kept, place: Place, findings: Findings) -> model.Kept | None:
     if item.name.text != "interrupt_flag":
-        unknown(item.name, "part that can be kept elsewhere", ["interrupt_flag"], findings)
+        unknown(item.name, "part of the machine to keep", ["interrupt_flag"], findings)
         return None
     if item.holds.bits and not item.holds.number.value:
-        findings.add("PV202", "no bit at all", (item.holds.number.span, "must have one"))
+        findings.add("PV202", "the mask selects no bit", (item.holds.number.span, "must not be 0"))
     return model.Kept(
         item.span,
         item.name.text,

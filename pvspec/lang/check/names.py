@@ -13,15 +13,20 @@ from pvspec.x86.intel import full_width, register_bytes
 
 T = TypeVar("T")
 
-# words that a guard or a branch would take for something else
+# words that a guard, a branch, an arm or a test would take for something else
 _GUARD_WORDS = frozenset(
     {"backend", "cmdline", "cpu", "cpus", "kernel", "nops", "not", "op", "target", "vulnerability"}
 )
 _ARM_WORDS = ("when", "clobbers", "asm", "bytes", "copy", "keep", "store")
+_ACTIONS = frozenset({"keep", "nop"})
 RESERVED = {
-    "field": _GUARD_WORDS,
+    "backend": _ACTIONS,
+    "chain": _ACTIONS,
+    "field": _GUARD_WORDS | {"elsewhere", "memory", "original"},
+    "op": frozenset({"cpus"}),
     "option": _GUARD_WORDS | {"site"},
-    "symbol": frozenset({"null", "target", "elsewhere"}),
+    "read": _GUARD_WORDS | {"elsewhere", "site"},
+    "symbol": frozenset({"cpus", "elsewhere", "null", "target"}),
 }
 
 
@@ -60,13 +65,13 @@ def look_up(known: Mapping[str, T], name: ast.Name, what: str, findings: Finding
 
 def unknown(name: ast.Name, what: str, known: Iterable[str], findings: Findings) -> None:
     """The finding for a name that nothing declares."""
-    known = list(known)
+    known = set(known)
     notes = [f"there are: {', '.join(sorted(known))}"] if 0 < len(known) <= 12 else []
     # an arm's keyword that is misspelt reads as the name of a chain
     help = suggestion(name.text, [*known, *(_ARM_WORDS if what == "chain" else ())])
     if "$" in name.text and not help:
         help = "`$` begins a word of `each`, and no `each` around this has that word"
-    findings.add("PV101", f"unknown {what} `{name.text}`", (name.span, "declared nowhere"), notes=notes, help=help)
+    findings.add("PV101", f"unknown {what} `{name.text}`", (name.span, "not declared"), notes=notes, help=help)
 
 
 REGISTERS = {

@@ -32,7 +32,7 @@ def check_names(expr: ast.Sum, options: Mapping[str, bool], findings: Findings) 
     """A finding for each name in an expression that is no option."""
     for _, product in expr.parts:
         if len(product.factors) > MAX_FACTORS:
-            findings.add("PV003", f"a product of more than {MAX_FACTORS} factors", (product.span, ""))
+            findings.add("PV003", f"a product has more than {MAX_FACTORS} factors", (product.span, "use fewer"))
         for factor in product.factors:
             if isinstance(factor, ast.Name):
                 look_up(options, factor, "option", findings)
@@ -52,5 +52,7 @@ def hex_bytes(text: ast.Text, findings: Findings) -> bytes:
     try:
         return bytes.fromhex(text.value)
     except ValueError:
-        findings.add("PV205", "no hexadecimal bytes", (text.span, 'write them as in "0f 1f 00"'))
+        findings.add(
+            "PV205", "these are not hexadecimal bytes", (text.span, 'must be pairs of digits, as in "0f 1f 00"')
+        )
         return b""

@@ -1,4 +1,4 @@
-"""Those who patch an interface's sites: backends, with their roms."""
+"""Backends and their ROMs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from pvspec.lang.check.numbers import in_range
 from pvspec.lang.check.records import has_fields, layout
 from pvspec.lang.check.rules import Place, chain
 from pvspec.lang.diagnostics import Findings
+
+MAX_ARGUMENT = 64  # bits
 
 
 def op_place(machine: Architecture, interface: model.Interface, backends: Collection[str]) -> Place:
@@ -43,7 +45,6 @@ def backend(
         if target.symbol.text != "null":
             symbols.setdefault(target.symbol.text, model.Symbol(target.symbol.text, target.symbol.span, frozenset()))
     names = model.Names(dict(options), dict(symbols), ())
-    _check_shadowing(item, place, findings)
     place = place.changed(options={**place.options, **options}, symbols={**place.symbols, **symbols})
     layouts = _rom_layouts(item, findings)
     roms = {
@@ -52,7 +53,7 @@ def backend(
         if rom.name.text in layouts
     }
     kept = kept_parts(item, place, findings)
-    place = place.changed(roms=layouts)
+    place = place.changed(roms={rom.name.text: _argument_bits(rom) for rom in item.roms if rom.name.text in layouts})
     rules, answered = [], Declared[None](f"rule of backend `{item.name.text}` for", findings)
     for rule in item.rules:
         ops = [_op(name, interface, findings) for name in rule.ops]
@@ -91,7 +92,7 @@ def _op_range(first: ast.Name, last: ast.Name | None, interface: model.Interface
     names = list(interface.ops)
     start, end = names.index(first.text), names.index(first.text if last is None else last.text)
     if last is not None and end < start:
-        findings.add("PV202", "a range of ops that ends before it begins", (last.span, f"stands before `{first.text}`"))
+        findings.add("PV202", "this range of ops ends before it begins", (last.span, f"comes before `{first.text}`"))
     return names[start : end + 1]
 
 
@@ -121,16 +122,6 @@ def _otherwise(item: ast.Backend, rest: list[model.Op], place: Place, findings: 
     return None
 
 
-def _check_shadowing(item: ast.Backend, place: Place, findings: Findings) -> None:
-    for names, known, what in (
-        ([n for o in item.options for n in o.names], place.options, "option"),
-        ([n for s in item.symbols for n in s.names], place.symbols, "symbol"),
-    ):
-        for name in names:
-            if name.text in known:
-                findings.add("PV102", f"{what} `{name.text}` is the interface's already", (name.span, "again here"))
-
-
 def _rom_layouts(item: ast.Backend, findings: Findings) -> dict[str, Layout]:
     layouts = Declared[Layout]("rom", findings)
     for rom in item.roms:
@@ -138,10 +129,16 @@ def _rom_layouts(item: ast.Backend, findings: Findings) -> dict[str, Layout]:
         if record is None:
             continue
         has_fields(record, {"type": "what kind of answer it is"}, rom.name.span, findings)
-        if rom.type.text.startswith("rel"):
-            findings.add("PV305", "a rom's parameter is a number", (rom.type.span, "must be uN"))
+        if rom.type.text.startswith("rel") or not 0 < _argument_bits(rom) <= MAX_ARGUMENT:
+            text = f"must be u1 to u{MAX_ARGUMENT}"
+            findings.add("PV305", f"a ROM's parameter cannot be a {rom.type.text}", (rom.type.span, text))
         layouts.declare(rom.name, record)
     return dict(layouts)
+
+
+def _argument_bits(item: ast.Rom) -> int:
+    """The width of what a ROM is asked with."""
+    return int(item.type.text.lstrip("urel"))
 
 
 def _rom(item: ast.Rom, record: Layout, place: Place, findings: Findings) -> model.Rom:
@@ -154,7 +151,7 @@ def _rom(item: ast.Rom, record: Layout, place: Place, findings: Findings) -> mod
         number = in_range(answer.number, 0, limit, "answer", findings)
         if number in answers:
             findings.add(
-                "PV201", f"two answers with number {number}", (answer.span, f"`{answers[number].name}` has it")
+                "PV201", f"two answers have number {number}", (answer.span, f"`{answers[number].name}` has it already")
             )
         answers[number] = model.Answer(answer.name.text, chain(answer.arms, place, findings))
     return model.Rom(item.name.text, record, answers, chain(item.otherwise.arms, place, findings))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pvspec.engine.spec import Field, Layout
 from pvspec.lang import syntax as ast
 from pvspec.lang.check.names import Declared
-from pvspec.lang.diagnostics import Findings
+from pvspec.lang.diagnostics import Findings, count
 from pvspec.lang.source import Span
 
 MAX_RECORD = 256  # bytes
@@ -30,7 +30,9 @@ def layout(section: str, padded: bool, fields: Sequence[ast.Field], place: Span,
             slack = 0
         at += bits
     if at % 8 or at > 8 * MAX_RECORD:
-        findings.add("PV203", f"a record of {at} bits", (place, f"must be whole bytes, at most {MAX_RECORD}"))
+        findings.add(
+            "PV203", f"a record cannot have {count(at, 'bit')}", (place, f"must be whole bytes, at most {MAX_RECORD}")
+        )
     if len(findings.found) > found:
         return None
     return Layout(section, at // 8, tuple(names.values()), slack // 8, padded)
@@ -56,16 +58,16 @@ def the_table(
 def _width(item: ast.Field, findings: Findings) -> int:
     text = item.type.text
     if item.name is None:
-        count = int(text.removeprefix("pad"))
-        if not 0 < count <= MAX_RECORD:
-            findings.add("PV203", f"padding of {count} bytes", (item.type.span, f"1 to {MAX_RECORD}"))
+        size = int(text.removeprefix("pad"))
+        if not 0 < size <= MAX_RECORD:
+            findings.add("PV203", f"padding cannot have {count(size, 'byte')}", (item.type.span, f"1 to {MAX_RECORD}"))
             return 0
-        return 8 * count
+        return 8 * size
     bits = int(text.lstrip("urel"))
     whole = bits + (0 if item.shift is None else item.shift.value)
     if not 0 < bits <= whole <= 64 or (text.startswith("rel") and whole not in (8, 16, 32, 64)):
-        wanted = "rel8, rel16, rel32 or rel64" if text.startswith("rel") else "u1 to u64"
-        findings.add("PV203", f"a field of type {text}", (item.type.span, wanted))
+        wanted = "must be rel8, rel16, rel32 or rel64" if text.startswith("rel") else "must be u1 to u64"
+        findings.add("PV203", f"a field cannot be a {text}", (item.type.span, wanted))
         return 0
     return bits
 
@@ -83,5 +85,5 @@ def has_fields(table: Layout, wanted: dict[str, str], place: Span, findings: Fin
     """Whether a record has these fields, each with what it must say; a finding for each that it lacks."""
     have = {field.name for field in table.fields}
     for name in wanted.keys() - have:
-        findings.add("PV104", f"the record has no field `{name}`", (place, f"it must say {wanted[name]}"))
+        findings.add("PV104", f"the record lacks the field `{name}`", (place, f"it must say {wanted[name]}"))
     return wanted.keys() <= have

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from pvspec.engine.guards import Guard, both
-from pvspec.engine.spec import ELSEWHERE, Layout
+from pvspec.engine.spec import ELSEWHERE
 from pvspec.engine.value import Map
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
 from pvspec.lang.check.guards import Scope, guard
 from pvspec.lang.check.names import clobber_registers, look_up, unknown
-from pvspec.lang.check.numbers import hex_bytes
+from pvspec.lang.check.numbers import hex_bytes, in_range
 from pvspec.lang.diagnostics import Findings
 
 MAX_ARMS = 1024
@@ -21,14 +21,14 @@ MAX_ARMS = 1024
 class Place(Scope):
     """What an arm may speak of: besides a guard's words, branch targets, chains, roms and clobber registers.
 
-    `answered` are the backends that another one may leave its ops to.
+    `roms`: the bits of each one's argument. `answered` are the backends that another one may leave its ops to.
     """
 
     bits: int = 32
     targets: frozenset[str] = frozenset()
     clobbers: Mapping[str, int] = Map()
     chains: Mapping[str, model.Chain] = Map()
-    roms: Mapping[str, Layout] = Map()
+    roms: Mapping[str, int] = Map()
     answered: Mapping[str, model.Backend] = Map()
 
 
@@ -37,7 +37,7 @@ def chain(items: Sequence[ast.Arm], place: Place, findings: Findings) -> model.C
     arms = (arm for item in items for arm in _arms(item, place, findings))
     found = tuple(islice(arms, MAX_ARMS))
     for arm in arms:
-        findings.add("PV304", f"chains of more than {MAX_ARMS} arms", (arm.span, "this one is too many"))
+        findings.add("PV304", f"a chain has more than {MAX_ARMS} arms", (arm.span, "this one is too many"))
         break
     return found
 
@@ -45,7 +45,7 @@ def chain(items: Sequence[ast.Arm], place: Place, findings: Findings) -> model.C
 def _arms(item: ast.Arm, place: Place, findings: Findings) -> Iterator[model.Arm]:
     condition = guard(item.guard, place, findings)
     if item.clobbers and not isinstance(item.action, ast.Asm | ast.Bytes | ast.Branch):
-        findings.add("PV305", "only code clobbers registers", (item.clobbers[0].span, "no meaning here"))
+        findings.add("PV305", "only code can clobber registers", (item.clobbers[0].span, "remove this"))
     if isinstance(item.action, ast.ChainRef):
         yield from _referred(item.action, condition, place, findings)
         return
@@ -103,13 +103,15 @@ def _branch(item: ast.Branch, place: Place, findings: Findings) -> model.Action:
 def _store(item: ast.Store, place: Place, findings: Findings) -> model.Action | None:
     read = look_up(place.reads, item.name, "read", findings)
     if read is not None and not read.size:
-        findings.add("PV305", "an address to be stored", (item.name.span, "a `branch` has no width of its own"))
+        findings.add("PV305", "an address cannot be stored", (item.name.span, "a `branch` has no width"))
     return None if read is None else model.Store(item.name.text, read.size)
 
 
 def _copy(item: ast.Copy, place: Place, findings: Findings) -> model.Action:
     if not place.fields:
-        findings.add("PV305", "nothing to copy", (item.span, "only a family's record has fields to copy from"))
+        findings.add(
+            "PV305", "there is nothing to copy here", (item.span, "only a family's record has fields to copy from")
+        )
     elif item.address.text not in place.fields and item.address.text not in place.symbols:
         unknown(item.address, "field", place.fields, findings)
     size: str | int = item.size.value if isinstance(item.size, ast.Number) else item.size.text
@@ -119,5 +121,7 @@ def _copy(item: ast.Copy, place: Place, findings: Findings) -> model.Action:
 
 
 def _query(item: ast.Query, place: Place, findings: Findings) -> model.Action | None:
-    rom = look_up(place.roms, item.rom, "rom", findings)
-    return None if rom is None else model.Query(item.rom.text, item.argument.value)
+    bits = look_up(place.roms, item.rom, "rom", findings)
+    if bits is None:
+        return None
+    return model.Query(item.rom.text, in_range(item.argument, 0, (1 << bits) - 1, "argument", findings))

@@ -15,6 +15,9 @@ from pvspec.lang.check.interface import interface
 from pvspec.lang.check.machine import machine, text_range
 from pvspec.lang.check.names import Declared, look_up, symbol_names
 from pvspec.lang.check.parties import backend, op_place
+from pvspec.lang.check.shadows import check_shadows
+from pvspec.lang.check.tests import sound_tests
+from pvspec.lang.check.unused import check_unused
 from pvspec.lang.diagnostics import Findings
 from pvspec.lang.source import Source
 
@@ -28,26 +31,33 @@ def check(items: Sequence[ast.Item], sources: Iterable[Source], findings: Findin
         findings.add("PV104", "no `machine` is declared", help="include the file that declares it")
         return None
     the_machine = machine(machine_item, findings)
-    spec = _Parts(items, the_machine, findings)
-    return model.Spec(
+    parts = _Parts(items, the_machine, findings)
+    spec = model.Spec(
         the_machine,
-        spec.interface,
-        spec.chains,
-        spec.backends,
-        spec.families,
-        spec.passes,
-        spec.policy,
-        spec.probes,
-        spec.tests,
+        parts.interface,
+        parts.chains,
+        parts.backends,
+        parts.families,
+        parts.passes,
+        parts.policy,
+        parts.probes,
+        parts.tests,
         tuple(sources),
         text_range(machine_item, findings),
         {nops.name.text: tuple(entry.span for entry in nops.entries) for nops in reversed(machine_item.nops)},
     )
+    check_shadows(items, findings)
+    spec = spec.changed(tests=sound_tests(spec, findings))
+    if not findings.found:
+        check_unused(items, findings)
+    return spec
 
 
 def _the_one(items: list[T], what: str, findings: Findings) -> T | None:
     for item in items[1:]:
-        findings.add("PV102", f"a second {what}", (item.name.span, "again here"), (items[0].name.span, "first here"))
+        findings.add(
+            "PV102", f"a second {what} is declared", (item.name.span, "again here"), (items[0].name.span, "first here")
+        )
     return items[0] if items else None
 
 
@@ -93,7 +103,7 @@ class _Parts:
     def _backends(self) -> dict[str, model.Backend]:
         backends = Declared[model.Backend]("backend", self.findings)
         items = [item for item in self.items if isinstance(item, ast.Backend)]
-        # one whose `otherwise` names another backend comes behind it
+        # one whose `otherwise` names another backend comes after it
         for item in sorted(items, key=lambda item: _refers_to(item, self.backend_names)):
             known = {other.name.text: other for other in self.items if isinstance(other, ast.Interface)}
             look_up(known, item.interface, "interface", self.findings)

@@ -1,0 +1,68 @@
+"""What a case of a test is about, and what follows from that alone: shared by the checks and by those who run it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pvspec.engine.value import Value
+from pvspec.lang import model
+from pvspec.lang import syntax as ast
+
+MAX_SITE = 0xFFFF  # bytes
+_TABLE = 0x4000  # bytes from the record's table to the first address that a case names
+
+
+class Tested(Value):
+    """One case of the test of a backend or of a family."""
+
+    name: str
+    case: ast.Case
+    spec: model.Spec
+
+    @property
+    def backend(self) -> model.Backend | None:
+        """The backend under test."""
+        return self.spec.backends.get(self.name)
+
+    @property
+    def family(self) -> model.Family | None:
+        """The family under test."""
+        return self.spec.families.get(self.name)
+
+    @property
+    def interface(self) -> model.Interface | None:
+        """The interface whose sites are tested: a backend's, or that which a family's sites call through."""
+        interface = self.spec.interface
+        return interface if self.backend is not None or (interface and interface.functions) else None
+
+    @property
+    def names(self) -> list[model.Names]:
+        """The names that a case may bind: those of all that takes part in it."""
+        chosen = (item.name.text for item in self.case.settings if item.kind == "backend" and item.name)
+        others = (self.spec.backends.get(name) for name in chosen)
+        parties = (self.interface, self.backend, *others, self.family)
+        return [party.names for party in parties if party is not None]
+
+    @property
+    def length(self) -> int | None:
+        """The site's length in bytes; None if nothing says it."""
+        if self.family is not None and self.family.length is not None:
+            return self.family.length
+        for number in self.case.lengths:
+            return number.value
+        for original in self.case.originals:
+            return len(bytes.fromhex(original.value))
+        return None
+
+    def numbers(self, options: Mapping[str, bool]) -> dict[str, int]:
+        """Op name to number with these options."""
+        if self.interface is None:
+            return {}
+        configuration = tuple(options[name] for name in self.interface.names.options)
+        ops = self.interface.ops.values()
+        return {op.name: op.numbers[configuration] for op in ops if configuration in op.numbers}
+
+
+def table_address(start: int, end: int) -> int:
+    """Where the record's table is put, given the first address that a case names and the end of the last."""
+    return start - _TABLE if start >= _TABLE else end
