@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
+from pvspec.engine.spec import Guard
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
 from pvspec.lang.check.guards import VENDORS
@@ -30,18 +31,19 @@ class Binding:
     nops: str | None = None
     cpus: int | None = None
     cmdline: str = ""
+    vulnerabilities: dict[str, str] = field(default_factory=dict)
     vendor: str | None = None
     numbers: dict[str, int] = field(default_factory=lambda: {"family": 0, "model": 0, "stepping": 0})
     backend: str | None = None
 
-    def kernel(self, subject: Subject, module: ModuleType) -> Any:
-        """The generated module's kernel with these values."""
+    def kernel(self, subject: Subject, module: ModuleType, memory: Mapping[int, bytes]) -> Any:
+        """The generated module's kernel with these values; `memory`: what lies at which addresses."""
         backend = subject.backend
         targets = {number: self.targets[name] for name, number in subject.numbers(self.options).items()}
         return module.bind(
             subject.name if backend else self.backend,
             targets=targets,
-            tables=dict.fromkeys(self.symbols, targets),
+            tables={name: self._table(name, targets, subject, memory) for name in self.symbols},
             symbols=self.symbols,
             options=self.options,
             nops=self.nops,
@@ -50,8 +52,22 @@ class Binding:
             cpu=None if self.vendor is None else module.Cpu(self.vendor, **self.numbers),
             cpus=self.cpus,
             cmdline=self.cmdline,
+            vulnerabilities=self.vulnerabilities,
             protect=self.protect,
         )
+
+    def _table(
+        self, symbol: str, targets: Mapping[int, int], subject: Subject, memory: Mapping[int, bytes]
+    ) -> dict[int, int]:
+        """Op number to function in another table of functions: what the case has there, else as in the kernel's own."""
+        size, start = subject.spec.machine.bits // 8, self.symbols[symbol]
+        table = dict(targets)
+        for address, data in memory.items():
+            for number in table:
+                at = start + size * number - address
+                if 0 <= at <= len(data) - size:
+                    table[number] = int.from_bytes(data[at : at + size], "little")
+        return table
 
 
 @dataclass(frozen=True)
@@ -103,7 +119,7 @@ def _set(setting: ast.Setting, bound: Binding, subject: Subject) -> None:
     match setting.kind, setting.values:
         case "number", (ast.Number(value=value),) if name in bound.targets:
             bound.targets[name] = value
-        case "number", (ast.Number(value=value),) if name in bound.symbols:
+        case "number", (ast.Number(value=value),) if name in bound.symbols or name in subject.spec.probes:
             bound.symbols[name] = value
         case "truth", (ast.Truth(value=truth),) if name in bound.options:
             bound.options[name] = truth
@@ -119,6 +135,8 @@ def _set(setting: ast.Setting, bound: Binding, subject: Subject) -> None:
             bound.cpus = value
         case "cmdline", (ast.Text(value=cmdline),):
             bound.cmdline = cmdline
+        case "vulnerability", (ast.Text(value=text),) if name in _vulnerabilities(subject.spec):
+            bound.vulnerabilities[name] = text
         case "backend", _ if name in subject.spec.backends:
             bound.backend = name
         case "extent", (ast.Number(value=low), ast.Number(value=high)) if name in bound.protect:
@@ -132,11 +150,12 @@ def _set(setting: ast.Setting, bound: Binding, subject: Subject) -> None:
 def _unknown(setting: ast.Setting, bound: Binding, subject: Subject) -> Lacking:
     machine = subject.spec.machine
     known: Mapping[str, Sequence[str]] = {
-        "number": [*bound.targets, *bound.symbols],
+        "number": [*bound.targets, *bound.symbols, *subject.spec.probes],
         "truth": [*bound.options],
         "nops": [*machine.nops],
         "cpu": [*machine.features],
         "vendor": [*VENDORS],
+        "vulnerability": _vulnerabilities(subject.spec),
         "backend": [*subject.spec.backends],
         "extent": [*bound.protect],
     }
@@ -149,6 +168,20 @@ def _unknown(setting: ast.Setting, bound: Binding, subject: Subject) -> Lacking:
     }
     assert setting.name is not None
     return subject.unknown(what.get(setting.kind, setting.kind), setting.name, known[setting.kind])
+
+
+def _vulnerabilities(spec: model.Spec) -> list[str]:
+    """The vulnerabilities files that the spec's policy asks for."""
+
+    def asked(guard: Guard | None) -> Iterator[str]:
+        match guard:
+            case ("vulnerability", str(name), *_):
+                yield name
+            case (("any" | "all" | "not"), *parts):
+                for part in parts:
+                    yield from asked(part)
+
+    return sorted({name for decision in spec.policy for name in asked(decision.guard)})
 
 
 def _answer(setting: ast.Setting, kind: ast.Name | ast.Number, rest: list[Any], subject: Subject) -> int:

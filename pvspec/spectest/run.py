@@ -45,7 +45,7 @@ def _run(subject: Subject, module: ModuleType) -> None:
     try:
         bound = bind_case(subject)
         site = Site(subject, bound)
-        kernel = _kernel(subject, bound, module)
+        kernel = _kernel(subject, bound, site, module)
         wanted = expected(subject, bound, site, kernel.nops, kernel.nops_name in subject.spec.machine.jumps)
         got = _outcome(site, kernel, module)
     except Lacking:
@@ -60,9 +60,9 @@ def _run(subject: Subject, module: ModuleType) -> None:
         subject.findings.add("PV501", f"test {subject.name}: another outcome", (place, "expected this"), notes=notes)
 
 
-def _kernel(subject: Subject, bound: Binding, module: ModuleType) -> Any:
+def _kernel(subject: Subject, bound: Binding, site: Site, module: ModuleType) -> Any:
     try:
-        return bound.kernel(subject, module)
+        return bound.kernel(subject, module, site.memory)
     except module.PatchError as error:
         raise subject.lack(str(error), subject.case.span, "say it behind `with`") from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from mmap import mmap
 from types import ModuleType
 from typing import Any
 
@@ -26,28 +27,58 @@ class Site:
         self.memory = {item.address.value: subject.hex(item.contents) for item in subject.case.memory}
         self.memory[self.address] = self.original
         self.record = self._op_record(bound) if subject.backend else self._family_record()
+        bits = subject.spec.machine.bits
+        if any(address + len(data) > 1 << bits for address, data in self.memory.items()):
+            raise subject.lack(f"the case goes beyond the last {bits}-bit address", subject.case.span)
 
     def patched(self, kernel: Any, module: ModuleType) -> bytes:
-        """The site's bytes after the table with its one record was applied; PatchError of the module."""
+        """The site's bytes once its one record was applied; PatchError of the module, Lacking."""
+        if self.subject.backend is None:
+            return self._by_family(kernel, module)
+        if module.INTERFACE.layout is None:
+            return self._by_rule(kernel)
+        text, place = bytearray(self.original), self._beside(self.address, self.address + len(self.original))
+        table = module.build_records(module.INTERFACE.layout, [self.record], place)
+        kernel.apply(table, text, self.address, table_address=place)
+        return bytes(text)
+
+    def _by_rule(self, kernel: Any) -> bytes:
+        """What the backend's rule makes of the site, for an interface without a table of sites."""
+        code, record = bytearray(self.original), self.record
+        used = kernel.patch(record["type"], record["clobber"], code, record["addr"], record["len"])
+        kernel.pad(code, used, record["len"])
+        return bytes(code)
+
+    def _by_family(self, kernel: Any, module: ModuleType) -> bytes:
         base = min(self.memory)
         end = max(address + len(data) for address, data in self.memory.items())
         if end - base > MAX_TEXT:
             span = self.subject.case.span
             raise self.subject.lack(f"the case's addresses lie more than {MAX_TEXT} bytes apart", span)
-        text = bytearray(end - base)
-        for address, data in self.memory.items():
-            text[address - base : address - base + len(data)] = data
-        self._apply(kernel, module, text, base, base - _TABLE if base >= _TABLE else end)
-        return bytes(text[self.address - base : self.address - base + len(self.original)])
+        # Mapped, for up to 64 MiB of which a case touches a few bytes must cost no memory; and unmapped by hand, since
+        # whoever runs the tests may have switched the garbage collector off.
+        with mmap(-1, max(end - base, 1)) as buffer:
+            for address, data in self.memory.items():
+                buffer[address - base : address - base + len(data)] = data
+            text = module.Text(buffer, base)
+            try:
+                self._apply_family(kernel, module, text, self._beside(base, end))
+                return bytes(buffer[self.address - base : self.address - base + len(self.original)])
+            finally:
+                text.view.release()
 
-    def _apply(self, kernel: Any, module: ModuleType, text: bytearray, base: int, place: int) -> None:
-        name = self.subject.name
-        if self.subject.backend:
-            table = module.build_records(module.INTERFACE.layout, [self.record], place)
-            kernel.apply(table, text, base, table_address=place)
-        else:
-            table = module.build_records(module.SPEC.families[name].layout, [self.record], place)
-            kernel.apply_family(name, table, text, base, table_address=place)
+    def _apply_family(self, kernel: Any, module: ModuleType, text: Any, place: int) -> None:
+        family = module.SPEC.families[self.subject.name]
+        table = module.build_records(family.layout, [self.record], place)
+        for outcome in kernel.outcomes_of(module.FamilySites(kernel, family, text), table, place):
+            if (outcome.address, outcome.length) != (self.address, len(self.original)):
+                found = f"the record's site is {outcome.length} bytes at {outcome.address:#x}"
+                message = f"{found}, the case's {len(self.original)} bytes at {self.address:#x}"
+                raise self.subject.lack(message, self.subject.case.address.span)
+
+    def _beside(self, base: int, end: int) -> int:
+        """Where the record's table lies, beside text from base to end."""
+        return base - _TABLE if base >= _TABLE else end
 
     def _op_record(self, bound: Binding) -> dict[str, int]:
         subject, op = self.subject, self.subject.case.op
