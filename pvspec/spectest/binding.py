@@ -15,7 +15,7 @@ from pvspec.spectest.subject import Lacking, Subject
 
 _SOMEWHERE = {32: 0xCF000000, 64: 0xFFFFFFFF8F000000}
 _STEP = 0x1000
-_TARGETS, _FUNCTIONS, _PROTECTED = 0x100000, 0xFFE000, 0xFFF000  # behind the symbols
+_TARGETS, _FUNCTIONS, _PROTECTED = 0x800000, 0xFFE000, 0xFFF000  # behind the symbols
 
 
 @dataclass
@@ -93,10 +93,13 @@ def bind_case(subject: Subject) -> Binding:
 
 def _defaults(subject: Subject) -> Binding:
     bound, base = Binding(), _SOMEWHERE[subject.spec.machine.bits]
-    for names in _parties(subject):
-        bound.options.update(names.options)
+    parties = _parties(subject)
+    # a chain with a name may call for symbols that another family declares
+    for names in (*parties, *(family.names for family in subject.spec.families.values())):
         for name in names.symbols:
-            bound.symbols[name] = base + _STEP * len(bound.symbols)
+            bound.symbols.setdefault(name, base + _STEP * len(bound.symbols))
+    for names in parties:
+        bound.options.update(names.options)
         bound.protect.update(dict.fromkeys(names.protects, (base + _PROTECTED, base + _PROTECTED + 1)))
     for name in subject.interface.ops if subject.interface else ():
         bound.targets[name] = base + _TARGETS + _STEP * len(bound.targets)
@@ -119,7 +122,7 @@ def _set(setting: ast.Setting, bound: Binding, subject: Subject) -> None:
     match setting.kind, setting.values:
         case "number", (ast.Number(value=value),) if name in bound.targets:
             bound.targets[name] = value
-        case "number", (ast.Number(value=value),) if name in bound.symbols or name in subject.spec.probes:
+        case ("number" | "symbol"), (ast.Number(value=value),) if name in {*bound.symbols, *subject.spec.probes}:
             bound.symbols[name] = value
         case "truth", (ast.Truth(value=truth),) if name in bound.options:
             bound.options[name] = truth
@@ -151,6 +154,7 @@ def _unknown(setting: ast.Setting, bound: Binding, subject: Subject) -> Lacking:
     machine = subject.spec.machine
     known: Mapping[str, Sequence[str]] = {
         "number": [*bound.targets, *bound.symbols, *subject.spec.probes],
+        "symbol": [*bound.symbols, *subject.spec.probes],
         "truth": [*bound.options],
         "nops": [*machine.nops],
         "cpu": [*machine.features],

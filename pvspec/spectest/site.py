@@ -15,6 +15,7 @@ from pvspec.spectest.subject import Subject
 MAX_TEXT = 64 << 20  # bytes between the lowest and the highest address of a case
 FILLER = 0xCC  # the original instructions, where a case does not say
 _TABLE = 0x4000  # the record's table lies so far in front of what it speaks of
+_ALIGN = 16
 
 
 class Site:
@@ -77,8 +78,8 @@ class Site:
                 raise self.subject.lack(message, self.subject.case.address.span)
 
     def _beside(self, base: int, end: int) -> int:
-        """Where the record's table lies, beside text from base to end."""
-        return base - _TABLE if base >= _TABLE else end
+        """Where the record's table lies, beside text from base to end: aligned, as a field may count in words."""
+        return (base - _TABLE if base >= _TABLE else end + _ALIGN - 1) & -_ALIGN
 
     def _op_record(self, bound: Binding) -> dict[str, int]:
         subject, op = self.subject, self.subject.case.op
