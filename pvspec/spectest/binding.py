@@ -43,7 +43,7 @@ class Binding:
         return module.bind(
             subject.name if backend else self.backend,
             targets=targets,
-            tables={name: self._table(name, targets, subject, memory) for name in self.symbols},
+            tables={name: self._table(name, targets, subject, memory) for name in self._other_tables(subject.spec)},
             symbols=self.symbols,
             options=self.options,
             nops=self.nops,
@@ -56,12 +56,16 @@ class Binding:
             protect=self.protect,
         )
 
+    def _other_tables(self, spec: model.Spec) -> set[str]:
+        """The symbols of the tables of functions that a backend takes words from."""
+        targets = [target for backend in spec.backends.values() for target in backend.targets]
+        return {target.symbol for target in targets if target.table and target.symbol in self.symbols}
+
     def _table(
         self, symbol: str, targets: Mapping[int, int], subject: Subject, memory: Mapping[int, bytes]
     ) -> dict[int, int]:
         """Op number to function in another table of functions: what the case has there, else as in the kernel's own."""
-        size, start = subject.spec.machine.bits // 8, self.symbols[symbol]
-        table = dict(targets)
+        size, start, table = subject.spec.machine.bits // 8, self.symbols[symbol], dict(targets)
         for address, data in memory.items():
             for number in table:
                 at = start + size * number - address
@@ -122,7 +126,7 @@ def _set(setting: ast.Setting, bound: Binding, subject: Subject) -> None:
     match setting.kind, setting.values:
         case "number", (ast.Number(value=value),) if name in bound.targets:
             bound.targets[name] = value
-        case ("number" | "symbol"), (ast.Number(value=value),) if name in {*bound.symbols, *subject.spec.probes}:
+        case (("number" | "symbol"), (ast.Number(value=value),)) if name in {*bound.symbols, *subject.spec.probes}:
             bound.symbols[name] = value
         case "truth", (ast.Truth(value=truth),) if name in bound.options:
             bound.options[name] = truth
