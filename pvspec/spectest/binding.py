@@ -16,7 +16,7 @@ from pvspec.spectest.subject import Subject
 
 _SOMEWHERE = {32: 0xCF000000, 64: 0xFFFFFFFF8F000000}
 _STEP = 0x1000
-_TARGETS, _FUNCTIONS, _PROTECTED = 0x100000, 0xFFE000, 0xFFF000  # behind the symbols
+_TARGETS, _FUNCTIONS, _PROTECTED = 0x800000, 0xFFE000, 0xFFF000  # behind the symbols
 
 
 @dataclass
@@ -32,20 +32,20 @@ class Binding:
     nops: str | None = None
     cpus: int | None = None
     cmdline: str = ""
+    vulnerabilities: dict[str, str] = field(default_factory=dict)
     vendor: str | None = None
     numbers: dict[str, int] = field(default_factory=lambda: {"family": 0, "model": 0, "stepping": 0})
     backend: str | None = None
 
-    def kernel(self, subject: Subject, spec: Spec) -> Kernel:
-        """A kernel with these values; PatchError if they cannot be."""
+    def kernel(self, subject: Subject, spec: Spec, memory: Mapping[int, bytes]) -> Kernel:
+        """A kernel with these values; PatchError if they cannot be. `memory`: contents by address."""
         backend = subject.backend
         targets = {number: self.targets[name] for name, number in subject.numbers(self.options).items()}
-        tables = {str(target.symbol) for each in spec.backends.values() for target in each.targets if target.table}
         facts = Facts(
             spec,
             subject.name if backend else self.backend,
             targets=targets,
-            tables=dict.fromkeys(tables & self.symbols.keys(), targets),
+            tables={name: self._table(name, targets, subject, memory) for name in self._other_tables(subject.spec)},
             symbols=self.symbols,
             options=self.options,
             nops=self.nops,
@@ -54,9 +54,27 @@ class Binding:
             cpu=None if self.vendor is None else Cpu(self.vendor, **self.numbers),
             cpus=self.cpus,
             cmdline=self.cmdline,
+            vulnerabilities=self.vulnerabilities,
             protect=self.protect,
         )
         return Kernel(facts)
+
+    def _other_tables(self, spec: model.Spec) -> set[str]:
+        """The symbols of the tables of functions that a backend takes words from."""
+        targets = [target for backend in spec.backends.values() for target in backend.targets]
+        return {target.symbol for target in targets if target.table and target.symbol in self.symbols}
+
+    def _table(
+        self, symbol: str, targets: Mapping[int, int], subject: Subject, memory: Mapping[int, bytes]
+    ) -> dict[int, int]:
+        """Op number to function in another table of functions: what the case has there, else as in the kernel's own."""
+        size, start, table = subject.spec.machine.bits // 8, self.symbols[symbol], dict(targets)
+        for address, data in memory.items():
+            for number in table:
+                at = start + size * number - address
+                if 0 <= at <= len(data) - size:
+                    table[number] = int.from_bytes(data[at : at + size], "little")
+        return table
 
 
 @dataclass(frozen=True)
@@ -82,10 +100,12 @@ def bind_case(subject: Subject) -> Binding:
 
 def _defaults(subject: Subject) -> Binding:
     bound, base = Binding(), _SOMEWHERE[subject.spec.machine.bits]
+    # a chain with a name may call for symbols that another family declares
+    for names in (*subject.names, *(family.names for family in subject.spec.families.values())):
+        for name in names.symbols:
+            bound.symbols.setdefault(name, base + _STEP * len(bound.symbols))
     for names in subject.names:
         bound.options.update(names.options)
-        for name in names.symbols:
-            bound.symbols[name] = base + _STEP * len(bound.symbols)
         bound.protect.update(dict.fromkeys(names.protects, (base + _PROTECTED, base + _PROTECTED + 1)))
     for name in subject.interface.ops if subject.interface else ():
         bound.targets[name] = base + _TARGETS + _STEP * len(bound.targets)
@@ -98,8 +118,9 @@ def _defaults(subject: Subject) -> Binding:
 def _set(setting: ast.Setting, bound: Binding, subject: Subject) -> None:
     name = setting.name.text if setting.name else ""
     match setting.kind, setting.values:
-        case "number", (ast.Number(value=value),):
-            (bound.targets if name in bound.targets else bound.symbols)[name] = value
+        case (("number" | "symbol"), (ast.Number(value=value),)):
+            is_target = setting.kind == "number" and name in bound.targets
+            (bound.targets if is_target else bound.symbols)[name] = value
         case "truth", (ast.Truth(value=truth),):
             bound.options[name] = truth
         case "nops", _:
@@ -114,6 +135,8 @@ def _set(setting: ast.Setting, bound: Binding, subject: Subject) -> None:
             bound.cpus = value
         case "cmdline", (ast.Text(value=cmdline),):
             bound.cmdline = cmdline
+        case "vulnerability", (ast.Text(value=text),):
+            bound.vulnerabilities[name] = text
         case "backend", _:
             bound.backend = name
         case "extent", (ast.Number(value=low), ast.Number(value=high)):

@@ -46,7 +46,7 @@ def _run(subject: Subject, spec: Spec) -> None:
     try:
         bound = bind_case(subject)
         site = Site(subject, bound)
-        kernel = _kernel(subject, bound, spec)
+        kernel = _kernel(subject, bound, site, spec)
         wanted = expected(subject, bound, site, kernel.nops, kernel.nops_name in subject.spec.machine.jumps)
         got = _outcome(site, kernel)
     except Lacking:
@@ -61,9 +61,9 @@ def _run(subject: Subject, spec: Spec) -> None:
         subject.findings.add("PV501", _headline(subject, wanted, got), (place, "expected this"), notes=notes)
 
 
-def _kernel(subject: Subject, bound: Binding, spec: Spec) -> Kernel:
+def _kernel(subject: Subject, bound: Binding, site: Site, spec: Spec) -> Kernel:
     try:
-        return bound.kernel(subject, spec)
+        return bound.kernel(subject, spec, site.memory)
     except PatchError as error:
         raise subject.lack(str(error), subject.case.span, "add it after `with`") from None
 

@@ -1,9 +1,13 @@
-"""The site under test: the record that names it, and what lies in memory."""
+"""The site under test: the record that names it, and what is in memory."""
 
 from __future__ import annotations
 
+from mmap import mmap
+
 from pvspec.engine.apply import Kernel
+from pvspec.engine.families import FamilySites
 from pvspec.engine.records import build_records
+from pvspec.engine.text import Text
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
 from pvspec.lang.check.tested import table_address
@@ -25,26 +29,48 @@ class Site:
         self.record = self._op_record(bound) if subject.backend else self._family_record()
 
     def patched(self, kernel: Kernel) -> bytes:
-        """The site's bytes after the table with its one record was applied; PatchError."""
+        """The site's bytes once its one record was applied; PatchError, Lacking."""
+        if self.subject.backend is None:
+            return self._by_family(kernel)
+        interface = kernel.spec.interface
+        assert interface is not None
+        if interface.layout is None:
+            return self._by_rule(kernel)
+        text, place = bytearray(self.original), table_address(self.address, self.address + len(self.original))
+        table = build_records(interface.layout, [self.record], place)
+        kernel.apply(table, text, self.address, table_address=place)
+        return bytes(text)
+
+    def _by_rule(self, kernel: Kernel) -> bytes:
+        """What the backend's rule makes of the site, for an interface without a table of sites."""
+        code, record = bytearray(self.original), self.record
+        used = kernel.patch(record["type"], record["clobber"], code, record["addr"], record["len"])
+        kernel.pad(code, used, record["len"])
+        return bytes(code)
+
+    def _by_family(self, kernel: Kernel) -> bytes:
         base = min(self.memory)
         end = max(address + len(data) for address, data in self.memory.items())
-        text = bytearray(end - base)
-        for address, data in self.memory.items():
-            text[address - base : address - base + len(data)] = data
-        self._apply(kernel, text, base, table_address(base, end))
-        return bytes(text[self.address - base : self.address - base + len(self.original)])
+        # Mapped, for up to 64 MiB of which a case touches a few bytes must cost no memory; and unmapped by hand, since
+        # whoever runs the tests may have switched the garbage collector off.
+        with mmap(-1, max(end - base, 1)) as buffer:
+            for address, data in self.memory.items():
+                buffer[address - base : address - base + len(data)] = data
+            text = Text(buffer, base)
+            try:
+                self._apply_family(kernel, text, table_address(base, end))
+                return bytes(buffer[self.address - base : self.address - base + len(self.original)])
+            finally:
+                text.view.release()
 
-    def _apply(self, kernel: Kernel, text: bytearray, base: int, place: int) -> None:
-        name = self.subject.name
-        interface = kernel.spec.interface
-        if self.subject.backend:
-            if interface is None or interface.layout is None:
-                raise self.subject.lack("the interface has no table of sites to test", self.subject.case.span)
-            table = build_records(interface.layout, [self.record], place)
-            kernel.apply(table, text, base, table_address=place)
-        else:
-            table = build_records(kernel.spec.families[name].layout, [self.record], place)
-            kernel.apply_family(name, table, text, base, table_address=place)
+    def _apply_family(self, kernel: Kernel, text: Text, place: int) -> None:
+        family = kernel.spec.families[self.subject.name]
+        table = build_records(family.layout, [self.record], place)
+        for outcome in kernel.outcomes_of(FamilySites(kernel, family, text), table, place):
+            if (outcome.address, outcome.length) != (self.address, len(self.original)):
+                found = f"the record's site is {outcome.length} bytes at {outcome.address:#x}"
+                message = f"{found}, the case's {len(self.original)} bytes at {self.address:#x}"
+                raise self.subject.lack(message, self.subject.case.address.span)
 
     def _op_record(self, bound: Binding) -> dict[str, int]:
         subject, op = self.subject, self.subject.case.op

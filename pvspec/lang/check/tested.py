@@ -9,6 +9,7 @@ from pvspec.lang import model
 from pvspec.lang import syntax as ast
 
 MAX_SITE = 0xFFFF  # bytes
+_ALIGNMENT = 16  # bytes
 _TABLE = 0x4000  # bytes from the record's table to the first address that a case names
 
 
@@ -64,5 +65,8 @@ class Tested(Value):
 
 
 def table_address(start: int, end: int) -> int:
-    """Where the record's table is put, given the first address that a case names and the end of the last."""
-    return start - _TABLE if start >= _TABLE else end
+    """Where the record's table is put, given the first address that a case names and the end of the last.
+
+    Aligned, since a field may count in words.
+    """
+    return (start - _TABLE if start >= _TABLE else end + _ALIGNMENT - 1) & -_ALIGNMENT

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from itertools import pairwise
 
+from pvspec.engine.guards import Vulnerability, questions
 from pvspec.engine.records import fits
 from pvspec.engine.spec import Field
 from pvspec.lang import model
@@ -28,10 +29,6 @@ def sound_tests(spec: model.Spec, findings: Findings) -> tuple[ast.Test, ...]:
 
 
 def _sound_cases(test: ast.Test, spec: model.Spec, findings: Findings) -> Iterator[ast.Case]:
-    if test.name.text in spec.backends and spec.interface is not None and spec.interface.layout is None:
-        text = f"`{spec.interface.name}` has no `table`"
-        findings.add("PV502", f"backend `{test.name.text}` has no sites to test", (test.name.span, text))
-        return
     known: dict[str | None, _Known] = {}
     for case in test.cases:
         tested = Tested(test.name.text, case, spec)
@@ -56,8 +53,17 @@ class _Known:
             self.options.update(names.options)
             self.symbols.update(names.symbols)
             self.protects.update(names.protects)
+        for family in spec.families.values():  # a chain with a name may call for what another family declares
+            self.symbols.update(family.names.symbols)
+        self.symbols |= spec.probes
         if spec.interface is not None and spec.interface.functions is not None:
             self.symbols.add(spec.interface.functions)
+        vulnerabilities = {
+            question.file
+            for decision in spec.policy
+            for question in questions(decision.guard)
+            if isinstance(question, Vulnerability)
+        }
         self.ops: Mapping[str, model.Op] = interface.ops if interface else {}
         self.switches = interface.names.options if interface else {}
         self.queries = set(_queries(tested.backend)) if tested.backend else set()
@@ -68,6 +74,8 @@ class _Known:
             "cpu": ("feature", spec.machine.features),
             "vendor": ("vendor", VENDORS),
             "backend": ("backend", spec.backends),
+            "symbol": ("symbol", self.symbols),
+            "vulnerability": ("vulnerability", vulnerabilities),
             "extent": ("protected function", self.protects),
             "answer": ("rom", self.roms),
         }
@@ -75,7 +83,7 @@ class _Known:
         self.layout = self.family.layout if self.family is not None else interface.layout if interface else None
         self.fields = {field.name: field for field in self.layout.fields} if self.layout is not None else {}
         self.longest = min((1 << self.fields["len"].bits) - 1, MAX_SITE) if "len" in self.fields else MAX_SITE
-        masked = interface is not None and self.family is None and "clobber" in self.fields
+        masked = interface is not None and self.family is None and ("clobber" in self.fields or self.layout is None)
         self.clobbers = {"any", "none", *interface.clobbers} if interface is not None and masked else set()
 
 
@@ -238,6 +246,8 @@ class _Case:
             what, known = self.known.settings[item.kind]
             if item.name is not None and name not in known:
                 unknown(item.name, what, known, self.findings)
+            elif item.kind == "symbol":
+                self._addresses_of(item)
             elif item.kind == "answer":
                 self._answer(item, self.known.roms[name])
             elif item.kind == "extent":
@@ -250,12 +260,11 @@ class _Case:
 
     def _number(self, item: ast.Setting, name: str) -> None:
         assert item.name is not None
-        is_op, is_symbol = name in self.known.ops, name in self.known.symbols
-        if is_op and is_symbol:
-            text = "it would be bound as the op's target"
-            self.findings.add("PV102", f"`{name}` is an op and a symbol", (item.name.span, text))
-        elif not is_op and not is_symbol:
+        if name not in self.known.ops and name not in self.known.symbols:
             unknown(item.name, "op or symbol", [*self.known.ops, *self.known.symbols], self.findings)
+        self._addresses_of(item)
+
+    def _addresses_of(self, item: ast.Setting) -> None:
         for value in item.values:
             if isinstance(value, ast.Number):
                 self._address(value)

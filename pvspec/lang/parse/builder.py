@@ -495,7 +495,7 @@ class Builder:
         return ast.Setting(self.span(tree), kind, name, tuple(part for part in parts if part is not None))
 
     set_number = set_truth = set_nops = set_cpu = set_vendor = set_family = set_cpus = _setting
-    set_cmdline = set_backend = set_answer = set_extent = _setting
+    set_cmdline = set_vulnerability = set_backend = set_answer = set_extent = set_symbol = _setting
 
     def _want(self, tree: _Tree) -> ast.Want:
         kind = tree.data.removeprefix("want_")
