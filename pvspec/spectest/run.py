@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from pvspec.engine.apply import Kernel
 from pvspec.engine.errors import PatchError
@@ -82,9 +83,8 @@ def _headline(subject: Subject, wanted: bytes | ast.Text, got: bytes | str) -> s
     elif isinstance(got, str):
         what = "expected code, got an error"
     else:
-        first, second = next(
-            (pair for pair in zip(_pieces(subject, wanted), _pieces(subject, got), strict=False) if pair[0] != pair[1]),
-        )
+        pieces = zip_longest(_pieces(subject, wanted), _pieces(subject, got), fillvalue=(b"", "nothing"))
+        first, second = next(pair for pair in pieces if pair[0] != pair[1])
         shown = (first[1], second[1]) if first[1] != second[1] else (first[0].hex(" "), second[0].hex(" "))
         what = f"expected `{shown[0]}`, got `{shown[1]}`"
     return f"test `{subject.name}` failed: {what}"
