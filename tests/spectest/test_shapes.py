@@ -9,6 +9,7 @@ import pytest
 
 from pvspec.compiler.lower import lower
 from pvspec.compiler.pipeline import check_spec
+from pvspec.lang import model
 from pvspec.lang.diagnostics import render
 from pvspec.spectest import run_cases
 
@@ -119,7 +120,7 @@ OUTCOMES = [
     '=> asm "call nonesuch; mov"',
 ]
 TABLE = 'table "f"'
-FINDINGS = {"PV102", "PV202", "PV205", "PV305", "PV409", "PV501", "PV502"}
+FINDINGS = {"PV101", "PV102", "PV202", "PV205", "PV305", "PV401", "PV409", "PV501", "PV502"}
 """What may be wrong with a case, before it is run or by its run."""
 OPS = ["", "halt ", "cli ", "nonesuch "]
 
@@ -133,6 +134,12 @@ def blocks(name: str) -> str:
     ]
     cases = [f"    {op}{site} {setting} {want}" for (site, setting, want) in pairs for op in OPS]
     return "\n".join([f"test {name} {{", *cases, "}"])
+
+
+def sound(spec: model.Spec, wrong: set[int]) -> model.Spec:
+    """The cases that are not on the lines where something is wrong; a spec with such is not run at all."""
+    tests = (test.changed(cases=tuple(c for c in test.cases if c.span.line not in wrong)) for test in spec.tests)
+    return spec.changed(tests=tuple(tests))
 
 
 @pytest.mark.parametrize("bits", [32, 64])
@@ -152,9 +159,10 @@ def test_no_case_raises(tmp_path: Path, interface: str, bits: int) -> None:
     path.write_text(text.replace("eax", "rax") if bits == 64 else text, encoding="utf-8")
     checked = check_spec(path)
     assert checked.program is not None
-    results = list(run_cases(checked.program.spec, lower(checked.program).spec))
+    lines = {finding.labels[0].span.line for finding in checked.diagnostics}
+    results = list(run_cases(sound(checked.program.spec, lines), lower(checked.program).spec))
     found = [*checked.diagnostics, *(finding for result in results for finding in result.diagnostics)]
     odd = [render(finding) for finding in found if finding.code not in FINDINGS or not finding.labels]
     assert odd == []
-    assert sum(result.passed for result in results) > 10
+    assert sum(result.passed for result in results) > 5
     assert {finding.code for finding in found} >= {"PV501", "PV502"}

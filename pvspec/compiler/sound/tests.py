@@ -15,22 +15,20 @@ _BRANCH = 5  # bytes of a `call` or `jmp`
 
 def check_expected(spec: model.Spec, findings: Findings) -> None:
     """A finding for each outcome that no site can have; of cases that are sound otherwise."""
-    functions = {spec.interface.functions} if spec.interface is not None and spec.interface.functions else set()
     for test in spec.tests:
         for case in test.cases:
             if case.wants and case.wants[0].kind not in ("keep", "bug"):
-                _check_case(Tested(test.name.text, case, spec), functions, findings)
+                _check_case(Tested(test.name.text, case, spec), findings)
 
 
-def _check_case(tested: Tested, functions: Collection[str], findings: Findings) -> None:
+def _check_case(tested: Tested, findings: Findings) -> None:
     case, size, padded, bits = tested.case, 0, False, tested.spec.machine.bits
     for want in case.wants:
         match want.kind, want.value:
             case "bytes", ast.Text(value=text):
                 size += len(bytes.fromhex(text))
             case "asm", ast.Text() as source:
-                symbols = {name for names in tested.names for name in names.symbols}
-                length = _length(source, bits, symbols | set(functions), findings)
+                length = _length(source, bits, tested.symbols, findings)
                 if length is None:
                     return
                 size += length

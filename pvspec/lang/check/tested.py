@@ -45,6 +45,15 @@ class Tested(Value):
         return [party.names for party in parties if party is not None]
 
     @property
+    def symbols(self) -> frozenset[str]:
+        """The symbols that a case may bind, and that its expected code may name."""
+        spec = self.spec
+        # a chain with a name may call for what another family declares
+        parties = (*self.names, *(family.names for family in spec.families.values()))
+        functions = spec.interface.functions if spec.interface is not None else None
+        return spec.probes.union(*(names.symbols for names in parties), [functions] if functions else [])
+
+    @property
     def length(self) -> int | None:
         """The site's length in bytes; None if nothing says it."""
         if self.family is not None and self.family.length is not None:

@@ -47,17 +47,11 @@ class _Known:
     def __init__(self, tested: Tested) -> None:
         spec, interface = tested.spec, tested.interface
         self.options: dict[str, bool] = {}
-        self.symbols: set[str] = set()
+        self.symbols = tested.symbols
         self.protects: set[str] = set()
         for names in tested.names:
             self.options.update(names.options)
-            self.symbols.update(names.symbols)
             self.protects.update(names.protects)
-        for family in spec.families.values():  # a chain with a name may call for what another family declares
-            self.symbols.update(family.names.symbols)
-        self.symbols |= spec.probes
-        if spec.interface is not None and spec.interface.functions is not None:
-            self.symbols.add(spec.interface.functions)
         vulnerabilities = {
             question.file
             for decision in spec.policy
