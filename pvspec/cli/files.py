@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 
 from pvspec.cli.report import Failure
-from pvspec.support.output import replacing, write_file
 
 
 def write(path: str | os.PathLike[str], data: bytes) -> bool:
     """Write a file, unless it has these bytes already; whether it was written. Raises Failure."""
+    from pvspec.support.output import write_file
+
     try:
         return write_file(Path(path), data)
     except OSError as error:
@@ -19,6 +20,8 @@ def write(path: str | os.PathLike[str], data: bytes) -> bool:
 
 def replace(path: str, data: memoryview) -> None:
     """Write a file, whatever it held; raises Failure."""
+    from pvspec.support.output import replacing
+
     try:
         with replacing(Path(path)) as file:
             file.write(data)

@@ -7,26 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from pvspec import (
-    Dump,
-    KernelImage,
-    Machine,
-    PvspecError,
-    SpecError,
-    open_dump,
-    open_kernel,
-    read_cpu,
-)
+import pvspec
 from pvspec.cli.report import Failure, Json, Report
 
 
 class Given(NamedTuple):
     """What the arguments describe."""
 
-    kernel: KernelImage
-    machine: Machine
+    kernel: pvspec.KernelImage
+    machine: pvspec.Machine
     spec: str | None
-    dump: Dump | None
+    dump: pvspec.Dump | None
 
 
 @contextmanager
@@ -34,9 +25,9 @@ def reporting(report: Report) -> Iterator[None]:
     """What the API raises goes to the report: findings of a spec, else an error."""
     try:
         yield
-    except SpecError as error:
+    except pvspec.SpecError as error:
         report.found(error.diagnostics)
-    except PvspecError as error:
+    except pvspec.PvspecError as error:
         raise Failure(str(error)) from None
 
 
@@ -46,26 +37,26 @@ def described_kernel(arguments: argparse.Namespace) -> Given:
     vmlinux: str | None = arguments.vmlinux
     symbols, load_address, slide, dump = arguments.symbols, arguments.load_address, arguments.kaslr, None
     if vmlinux is None:
-        kernel = open_kernel(arguments.kernel, symbols=symbols, load_address=load_address)
+        kernel = pvspec.open_kernel(arguments.kernel, symbols=symbols, load_address=load_address)
     else:
-        kernel = open_kernel(vmlinux, symbols=symbols)
+        kernel = pvspec.open_kernel(vmlinux, symbols=symbols)
     if arguments.state:
-        dump = open_dump(arguments.state, kernel, slide=slide)
+        dump = pvspec.open_dump(arguments.state, kernel, slide=slide)
         slide = dump.slide
     if slide is not None:
         kernel = kernel.moved(slide)
     if vmlinux is not None:
-        kernel = open_kernel(arguments.kernel, kernel=kernel, load_address=load_address)
+        kernel = pvspec.open_kernel(arguments.kernel, kernel=kernel, load_address=load_address)
     return Given(kernel, machine, arguments.spec, dump)
 
 
-def described_machine(arguments: argparse.Namespace) -> Machine:
+def described_machine(arguments: argparse.Namespace) -> pvspec.Machine:
     """The machine that the arguments describe; raises PvspecError."""
     if arguments.vulnerabilities and not arguments.cpu:
         raise Failure("--vulnerabilities requires --cpu")
     names = [name for name in str(arguments.features).split(",") if name]
-    return Machine(
-        cpu=read_cpu(arguments.cpu, arguments.vulnerabilities) if arguments.cpu else None,
+    return pvspec.Machine(
+        cpu=pvspec.read_cpu(arguments.cpu, arguments.vulnerabilities) if arguments.cpu else None,
         cpus=arguments.cpus,
         cmdline=arguments.cmdline,
         hypervisor=arguments.hypervisor,
@@ -76,7 +67,7 @@ def described_machine(arguments: argparse.Namespace) -> Machine:
     )
 
 
-def kernel_json(kernel: KernelImage) -> Json:
+def kernel_json(kernel: pvspec.KernelImage) -> Json:
     """What `--json` says of a kernel."""
     return {"kind": kernel.kind, "machine": kernel.machine, "release": kernel.release, "slide": kernel.slide}
 

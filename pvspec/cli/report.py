@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-if TYPE_CHECKING:
-    from pvspec import Diagnostic
+import pvspec
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | bool | None"
 
@@ -16,15 +14,15 @@ class Failure(Exception):
     """A command cannot go on: the input or its surroundings are wrong."""
 
 
-@dataclass
 class Report:
     """The outcome of one command; `result` is what `--json` adds to it."""
 
-    command: str
-    lines: list[str] = field(default_factory=list)
-    diagnostics: list[Diagnostic] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-    result: dict[str, Json] = field(default_factory=dict)
+    def __init__(self, command: str) -> None:
+        self.command = command
+        self.lines: list[str] = []
+        self.diagnostics: list[pvspec.Diagnostic] = []
+        self.errors: list[str] = []
+        self.result: dict[str, Json] = {}
 
     @property
     def ok(self) -> bool:
@@ -39,7 +37,7 @@ class Report:
         """An error without a place in a spec."""
         self.errors.append(message)
 
-    def found(self, diagnostics: Iterable[Diagnostic]) -> None:
+    def found(self, diagnostics: Iterable[pvspec.Diagnostic]) -> None:
         """Findings about a spec."""
         self.diagnostics += diagnostics
 

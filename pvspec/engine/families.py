@@ -62,7 +62,10 @@ class FamilySites:
         return _with_longest(records) if family.longest else records
 
     def site(self, record: FamilySite) -> FamilySite | None:
-        """The site of a record, None if it has none: there is no branch to read, or the site's pointer is null."""
+        """The site of a record, None if it has none: there is no branch to read, or the site's pointer is null.
+
+        PatchError: it is outside the text.
+        """
         site, family = record, self.family
         site.context, site.unreadable = self.context, _NOTHING
         place, offset = family.place
@@ -74,6 +77,7 @@ class FamilySites:
             if site[name] == NO_BRANCH:
                 return None
         site.length = family.length or self._length(site)
+        site.code = self.context.code(site)
         return site
 
     def _length(self, site: FamilySite) -> int:

@@ -38,6 +38,9 @@ class FamilySite(Site):
 
     def __getattr__(self, name: str) -> object:
         """What of a site is not set yet; the slot then has it."""
+        if name == "branch":  # of nearly every site that anybody asks
+            branch = self.branch = self.context.branch(self)
+            return branch
         finder = _FINDERS.get(name)
         if finder is None:
             raise AttributeError(name)
@@ -118,8 +121,6 @@ class SiteContext:
 
 
 _FINDERS: dict[str, Callable[[SiteContext, FamilySite], object]] = {
-    "branch": SiteContext.branch,
-    "code": SiteContext.code,
     "op_name": lambda context, site: context.kernel.op_name(site.op_number),
     "op_number": SiteContext.op_number,
     "peek": lambda context, site: context.text.up_to,

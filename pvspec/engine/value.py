@@ -19,17 +19,21 @@ class Value:
     """
 
     _fields: ClassVar[tuple[str, ...]] = ()
+    _mappings: ClassVar[tuple[str, ...]] = ()  # of these the ones that may be a dict
 
     def __init_subclass__(cls) -> None:
         cls._fields = (*cls._fields, *cls.__annotations__)
+        mappings = (name for name, kind in cls.__annotations__.items() if str(kind).startswith("Mapping"))
+        cls._mappings = (*cls._mappings, *mappings)
         setattr(cls, "__match_args__", cls._fields)  # noqa: B010 - mypy knows a read-only one
 
     def __init__(self, *values: Any, **named: Any) -> None:
         self.__dict__.update(zip(self._fields, values, strict=False))
         if named or len(values) != len(self._fields):
             self._complete(len(values), named)
-        if dict in map(type, self.__dict__.values()):
-            self.__dict__.update({n: Map(value) for n, value in self.__dict__.items() if type(value) is dict})
+        for name in self._mappings:
+            if type(self.__dict__[name]) is dict:
+                self.__dict__[name] = Map(self.__dict__[name])
 
     def _complete(self, count: int, named: dict[str, Any]) -> None:
         """Fill in the fields after the first `count`: from the named ones, else with their defaults."""

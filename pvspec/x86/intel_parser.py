@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pvspec.x86.att import intel_spelling, is_att
 from pvspec.x86.intel import (
     AS_BYTES,
     PREFIXES,
@@ -56,8 +55,11 @@ def parse_statement(text: str, start: int = 0) -> Statement:
 
     Raises AsmError, which points at the word that does not fit.
     """
-    if is_att(text):
-        raise _att(text, start)
+    if "%" in text or "$" in text:
+        from pvspec.x86.att import is_att  # what is written in Intel syntax does not pay for it
+
+        if is_att(text):
+            raise _att(text, start)
     comment = _FOREIGN_COMMENT.search(text)
     if comment is not None:
         raise AsmError(
@@ -67,6 +69,8 @@ def parse_statement(text: str, start: int = 0) -> Statement:
 
 
 def _att(text: str, start: int) -> AsmError:
+    from pvspec.x86.att import intel_spelling
+
     spelling = intel_spelling(text)
     if spelling is not None:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pvspec import Patched, patch
+import pvspec
 from pvspec.cli import arguments as common
 from pvspec.cli.kernels import described_kernel, kernel_json, reporting
 from pvspec.cli.report import Failure, Report
@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     output: str = arguments.output
     with reporting(report):
         kernel, machine, spec, dump = described_kernel(arguments)
-        patched = patch(kernel, machine, spec=spec, dump=dump)
+        patched = pvspec.patch(kernel, machine, spec=spec, dump=dump)
         try:
             patched.write(output)
         except OSError as error:
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
         _tell(patched, output, report)
 
 
-def _tell(patched: Patched, output: str, report: Report) -> None:
+def _tell(patched: pvspec.Patched, output: str, report: Report) -> None:
     bound = patched.bound
     records = {name: bound.records(name) for name in bound.spec.passes if name in bound.tables}
     absent = [name for name in bound.spec.passes if name not in bound.tables]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pvspec import check_spec
+import pvspec
 from pvspec.cli import arguments as common
 from pvspec.cli.report import Report
 
@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     report.result = {"specs": arguments.specs}
     warnings = 0
     for spec in arguments.specs:
-        checked = check_spec(spec)
+        checked = pvspec.check_spec(spec)
         report.found(checked.findings)
         warnings += len(checked.warnings)
         if not checked.diagnostics:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pvspec import compile_spec
+import pvspec
 from pvspec.cli.files import write
 from pvspec.cli.kernels import reporting
 from pvspec.cli.report import Report
@@ -23,6 +23,6 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     output: str = arguments.output
     report.result = {"output": output, "written": False}
     with reporting(report):
-        written = write(output, compile_spec(arguments.spec).encode())
+        written = write(output, pvspec.compile_spec(arguments.spec).encode())
         report.result["written"] = written
         report.say(f"{output}: {'written' if written else 'unchanged'}")

@@ -6,7 +6,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from pvspec import Difference, Prediction, compare, open_dump, predict
+import pvspec
 from pvspec.cli import arguments as common
 from pvspec.cli.kernels import described_kernel, hexadecimal, reporting
 from pvspec.cli.report import Failure, Json, Report
@@ -28,24 +28,24 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     """Compare two texts of a kernel; a difference is no failure."""
     with reporting(report):
         kernel, machine, spec, dump = described_kernel(arguments)
-        prediction = predict(kernel, machine, spec=spec, dump=dump)
+        prediction = pvspec.predict(kernel, machine, spec=spec, dump=dump)
         try:
             first, second = (_text(Path(path), prediction) for path in arguments.texts)
         except OSError as error:
             raise Failure(f"{error.filename}: cannot be read: {error.strerror}") from None
-        _tell(prediction, compare(prediction, first, second), report)
+        _tell(prediction, pvspec.compare(prediction, first, second), report)
 
 
-def _text(path: Path, prediction: Prediction) -> bytes:
+def _text(path: Path, prediction: pvspec.Prediction) -> bytes:
     """A text: the file is one, or a dump that has one."""
     size = prediction.end - prediction.start
     if path.stat().st_size == size:
         return path.read_bytes()
     image = prediction.bound.image
-    return open_dump(path, image, slide=image.slide).read(prediction.start, size)
+    return pvspec.open_dump(path, image, slide=image.slide).read(prediction.start, size)
 
 
-def _tell(prediction: Prediction, differences: list[Difference], report: Report) -> None:
+def _tell(prediction: pvspec.Prediction, differences: list[pvspec.Difference], report: Report) -> None:
     sites = Counter(item.table for item in differences)
     count = Counter[str | None]()
     for item in differences:
@@ -66,6 +66,6 @@ def _tell(prediction: Prediction, differences: list[Difference], report: Report)
         report.say(f"and {len(differences) - _SHOWN} more; --json lists all of them")
 
 
-def _json(item: Difference) -> Json:
+def _json(item: pvspec.Difference) -> Json:
     place = hexadecimal("address", item.address)
     return {"table": item.table, **place, "first": item.first.hex(), "second": item.second.hex()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pvspec import Explanation, Instruction, Site, explain
+import pvspec
 from pvspec.cli import arguments as common
 from pvspec.cli.commands.predict import forms_json
 from pvspec.cli.kernels import described_kernel, hexadecimal, reporting
@@ -29,13 +29,13 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     with reporting(report):
         kernel, machine, spec, dump = described_kernel(arguments)
         address = kernel.symbols.parse_address(arguments.address)
-        found = explain(kernel, machine, address, spec=spec, dump=dump)
+        found = pvspec.explain(kernel, machine, address, spec=spec, dump=dump)
         report.result = _json(found)
         for line in found.lines():
             report.say(line)
 
 
-def _json(found: Explanation) -> dict[str, Json]:
+def _json(found: pvspec.Explanation) -> dict[str, Json]:
     nearest = {"before": found.before, "after": found.after}
     return {
         **hexadecimal("address", found.address),
@@ -61,9 +61,9 @@ def _json(found: Explanation) -> dict[str, Json]:
     }
 
 
-def _instruction(found: Instruction) -> Json:
+def _instruction(found: pvspec.Instruction) -> Json:
     return {**hexadecimal("address", found.address), "code": found.code.hex(), "text": found.text}
 
 
-def _site(site: Site) -> Json:
+def _site(site: pvspec.Site) -> Json:
     return {"table": site.table, **hexadecimal("address", site.address), "length": site.length}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pvspec import format_spec
+import pvspec
 from pvspec.cli import arguments as common
 from pvspec.cli.files import write
 from pvspec.cli.kernels import reporting
@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     report.result = {"changed": changed, "written": not arguments.check}
     for spec in arguments.specs:
         with reporting(report):
-            for file in (file for file in format_spec(spec) if file.differs):
+            for file in (file for file in pvspec.format_spec(spec) if file.differs):
                 changed.append(str(file.path))
                 if arguments.check:
                     report.fail(f"{file.path} is not in the canonical layout; `pvspec fmt {file.path}` rewrites it")

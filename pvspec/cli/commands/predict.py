@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Iterator
 
-from pvspec import Form, Prediction, Site, predict
+import pvspec
 from pvspec.cli import arguments as common
 from pvspec.cli.files import replace
 from pvspec.cli.kernels import described_kernel, hexadecimal, kernel_json, reporting
@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     output: str | None = arguments.output
     with reporting(report):
         kernel, machine, spec, dump = described_kernel(arguments)
-        prediction = predict(kernel, machine, spec=spec, dump=dump)
+        prediction = pvspec.predict(kernel, machine, spec=spec, dump=dump)
         if output:
             replace(output, prediction.text)
         report.result = _result(prediction, arguments.json)
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
             report.say(f"{output}: {len(prediction.text)} bytes of text from {prediction.start:#x} on")
 
 
-def _lines(prediction: Prediction) -> Iterator[str]:
+def _lines(prediction: pvspec.Prediction) -> Iterator[str]:
     image = prediction.bound.image
     moved = f", moved by {image.slide:#x}" if image.slide else ""
     yield f"{image.release} on {image.machine}: text {prediction.start:#x} to {prediction.end:#x}{moved}"
@@ -48,7 +48,7 @@ def _lines(prediction: Prediction) -> Iterator[str]:
         yield f"{name:<16} " + " ".join(f"{number:>8}" for number in numbers)
 
 
-def _result(prediction: Prediction, whole: bool) -> dict[str, Json]:
+def _result(prediction: pvspec.Prediction, whole: bool) -> dict[str, Json]:
     bound = prediction.bound
     return {
         "kernel": kernel_json(bound.image),
@@ -60,7 +60,7 @@ def _result(prediction: Prediction, whole: bool) -> dict[str, Json]:
     }
 
 
-def _site(site: Site) -> Json:
+def _site(site: pvspec.Site) -> Json:
     return {
         "table": site.table,
         "address": site.address,
@@ -72,6 +72,6 @@ def _site(site: Site) -> Json:
     }
 
 
-def forms_json(forms: Iterable[Form]) -> list[Json]:
+def forms_json(forms: Iterable[pvspec.Form]) -> list[Json]:
     """Other legal forms as `--json` has them."""
     return [{"code": form.code.replace(" ", ""), "rule": form.where or None} for form in forms]

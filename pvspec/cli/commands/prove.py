@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import cast
 
-from pvspec import prove
+import pvspec
 from pvspec.cli import arguments as common
 from pvspec.cli.kernels import reporting
 from pvspec.cli.report import Json, Report
@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     report.result = {"proofs": proofs}
     for spec in arguments.specs:
         with reporting(report):
-            proof = prove(spec)
+            proof = pvspec.prove(spec)
             report.found(proof.diagnostics)
             proofs.append({"spec": spec, **cast("dict[str, Json]", proof.as_json(regions=arguments.regions))})
             report.say(spec)

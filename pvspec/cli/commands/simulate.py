@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import cast
 
-from pvspec import simulate
+import pvspec
 from pvspec.cli.files import write
 from pvspec.cli.kernels import reporting
 from pvspec.cli.report import Json, Report
@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     """Replay strategies in a guest; a claim that does not hold is an error."""
     strategies = STRATEGIES if arguments.strategy == "all" else (arguments.strategy,)
     with reporting(report):
-        simulation = simulate(arguments.spec, backend=arguments.backend, strategies=strategies)
+        simulation = pvspec.simulate(arguments.spec, backend=arguments.backend, strategies=strategies)
         report.result = cast("dict[str, Json]", simulation.as_json())
         for line in simulation.lines():
             report.say(line)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from pvspec import Result, run_tests
+import pvspec
 from pvspec.cli import arguments as common
 from pvspec.cli.kernels import reporting
 from pvspec.cli.report import Json, Report
@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     report.result = {"cases": cases}
     for spec in arguments.specs:
         with reporting(report):
-            results = run_tests(spec)
+            results = pvspec.run_tests(spec)
             for result in results:
                 report.found(result.diagnostics)
                 cases.append(_case_json(result))
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
             report.say(f"{spec}: {len(results) - failed} passed, {failed} failed")
 
 
-def _case_json(result: Result) -> Json:
+def _case_json(result: pvspec.Result) -> Json:
     span = result.span
     place: dict[str, Json] = {"file": span.source.name, "line": span.line, "column": span.column}
     return {"test": result.test, **place, "passed": result.passed}

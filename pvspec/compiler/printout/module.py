@@ -25,20 +25,46 @@ def render(program: Program) -> str:
     """The module's text; the same program gives the same text to the byte."""
     spec, lowered = program.spec, lower(program)
     names = _arm_names(lowered)
+    enumerations = map(_enumeration, _enumerations(spec.interface) if spec.interface else ())
+    constants = "\n\n".join((*_arms(program, lowered, names), *_constants(lowered, names)))
     return fill(
         "module.py.jinja",
         version=__version__,
         title=_title(spec),
         origin=_origin(spec),
         digest=_digest(spec),
-        imports=carried().imports,
-        parts=carried().parts,
-        arms=list(_arms(program, lowered, names)),
-        enumerations=list(_enumerations(spec.interface)) if spec.interface else [],
-        constants=list(_constants(lowered, names)),
-        backends=list(spec.backends),
-        has_sites=spec.interface is not None and spec.interface.layout is not None,
+        imports="\n".join(carried().imports),
+        engine="\n\n".join(f"\n# ==== {name} {'=' * (112 - len(name))}\n\n\n{text}" for name, text in carried().parts),
+        spec="".join(f"\n\n{text}" for text in enumerations) + "\n" * (spec.interface is not None) + f"\n{constants}",
+        functions="".join(_functions(spec)).rstrip("\n"),
     )
+
+
+def _functions(spec: model.Spec) -> Iterator[str]:
+    """The functions that a module has only for its own spec."""
+    if spec.interface is not None and spec.interface.layout is not None:
+        yield _BUILD_SITES
+    for backend in spec.backends:
+        yield _PATCH.format(backend=backend)
+    if spec.backends:
+        yield "\n\n_unbound = cache(bind)\n"
+
+
+_BUILD_SITES = '''
+
+def build_sites(sites: Iterable[PatchSite], address: int = 0) -> bytes:
+    """The interface's table of these records, to be at this address."""
+    return build_records(SITES, (site._asdict() for site in sites), address)
+'''
+_PATCH = '''
+
+def {backend}_patch(type: int, clobber: int, insnbuf: Buffer, addr: int, len: int) -> int:
+    """Write the {backend} code for one site into insnbuf; return the bytes used (len: the original stays).
+
+    With nothing bound, so only for rules that need no target, symbol or rom; `bind` gives a kernel of your own.
+    """
+    return _unbound("{backend}").patch(type, clobber, insnbuf, addr, len)
+'''
 
 
 def _safe(text: str) -> str:
@@ -67,13 +93,6 @@ def _digest(spec: model.Spec) -> str:
 # ---- arms ------------------------------------------------------------------
 
 
-class Constant(Value):
-    """One assignment and the comment above it."""
-
-    comment: tuple[str, ...]
-    text: str
-
-
 def _arm_names(lowered: Lowered) -> dict[int, Name]:
     """A constant for each arm, named after the spec line that it is in; by the identity of the engine's arm."""
     names: dict[int, Name] = {}
@@ -93,13 +112,13 @@ def _arm_name(span: Span, taken: set[str]) -> Name:
     return Name(name)
 
 
-def _arms(program: Program, lowered: Lowered, names: dict[int, Name]) -> Iterator[Constant]:
+def _arms(program: Program, lowered: Lowered, names: dict[int, Name]) -> Iterator[str]:
     """All arms, in the order of the spec."""
     for arm, value in lowered.arms.items():
         code = program.code.get(arm)
         comment = [_cut(f"{_safe(arm.span.where)}  {printable(arm.span.source.line(arm.span.line)).strip()}")]
         comment += [_cut(line) for line in _listing(code)] if code else []
-        yield Constant(tuple(comment), assignment(names[id(value)], value))
+        yield "\n".join((*(f"# {line}" for line in comment), assignment(names[id(value)], value)))
 
 
 def _cut(line: str) -> str:
@@ -121,6 +140,12 @@ class Enumeration(Value):
     name: str
     settings: str
     members: tuple[tuple[str, int], ...]
+
+
+def _enumeration(found: Enumeration) -> str:
+    with_settings = f" with {found.settings}" if found.settings else ""
+    members = "\n".join(f"    {member} = {number}" for member, number in found.members) or "    ..."
+    return f'class {found.name}(IntEnum):\n    """Op numbers{with_settings}."""\n\n{members}\n'
 
 
 def _enumerations(interface: model.Interface) -> Iterator[Enumeration]:

@@ -8,13 +8,15 @@ What is left is whether the guards allow it, and those are tried out.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache, reduce
+from math import prod
+from operator import and_
 from typing import TypeAlias
 
 from pvspec.compiler.assemble import Program
 from pvspec.compiler.sound.fit import is_own, rules, site_limit, too_long
 from pvspec.engine.guards import Compares, Guard, OpNoreturn, Question, TargetIs, evaluate, questions
-from pvspec.engine.value import Value
 from pvspec.lang import model
 from pvspec.lang.diagnostics import Findings
 
@@ -50,23 +52,62 @@ def _report(chain: model.Chain, fired: set[model.Arm], findings: Findings) -> No
 
 def reachable(chain: model.Chain, program: Program, op: model.Op | None) -> set[model.Arm]:
     """The arms that fire for some site of the op (of any op, if None)."""
-    settings = _settings([arm.guard for arm in chain], op)
-    if settings is None:
+    held = _held(chain, None if op is None else op.noreturn)
+    if held is None:
         return set(chain)
-    return {arm for index, arm in enumerate(chain) if _fires(index, chain, program, op, settings)}
+    return {arm for index, arm in enumerate(chain) if _fires(index, chain, program, op, held)}
 
 
-def _fires(index: int, chain: model.Chain, program: Program, op: model.Op | None, settings: list[Setting]) -> bool:
+@lru_cache(maxsize=256)  # most ops have one chain
+def _held(chain: model.Chain, noreturn: bool | None) -> Sequence[int] | None:
+    """For each arm the settings of all that the guards ask in which its guard holds, a bit each; None if too many."""
+    domains: dict[Question, set[Answer]] = {}
+    for arm in chain:
+        for asked, values in variables(arm.guard):
+            domains.setdefault(asked, set()).update(values)
+    if noreturn is not None and OpNoreturn() in domains:
+        domains[OpNoreturn()] = {noreturn}
+    ordered = {asked: sorted(values, key=repr) for asked, values in domains.items()}
+    count = prod(map(len, ordered.values()))
+    if count > MAX_SETTINGS:
+        return None
+    where = _places(ordered, count)
+    return [_holding(arm.guard, ordered, where, (1 << count) - 1) for arm in chain]
+
+
+def _places(domains: Mapping[Question, Sequence[Answer]], count: int) -> Places:
+    places, period = {}, count
+    for asked, values in domains.items():
+        stride = period // len(values)
+        every = ((1 << count) - 1) // ((1 << period) - 1)  # a bit at the start of each period
+        places[asked] = {value: every * ((1 << stride) - 1 << stride * at) for at, value in enumerate(values)}
+        period = stride
+    return places
+
+
+def _holding(guard: Guard | None, domains: Mapping[Question, Sequence[Answer]], where: Places, every: int) -> int:
+    """The settings in which a guard holds: it is tried with each setting of what it asks itself."""
+    own = list(dict.fromkeys(asked for asked, _ in variables(guard)))
+    found = 0
+    for answers in itertools.product(*(domains[asked] for asked in own)):
+        setting = dict(zip(own, answers, strict=True))
+        if holds(guard, Setting(setting)):
+            found |= reduce(and_, (where[asked][answer] for asked, answer in setting.items()), every)
+    return found
+
+
+def _fires(index: int, chain: model.Chain, program: Program, op: model.Op | None, held: Sequence[int]) -> bool:
     arm = chain[index]
     size, mask = _needs(arm, program)
     if op is not None and op.length is not None:
         if size > op.length:
             return False
         size = op.length
-    before = [other for other in chain[:index] if _takes(other, size, mask, program)]
-    return any(
-        holds(arm.guard, setting) and not any(holds(other.guard, setting) for other in before) for setting in settings
-    )
+    taken = 0
+    for other, setting in zip(chain[:index], held, strict=False):
+        if _takes(other, size, mask, program):
+            taken |= setting
+    return bool(held[index] & ~taken)
 
 
 def _needs(arm: model.Arm, program: Program) -> tuple[int, int]:
@@ -89,10 +130,15 @@ Answer: TypeAlias = bool | str | tuple[str | int | None, ...]
 """Yes or no; or which of the values that make a difference it is, in a tuple, or none of them (OTHER)."""
 
 
-class Setting(Value):
+Places: TypeAlias = Mapping[Question, Mapping[Answer, int]]
+"""For each answer to what is asked the settings that have it, a bit each."""
+
+
+class Setting:
     """One setting of all that some guards ask, as what answers them."""
 
-    answers: Mapping[Question, Answer]
+    def __init__(self, answers: Mapping[Question, Answer]) -> None:
+        self.answers = answers
 
     def answer(self, question: Question) -> bool:
         """The answer to one question."""
@@ -124,23 +170,6 @@ def variables(guard: Guard | None) -> Iterator[tuple[Question, set[Answer]]]:
     for question in questions(guard):
         answer = told(question)
         yield variable(question), {True, False} if answer is True else {answer, OTHER}
-
-
-def _settings(guards: list[Guard | None], op: model.Op | None) -> list[Setting] | None:
-    """Every setting of what the guards ask; None if there are too many."""
-    domains: dict[Question, set[Answer]] = {}
-    for guard in guards:
-        for asked, values in variables(guard):
-            domains.setdefault(asked, set()).update(values)
-    if op is not None and OpNoreturn() in domains:
-        domains[OpNoreturn()] = {op.noreturn}
-    count = 1
-    for values in domains.values():
-        count *= len(values)
-    if count > MAX_SETTINGS:
-        return None
-    ordered = [sorted(values, key=repr) for values in domains.values()]
-    return [Setting(dict(zip(domains, setting, strict=True))) for setting in itertools.product(*ordered)]
 
 
 def holds(guard: Guard | None, setting: Setting) -> bool:

@@ -25,16 +25,24 @@ MAX_TEXT = 64 << 20  # bytes from the lowest to the highest address of a case
 
 def sound_tests(spec: model.Spec, findings: Findings) -> tuple[ast.Test, ...]:
     """The tests without the cases that cannot be run, or that say something without effect: those are findings."""
-    return tuple(test.changed(cases=tuple(_sound_cases(test, spec, findings))) for test in spec.tests)
+    files = frozenset(
+        question.file
+        for decision in spec.policy
+        for question in questions(decision.guard)
+        if isinstance(question, Vulnerability)
+    )
+    return tuple(test.changed(cases=tuple(_sound_cases(test, spec, files, findings))) for test in spec.tests)
 
 
-def _sound_cases(test: ast.Test, spec: model.Spec, findings: Findings) -> Iterator[ast.Case]:
+def _sound_cases(
+    test: ast.Test, spec: model.Spec, vulnerabilities: Collection[str], findings: Findings
+) -> Iterator[ast.Case]:
     known: dict[str | None, _Known] = {}
     for case in test.cases:
         tested = Tested(test.name.text, case, spec)
         chosen = next((item.name.text for item in case.settings if item.kind == "backend" and item.name), None)
         if chosen not in known:
-            known[chosen] = _Known(tested)
+            known[chosen] = _Known(tested, vulnerabilities)
         before = len(findings.found)
         _Case(tested, known[chosen], findings).check()
         if len(findings.found) == before:
@@ -44,7 +52,7 @@ def _sound_cases(test: ast.Test, spec: model.Spec, findings: Findings) -> Iterat
 class _Known:
     """What the cases of a test may bind; the same for all of them with the same backend."""
 
-    def __init__(self, tested: Tested) -> None:
+    def __init__(self, tested: Tested, vulnerabilities: Collection[str]) -> None:
         spec, interface = tested.spec, tested.interface
         self.options: dict[str, bool] = {}
         self.symbols = tested.symbols
@@ -52,12 +60,6 @@ class _Known:
         for names in tested.names:
             self.options.update(names.options)
             self.protects.update(names.protects)
-        vulnerabilities = {
-            question.file
-            for decision in spec.policy
-            for question in questions(decision.guard)
-            if isinstance(question, Vulnerability)
-        }
         self.ops: Mapping[str, model.Op] = interface.ops if interface else {}
         self.switches = interface.names.options if interface else {}
         self.queries = set(_queries(tested.backend)) if tested.backend else set()

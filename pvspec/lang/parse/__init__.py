@@ -19,7 +19,6 @@ from pvspec.lang.parse.builder import Builder
 from pvspec.lang.parse.errors import Refused, run_together, syntax_error
 from pvspec.lang.parse.grammar import WordsRunTogether, parser
 from pvspec.lang.parse.limits import check_length, check_limits, check_made
-from pvspec.lang.parse.recovery import recover
 from pvspec.lang.source import Source
 
 __all__ = ["Parsed", "parse", "parse_what_can_be"]
@@ -55,6 +54,8 @@ def parse_what_can_be(source: Source) -> Parsed:
     try:
         return Parsed(tuple(Builder(source).items(grammatical(source.text).children)))
     except Refused:
+        from pvspec.lang.parse.recovery import recover  # a text that is right does not pay for it
+
         found = recover(source, grammatical)
     items = tuple(item for tree, start in found.trees for item in Builder(source, start).items(tree.children))
     return Parsed(items, tuple(found.diagnostics), frozenset(found.words), found.lost_include)
