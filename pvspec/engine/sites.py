@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from pvspec.engine.decide import Decided
 from pvspec.engine.errors import BindError, PatchError
@@ -36,17 +36,19 @@ class FamilySite(Site):
         value = self[name] = self.context.readers[name](self)
         return value
 
-    def __getattr__(self, name: str) -> object:
-        """What of a site is not set yet; the slot then has it."""
-        if name == "branch":  # of nearly every site that anybody asks
-            branch = self.branch = self.context.branch(self)
-            return branch
-        finder = _FINDERS.get(name)
-        if finder is None:
-            raise AttributeError(name)
-        value = finder(self.context, self)
-        setattr(self, name, value)
-        return value
+    if not TYPE_CHECKING:  # or a type checker would take every name for an attribute
+
+        def __getattr__(self, name: str) -> object:
+            """What of a site is not set yet; the slot then has it."""
+            if name == "branch":  # of nearly every site that anybody asks
+                branch = self.branch = self.context.branch(self)
+                return branch
+            finder = _FINDERS.get(name)
+            if finder is None:
+                raise AttributeError(name)
+            value = finder(self.context, self)
+            setattr(self, name, value)
+            return value
 
 
 class SiteContext:
