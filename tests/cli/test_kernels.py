@@ -108,9 +108,13 @@ def test_explain(run: Run, vmlinux: Path) -> None:
 
 def test_explain_as_json(run: Run, vmlinux: Path) -> None:
     value = run("explain", vmlinux, *OPTIONS, hex(ADDRESS + 10), "--json").json
-    assert_shape(value, address=int, symbol=str, steps=list)
+    assert_shape(value, address=int, address_hex=str, symbol=str, steps=list, instruction=type(None), nearest=dict)
+    assert (value["address_hex"], value["nearest"]) == (hex(ADDRESS + 10), {"before": None, "after": None})
     (step,) = value["steps"]
-    assert step.keys() == {"table", "section", "record", "fields", "op", "rule", "site", "before", "after", "others"}
+    assert step.keys() == {
+        *("table", "section", "record", "fields", "op", "rule", "spec"),
+        *("site", "site_hex", "before", "after", "others"),
+    }
     assert step["fields"] == {"addr": ADDRESS + 10, "type": 20, "len": 6, "clobber": 7}
     assert (step["op"], step["record"], step["after"]) == ("write_cr0", 1, "e80b00000090")
 
@@ -157,8 +161,14 @@ def test_no_site_there(run: Run, vmlinux: Path) -> None:
     done = run("explain", vmlinux, *OPTIONS, hex(ADDRESS + 16))
     assert done.code == 0
     done = run("explain", vmlinux, *OPTIONS, hex(ADDRESS + 17))
-    assert done.code == 1
-    assert "no table has a site there" in done.err
+    assert done.code == 0
+    assert "no table has a site here" in done.out
+    assert f"nearest site before: {ADDRESS + 10:#x}, 7 bytes away, paravirt_ops" in done.out
+    value = run("explain", vmlinux, *OPTIONS, hex(ADDRESS + 17), "--json").json
+    assert value["steps"] == []
+    assert value["nearest"]["before"]["address"] == ADDRESS + 10
+    assert value["instruction"]["address"] <= ADDRESS + 17
+    assert "is outside" in run("explain", vmlinux, *OPTIONS, "0x10").err
 
 
 def test_a_bug_leaves_the_old_output(run: Run, vmlinux: Path) -> None:

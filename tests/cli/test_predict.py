@@ -73,7 +73,7 @@ def test_predict_as_json(run: Run, vmlinux: Path) -> None:
         "before": "0f1f440000",
         "after": "e90c000000",
         "rule": label["rule"],
-        "others": [{"code": "0f 1f 44 00 00", "rule": label["others"][0]["rule"]}],
+        "others": [{"code": "0f1f440000", "rule": label["others"][0]["rule"]}],
     }
     line = int(label["rule"].removeprefix("kernel.pvs:"))
     assert "jmp to" in Path("kernel.pvs").read_text().splitlines()[line - 1]
