@@ -7,7 +7,7 @@ What the fence of a block says:
 - `console kernel`: the same, on the newest Debian kernel of that kind. If that is the one that the page names, the
   output must be the page's; else it must be so in all that does not depend on the point release: see `masked`.
 - `python`: doctests of compiled modules, with nothing but the standard library.
-- `python api`: doctests of the API, on the small kernel of `tests/prediction`.
+- `python api`: doctests of the API, on the small kernel of `tests/prediction` and the page's specs.
 - `python api kernel`: the same, on the Debian kernel, whatever its point release.
 
 `--bless` writes anew what commands print, for the kernel that there is.
@@ -101,6 +101,14 @@ def package(desk: Path) -> str:
     return found.name
 
 
+def write_spec(block: Block) -> None:
+    """Write the block to its file, if it is one."""
+    kind, _, name = block.info.partition(" ")
+    if kind == "pvs" and name:
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text(block.body, encoding="utf-8")
+
+
 def transcript(body: str) -> str:
     """The block's commands, each with what it prints now."""
     return "".join(found[0] + printed(found["text"]) for found in COMMAND.finditer(body))
@@ -122,11 +130,8 @@ def played(text: str, console: str) -> str:
     """The page's text, after its files were written and its commands run in order, with what those print now."""
     out, done = "", 0
     for block in blocks(text):
-        kind, _, name = block.info.partition(" ")
-        if kind == "pvs" and name:
-            Path(name).parent.mkdir(exist_ok=True)
-            Path(name).write_text(block.body, encoding="utf-8")
-        elif block.info == console:
+        write_spec(block)
+        if block.info == console:
             out += text[done : block.start] + transcript(block.body)
             done = block.end
     return out + text[done:]
@@ -247,7 +252,10 @@ def test_examples(page: Path, desk: Path) -> None:
 def test_api_examples(page: Path, desk: Path) -> None:
     small_kernel.build()
     desk.joinpath("cpuinfo").write_text(small_kernel.CPUINFO, encoding="utf-8")
-    run_examples(examples(page.read_text(encoding="utf-8"), "python api"))
+    text = page.read_text(encoding="utf-8")
+    for block in blocks(text):
+        write_spec(block)
+    run_examples(examples(text, "python api"))
 
 
 @pytest.mark.parametrize("page", pages("python api kernel"), ids=named)
