@@ -259,9 +259,7 @@ def test_api_examples(page: Path, desk: Path) -> None:
 
 
 @pytest.mark.parametrize("page", pages("python api kernel"), ids=named)
-def test_api_examples_on_a_kernel(
-    page: Path, package: str, golden: Golden, request: pytest.FixtureRequest
-) -> None:
+def test_api_examples_on_a_kernel(page: Path, package: str, golden: Golden, request: pytest.FixtureRequest) -> None:
     renamed = PACKAGE.sub(package, page.read_text(encoding="utf-8"))
     run_examples(examples(renamed, "python api kernel"))
     if request.config.getoption("--bless"):
