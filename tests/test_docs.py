@@ -290,6 +290,16 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=named)
+def test_paths_exist(page: Path) -> None:
+    """Files and folders that the prose names, from the root, the package or the page; NAME and the like are any."""
+    prose = FENCE.sub("", page.read_text(encoding="utf-8"))
+    paths = re.findall(r"`([a-z_][\w.-]*/[\w./*-]*)`", prose)
+    ours = [path for path in paths if not re.search(r"[A-Z]{2}", path)]
+    folders = (ROOT, ROOT / "pvspec", page.parent)
+    assert [path for path in ours if not any(any(folder.glob(path)) for folder in folders)] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_specs_are_in_the_canonical_layout(page: Path) -> None:
     for block in blocks(page.read_text(encoding="utf-8")):
