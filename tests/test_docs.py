@@ -25,6 +25,7 @@ from pathlib import Path
 
 import pytest
 
+from pvspec.cli import COMMANDS
 from pvspec.compiler.pipeline import compile_spec
 from pvspec.lang.format import format_text
 from pvspec.lang.source import Source
@@ -141,6 +142,16 @@ def played(text: str, console: str) -> str:
 @pytest.mark.usefixtures("desk")
 def test_commands(page: Path, golden: Golden) -> None:
     golden(page, played(page.read_text(encoding="utf-8"), "console"))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.usefixtures("desk")
+def test_each_option_is_on_the_page(command: str) -> None:
+    page = ROOT.joinpath("docs", "commands.md").read_text(encoding="utf-8")
+    options = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", printed(f"pvspec {command} --help"))) - {"-h", "--help"}
+    assert "--json" in options
+    named = re.findall(r"(?<![\w-])--?[a-z][\w-]*", " ".join(re.findall(r"`[^`\n]+`", FENCE.sub("", page))))
+    assert options - set(named) == set()
 
 
 # ---- on a kernel
