@@ -1,10 +1,14 @@
-"""pvspec: what a kernel's machine code becomes once it has patched itself. This is its API; see docs/api.md.
+"""pvspec: what a kernel's machine code becomes once it has patched itself. docs/api.md shows each call.
 
     from pvspec import Machine, open_kernel, predict, read_cpu
     kernel = open_kernel("linux-image-6.1.0-57-cloud-amd64-unsigned_6.1.192-3_amd64.deb")
     prediction = predict(kernel, Machine(cpu=read_cpu("EPYC"), cmdline="mitigations=off"))
 
-Everything is imported when it is first asked for, so that `import pvspec` itself costs nothing.
+Kernels: `open_kernel`, `open_dump`. Machines: `read_cpu`, `Machine`. What becomes of a kernel: `predict`, `explain`,
+`compare`, `patch`. Specs: `check_spec`, `load_spec`, `compile_spec`, `format_spec`, `run_tests`, `prove`, `simulate`.
+One site, by hand: `Facts`, `Kernel`. Addresses and sizes are whole numbers, in bytes. Every error is a `PvspecError`.
+
+Each name is imported when it is first asked for, so `import pvspec` itself costs nothing.
 """
 
 from __future__ import annotations
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
     from pvspec.prediction import Prediction as Prediction
     from pvspec.prediction import PredictionError as PredictionError
     from pvspec.prediction import Site as Site
+    from pvspec.prediction import Step as Step
     from pvspec.prediction import bind_kernel as bind_kernel
     from pvspec.prediction import compare as compare
     from pvspec.prediction import explain as explain
@@ -90,6 +95,7 @@ _HOMES = {
             "Prediction",
             "PredictionError",
             "Site",
+            "Step",
         ),
         *("bind_kernel", "compare", "explain", "patch", "predict"),
     ),
@@ -138,6 +144,7 @@ __all__ = [
     "Spec",
     "SpecError",
     "StateError",
+    "Step",
     "Undecided",
     "__version__",
     "bind_kernel",

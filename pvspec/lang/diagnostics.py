@@ -116,6 +116,10 @@ class SpecError(PvspecError):
         self.diagnostics = tuple(sorted(unique.values(), key=Diagnostic.sort_key))
         super().__init__("\n\n".join(render(d) for d in self.diagnostics))
 
+    def __reduce__(self) -> tuple[type[SpecError], tuple[tuple[Diagnostic, ...]]]:
+        """Pickled by its findings: an exception is made anew of its arguments, and the text is none."""
+        return type(self), (self.diagnostics,)
+
 
 @dataclass
 class Findings:

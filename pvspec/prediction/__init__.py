@@ -11,7 +11,7 @@ from pvspec.kernel import KernelImage
 from pvspec.kernel.dump.dump import Dump
 from pvspec.prediction.bind import Bound, bind, shipped_spec
 from pvspec.prediction.difference import Difference, difference
-from pvspec.prediction.explanation import Explanation, Instruction, explain_bound
+from pvspec.prediction.explanation import Explanation, Instruction, Step, explain_bound
 from pvspec.prediction.machine import Machine, PredictionError
 from pvspec.prediction.passes import Prediction, Site, run_passes
 
@@ -25,6 +25,7 @@ __all__ = [
     "Prediction",
     "PredictionError",
     "Site",
+    "Step",
     "bind_kernel",
     "compare",
     "explain",

@@ -73,7 +73,7 @@ _BOOT: Mapping[str, Callable[[Case, Counts], str]] = {
     "bytes changed": lambda _, counts: _number(counts["changed"]),
     "wrong with state": lambda _, counts: _number(counts["wrong_with_state"]),
     "exact sites": lambda _, counts: _exact(counts),
-    "two-formed sites": lambda _, counts: _number(sum(counts["two_formed"].values())),
+    "dynamic sites": lambda _, counts: _number(sum(counts["two_formed"].values())),
     "other without state": lambda _, counts: _number(counts["wrong_without_state"]),
     "unexplained": lambda _, counts: _number(counts["unexplained"]),
 }
@@ -99,19 +99,19 @@ def _of_families(known: Sequence[Entry]) -> Iterator[str]:
     families = dict.fromkeys(name for _, counts in known for name in (*counts["sites"], *counts["absent"]))
     of = {kernel: [counts for case, counts in known if case.kernel == kernel] for kernel in kernels}
     rows = ([name, *(_sites(name, of[kernel]) for kernel in kernels)] for name in families)
-    return _rows(["family", *(kernel.name for kernel in kernels)], rows, 1)
+    return _rows(["table", *(kernel.name for kernel in kernels)], rows, 1)
 
 
 def _sites(family: str, boots: Sequence[Counts]) -> str:
-    """How many sites a family has in a kernel's boots; how many of them are two-formed, if any are."""
+    """How many sites a family has in a kernel's boots; how many of them are dynamic, if any are."""
     present = [counts for counts in boots if family in counts["sites"]]
     if not present:
         return ""
     all_sites = [counts["sites"][family] for counts in present]
-    two_formed = [counts["two_formed"].get(family, 0) for counts in present]
-    if not any(two_formed):
+    dynamic = [counts["two_formed"].get(family, 0) for counts in present]
+    if not any(dynamic):
         return _range(all_sites)
-    return f"{_range(all_sites)}; {'all' if two_formed == all_sites else _range(two_formed)}"
+    return f"{_range(all_sites)}; {'all' if dynamic == all_sites else _range(dynamic)}"
 
 
 # ---- cells
