@@ -127,7 +127,8 @@ def _lines(found: Explanation) -> Iterator[str]:
         for word, site in ("before", found.before), ("after", found.after):
             if site is not None:
                 distance = abs(site.address - found.address)
-                yield f"  nearest site {word}: {site.address:#x}, {distance} bytes away, {site.table}"
+                away = f"{distance} byte{'' if distance == 1 else 's'} away"
+                yield f"  nearest site {word}: {site.address:#x}, {away}, {site.table}"
 
 
 def _shown_step(step: Step, bits: int) -> Iterator[str]:

@@ -163,10 +163,10 @@ def test_no_site_there(run: Run, vmlinux: Path) -> None:
     done = run("explain", vmlinux, *OPTIONS, hex(ADDRESS + 17))
     assert done.code == 0
     assert "no table has a site here" in done.out
-    assert f"nearest site before: {ADDRESS + 10:#x}, 7 bytes away, paravirt_ops" in done.out
+    assert f"nearest site before: {ADDRESS + 16:#x}, 1 byte away, smp_locks" in done.out
     value = run("explain", vmlinux, *OPTIONS, hex(ADDRESS + 17), "--json").json
     assert value["steps"] == []
-    assert value["nearest"]["before"]["address"] == ADDRESS + 10
+    assert value["nearest"]["before"]["address"] == ADDRESS + 16
     assert value["instruction"]["address"] <= ADDRESS + 17
     assert "is outside" in run("explain", vmlinux, *OPTIONS, "0x10").err
 
