@@ -50,12 +50,6 @@ def test_an_unknown_name() -> None:
         pvspec.predictt  # type: ignore[attr-defined]  # noqa: B018
 
 
-def test_everything_is_documented() -> None:
-    for name in pvspec.__all__:
-        if name != "__version__":
-            assert getattr(pvspec, name).__doc__, name
-
-
 def test_the_import_costs_nothing() -> None:
     script = "import sys, pvspec; print(*(name for name in sys.modules if name.startswith('pvspec')))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
