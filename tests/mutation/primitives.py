@@ -76,8 +76,9 @@ def _comparisons() -> Iterator[Mutant]:
 def _checks(file: str) -> Iterator[Mutant]:
     """Each check is left out: a condition under which it raises, or a call for the sake of what that raises."""
     text, names = ROOT.joinpath(file).read_text(encoding="utf-8"), Counter[str]()
-    for function in ast.walk(ast.parse(text)):
-        for node in ast.walk(function) if isinstance(function, ast.FunctionDef) else ():
+    functions = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef))
+    for function in functions:
+        for node in ast.walk(function):
             if isinstance(node, ast.If) and isinstance(node.body[-1], ast.Raise):
                 what, place, instead = ast.unparse(node.test), node.test, "False"
             elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
