@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pvspec.engine.errors import BindError, PatchBug, PatchError
-from pvspec.engine.spec import Bug, Chain, Code, Hole
+from pvspec.engine.spec import Bug, Chain, Code, Hole, Keep
 from pvspec.engine.text import text_poke
 from tests.engine.samples import NOPS, make_kernel, make_spec, query, rel32, rom
 
@@ -66,6 +66,13 @@ def test_kept_is_the_whole_length() -> None:
     for type, clobber, length in ((4, 0, 8), (1, 0, 0), (2, 0, 1), (5, 6, 8), (5, 7, 4)):
         assert kernel.patch(type, clobber, insnbuf, 0x1000, length) == length
     assert insnbuf == b"\xaa" * 8
+
+
+def test_no_arm_is_tried_after_a_keep() -> None:
+    kernel = make_kernel(make_spec(rules={"keeps": (Keep("a.pvs:1"), Code("a.pvs:2", data=b"\xfa"))}))
+    insnbuf = bytearray(b"\xaa" * 2)
+    assert kernel.patch(100, 0, insnbuf, 0x1000, 2) == 2
+    assert insnbuf == b"\xaa" * 2
 
 
 @pytest.mark.parametrize("type", [1, 5, 100])
