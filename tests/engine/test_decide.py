@@ -34,12 +34,13 @@ from pvspec.engine.guards import (
     Not,
     OpNoreturn,
     OpTargetIs,
+    OptionSet,
     TargetIs,
     Vulnerability,
     Within,
 )
 from pvspec.engine.site import Site
-from pvspec.engine.spec import Architecture, Backend, Cpu, Decision, Interface, Spec, Target
+from pvspec.engine.spec import Architecture, Backend, Cpu, Decision, Interface, Names, Spec, Target
 
 INTEL = Cpu("GenuineIntel", 6, 85, 7)
 FEATURES = {"FAST": 3, "SLOW": 4, "DECISION": -1, "BUG": 600}
@@ -212,6 +213,17 @@ def test_any_and_all(decided: list[bool], asked: list[bool]) -> None:
         assert of.holds(kind(tuple(parts)), a_site(**site)) is expected
         if not asked:
             assert of.condition(kind(tuple(parts))) is expected
+
+
+def test_options() -> None:
+    """As given, else by default; an interface's ops are numbered by them."""
+    interface = Interface(
+        "pv", None, 255, {}, {(False,): {0: "first"}, (True,): {5: "first"}}, names=Names({"wide": False})
+    )
+    asks = spec().changed(interface=interface)
+    narrow, wide = Kernel(Facts(asks)), Kernel(Facts(asks, options={"wide": True}))
+    assert [of.decides(OptionSet("wide")) for of in (narrow, wide)] == [False, True]
+    assert [of.op_name(number) for of in (narrow, wide) for number in (0, 5)] == ["first", None, None, "first"]
 
 
 class TestPolicy:
