@@ -256,7 +256,8 @@ class TestMachine:
     def test_what_is_refused(self) -> None:
         assert refused(image(bits=64)) == "vmlinux: a 64-bit image, a 32-bit spec"
         for name in ("features", "lacking"):
-            assert refused(image(), **{name: ("SSE9",)}) == "there is no feature 'SSE9'; there are: FAST, SLOW"
+            lacked: dict[str, Any] = {name: ("SSE9",)}
+            assert refused(image(), **lacked) == "there is no feature 'SSE9'; there are: FAST, SLOW"
         much = image(sections={".sites": bytes(4 * (MAX_WORK // 24 + 1))})
         assert refused(much, spec(family(SITES))).endswith("more work than any kernel's")
 
