@@ -186,10 +186,6 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "sites forget what is unknown": ("found = rest", "found = not decisive"),
         "a site's test does not decide": ("if verdict is decisive:", "if False:"),
         "a site's unknown does not decide": ("            if verdict is None:\n                found = None\n", ""),
-        "a site's unknown is false": (
-            "if verdict is None:\n                found = None",
-            "if False:\n                pass",
-        ),
         "not unknown is true": ("return None if verdict is None else not verdict", "return not verdict"),
         "not true is true": ("return None if verdict is None else not verdict", "return verdict"),
         "not unknown is true at a site": ("return None if found is None else not found", "return not found"),
