@@ -272,6 +272,23 @@ class TestPolicy:
         decision = Decision(False, (), None, "clearcpuid=")
         assert self.features(decision, features=[3, 4, 600], cmdline=cmdline) == left
 
+    def test_listed_numbers_end_before_what_is_none(self) -> None:
+        decision = Decision(False, (), None, "clearcpuid=", numbers=True)
+        assert self.features(decision, features=[3, 4, 600], cmdline="clearcpuid=3,fast,4") == {4, 600}
+        assert self.features(decision, features=[3, 4, 600], cmdline="clearcpuid=fast,4") == {3, 4, 600}
+
+    def test_without_a_word_nothing_is_listed(self) -> None:
+        assert self.features(Decision(False, (600,)), features=[3, 4, 600], cmdline="3 fast,4") == {3, 4}
+
+    def test_what_every_cpu_has(self) -> None:
+        asks = spec()
+        always = asks.changed(machine=asks.machine.changed(always=frozenset({4})))
+        assert Kernel(Facts(always, features=["FAST"])).features == {3, 4}
+
+    def test_the_nops_are_those_of_the_chosen_table(self) -> None:
+        p6 = kernel(features=["FAST"])
+        assert (p6.nops_name, p6.nops) == ("p6", (b"\x90", b"\x66\x90"))
+
     def test_the_nops_follow_the_policy(self) -> None:
         assert kernel(Decision(True, (3,)), cpu=INTEL).nops_name == "p6"
         assert kernel(Decision(False, (3,)), cpu=INTEL, features=["FAST"]).nops_name == "k8"
@@ -284,7 +301,7 @@ class TestTargets:
         Target(("third",), "xen_cpu_ops", table=True),
     )
     SYMBOLS = {"xen_first": 0x5000}  # noqa: RUF012 - nobody changes it
-    TABLES = {"xen_cpu_ops": {2: 0x7000}}  # noqa: RUF012
+    TABLES = {"xen_cpu_ops": {0: 0x6000, 2: 0x7000}}  # noqa: RUF012
 
     def targets(self, **bound: Any) -> list[int]:
         given: dict[str, Any] = {"targets": {0: 1, 1: 2, 2: 3}, "symbols": self.SYMBOLS, "tables": self.TABLES, **bound}

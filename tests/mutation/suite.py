@@ -41,7 +41,7 @@ NEAR: dict[str, tuple[tuple[str, ...], ...]] = {
     "pvspec/prediction": (_PREDICTION, _SHIPPED),
     "pvspec/engine/decide": (_DECIDE, _RUNTIME, _PASSES, _PREDICTION),
     "pvspec/engine/facts": (_DECIDE, _RUNTIME, _PASSES, _PREDICTION),
-    "pvspec/engine/guards": (_DECIDE, ("tests/prediction/test_forms.py",), _REFUSED, ("tests/proof",), _PASSES),
+    "pvspec/engine/guards": (("tests/engine/test_guards.py",), _DECIDE, _REFUSED, ("tests/proof",), _PASSES),
     "pvspec/engine/value": (("tests/engine/test_value.py",), _RUNTIME, _REFUSED),
     "pvspec/engine/relocation": (("tests/engine/test_relocation.py", "tests/engine/test_families.py"), _RUNTIME),
     "pvspec/engine/families": (_SITES, _RUNTIME, _PASSES),
