@@ -226,6 +226,16 @@ def test_options() -> None:
     assert [of.op_name(number) for of in (narrow, wide) for number in (0, 5)] == ["first", None, None, "first"]
 
 
+def test_protected_functions() -> None:
+    asks = Names(protects=frozenset({"memcpy", "poke"}))
+    both = spec().changed(interface=Interface("pv", None, 255, {}, {(): {}}, names=asks))
+    extents = {"poke": (5, 9), "memcpy": (1, 2)}
+    assert Kernel(Facts(both, protect=extents)).protected(asks) == extents
+    assert Kernel(Facts(both, protect=extents)).protected(Names(protects=frozenset({"poke"}))) == {"poke": (5, 9)}
+    with pytest.raises(BindError, match="protected function memcpy is not bound; the poke runs it"):
+        Kernel(Facts(both, protect={"poke": (5, 9)})).protected(asks)
+
+
 class TestPolicy:
     def features(self, *policy: Decision, **bound: Any) -> set[int]:
         return set(kernel(*policy, **{"cpu": INTEL, **bound}).features)
