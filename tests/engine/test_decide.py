@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import pickle
 from collections.abc import Iterable
 from typing import Any
 
@@ -139,11 +140,13 @@ def test_numbers_of_the_cpu(compare: str, bound: int, what: str, asked: int) -> 
         (OpTargetIs("second", None), "the target of op second (1) is not bound"),
         (IsAddress("function", "nobody"), "symbol nobody is not bound"),
         (Within("function", "nobody", "nobody"), "symbol nobody is not bound"),
+        (Within("function", "start", "nobody"), "symbol nobody is not bound"),
+        (Within("function", "nobody", "start"), "symbol nobody is not bound"),
         (Branches(False, 0xE8, "nobody"), "symbol nobody is not bound"),
     ],
 )
 def test_what_is_missing_is_missed_when_asked(guard: Guard, message: str) -> None:
-    of = kernel()
+    of = kernel(symbols={"start": 0})
     condition = of.condition(guard)
     assert not isinstance(condition, bool)
     with pytest.raises(BindError) as error:
@@ -224,6 +227,13 @@ def test_options() -> None:
     narrow, wide = Kernel(Facts(asks)), Kernel(Facts(asks, options={"wide": True}))
     assert [of.decides(OptionSet("wide")) for of in (narrow, wide)] == [False, True]
     assert [of.op_name(number) for of in (narrow, wide) for number in (0, 5)] == ["first", None, None, "first"]
+
+
+def test_pickled() -> None:
+    """By its facts: what it decided is decided again, by a kernel of the same class."""
+    of = kernel(features=["FAST"], symbols={"start": 0x1000})
+    copy = pickle.loads(pickle.dumps(of))
+    assert (type(copy), copy.facts, copy.features, copy.nops) == (Kernel, of.facts, of.features, of.nops)
 
 
 def test_protected_functions() -> None:
