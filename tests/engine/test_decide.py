@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import pickle
 from collections.abc import Iterable
 from typing import Any
 
@@ -34,12 +35,13 @@ from pvspec.engine.guards import (
     Not,
     OpNoreturn,
     OpTargetIs,
+    OptionSet,
     TargetIs,
     Vulnerability,
     Within,
 )
 from pvspec.engine.site import Site
-from pvspec.engine.spec import Architecture, Backend, Cpu, Decision, Interface, Spec, Target
+from pvspec.engine.spec import Architecture, Backend, Cpu, Decision, Interface, Names, Spec, Target
 
 INTEL = Cpu("GenuineIntel", 6, 85, 7)
 FEATURES = {"FAST": 3, "SLOW": 4, "DECISION": -1, "BUG": 600}
@@ -138,11 +140,13 @@ def test_numbers_of_the_cpu(compare: str, bound: int, what: str, asked: int) -> 
         (OpTargetIs("second", None), "the target of op second (1) is not bound"),
         (IsAddress("function", "nobody"), "symbol nobody is not bound"),
         (Within("function", "nobody", "nobody"), "symbol nobody is not bound"),
+        (Within("function", "start", "nobody"), "symbol nobody is not bound"),
+        (Within("function", "nobody", "start"), "symbol nobody is not bound"),
         (Branches(False, 0xE8, "nobody"), "symbol nobody is not bound"),
     ],
 )
 def test_what_is_missing_is_missed_when_asked(guard: Guard, message: str) -> None:
-    of = kernel()
+    of = kernel(symbols={"start": 0})
     condition = of.condition(guard)
     assert not isinstance(condition, bool)
     with pytest.raises(BindError) as error:
@@ -214,6 +218,34 @@ def test_any_and_all(decided: list[bool], asked: list[bool]) -> None:
             assert of.condition(kind(tuple(parts))) is expected
 
 
+def test_options() -> None:
+    """As given, else by default; an interface's ops are numbered by them."""
+    interface = Interface(
+        "pv", None, 255, {}, {(False,): {0: "first"}, (True,): {5: "first"}}, names=Names({"wide": False})
+    )
+    asks = spec().changed(interface=interface)
+    narrow, wide = Kernel(Facts(asks)), Kernel(Facts(asks, options={"wide": True}))
+    assert [of.decides(OptionSet("wide")) for of in (narrow, wide)] == [False, True]
+    assert [of.op_name(number) for of in (narrow, wide) for number in (0, 5)] == ["first", None, None, "first"]
+
+
+def test_pickled() -> None:
+    """By its facts: what it decided is decided again, by a kernel of the same class."""
+    of = kernel(features=["FAST"], symbols={"start": 0x1000})
+    copy = pickle.loads(pickle.dumps(of))
+    assert (type(copy), copy.facts, copy.features, copy.nops) == (Kernel, of.facts, of.features, of.nops)
+
+
+def test_protected_functions() -> None:
+    asks = Names(protects=frozenset({"memcpy", "poke"}))
+    both = spec().changed(interface=Interface("pv", None, 255, {}, {(): {}}, names=asks))
+    extents = {"poke": (5, 9), "memcpy": (1, 2)}
+    assert Kernel(Facts(both, protect=extents)).protected(asks) == extents
+    assert Kernel(Facts(both, protect=extents)).protected(Names(protects=frozenset({"poke"}))) == {"poke": (5, 9)}
+    with pytest.raises(BindError, match="protected function memcpy is not bound; the poke runs it"):
+        Kernel(Facts(both, protect={"poke": (5, 9)})).protected(asks)
+
+
 class TestPolicy:
     def features(self, *policy: Decision, **bound: Any) -> set[int]:
         return set(kernel(*policy, **{"cpu": INTEL, **bound}).features)
@@ -260,6 +292,23 @@ class TestPolicy:
         decision = Decision(False, (), None, "clearcpuid=")
         assert self.features(decision, features=[3, 4, 600], cmdline=cmdline) == left
 
+    def test_listed_numbers_end_before_what_is_none(self) -> None:
+        decision = Decision(False, (), None, "clearcpuid=", numbers=True)
+        assert self.features(decision, features=[3, 4, 600], cmdline="clearcpuid=3,fast,4") == {4, 600}
+        assert self.features(decision, features=[3, 4, 600], cmdline="clearcpuid=fast,4") == {3, 4, 600}
+
+    def test_without_a_word_nothing_is_listed(self) -> None:
+        assert self.features(Decision(False, (600,)), features=[3, 4, 600], cmdline="3 fast,4") == {3, 4}
+
+    def test_what_every_cpu_has(self) -> None:
+        asks = spec()
+        always = asks.changed(machine=asks.machine.changed(always=frozenset({4})))
+        assert Kernel(Facts(always, features=["FAST"])).features == {3, 4}
+
+    def test_the_nops_are_those_of_the_chosen_table(self) -> None:
+        p6 = kernel(features=["FAST"])
+        assert (p6.nops_name, p6.nops) == ("p6", (b"\x90", b"\x66\x90"))
+
     def test_the_nops_follow_the_policy(self) -> None:
         assert kernel(Decision(True, (3,)), cpu=INTEL).nops_name == "p6"
         assert kernel(Decision(False, (3,)), cpu=INTEL, features=["FAST"]).nops_name == "k8"
@@ -272,7 +321,7 @@ class TestTargets:
         Target(("third",), "xen_cpu_ops", table=True),
     )
     SYMBOLS = {"xen_first": 0x5000}  # noqa: RUF012 - nobody changes it
-    TABLES = {"xen_cpu_ops": {2: 0x7000}}  # noqa: RUF012
+    TABLES = {"xen_cpu_ops": {0: 0x6000, 2: 0x7000}}  # noqa: RUF012
 
     def targets(self, **bound: Any) -> list[int]:
         given: dict[str, Any] = {"targets": {0: 1, 1: 2, 2: 3}, "symbols": self.SYMBOLS, "tables": self.TABLES, **bound}

@@ -100,6 +100,57 @@ def test_a_relocated_copy(code: str, site: int, length: int, moved: str) -> None
     assert applied(alternatives(MOVED), [record], text)[1] == text_with(at_1080=code, **{f"at_{site:x}": moved})
 
 
+def test_a_copy_is_relocated_only_if_it_says_so() -> None:
+    text = text_with(at_1080="e8 00 00 00 00")
+    assert applied(alternatives(COPY), [alt(0x1010, 5, repl_len=5)], text)[1][0x10:0x15].hex() == "e800000000"
+
+
+def test_a_copy_from_a_symbol() -> None:
+    rule = (Copy("a.pvs:3", address="template", size=3),)
+    family = Family("alt", ALT, rule, names=Names(symbols=frozenset({"template"})))
+    kernel = make_kernel(make_spec(families=[family]), symbols={"template": 0x1090})
+    text = text_with(at_1080="90 90 90", at_1090="0f ae e8")
+    assert applied(kernel, [alt(0x1010, 3)], text)[1][0x10:0x13].hex() == "0faee8"
+
+
+@pytest.mark.parametrize(
+    ("throughout", "before", "after"),
+    [
+        (False, "90 90 aa 66 90 90 90 aa", "66 90 aa 66 90 66 90 aa"),
+        (True, "90 90 aa 66 90 90 90 aa", "66 90 aa 0f 1f 40 00 aa"),
+    ],
+)
+def test_nops_are_relaid(throughout: bool, before: str, after: str) -> None:
+    """At sites that an arm decided and at those that none did; what a copy leaves over is nops of one byte."""
+    rule = (Copy("a.pvs:3", CpuHasField("cpuid"), address="repl", size="repl_len"),)
+    family = Family("alt", ALT, rule, relaid=True, throughout=throughout)
+    kernel = make_kernel(make_spec(families=[family]), features=["FAST"])
+    text = text_with(at_1010=before, at_1020=bytes(10).hex(), at_1080=before)
+    records = [alt(0x1010, 8, cpuid=4), alt(0x1020, 10, repl_len=8)]
+    pokes, image = applied(kernel, records, text)
+    assert (pokes, image[0x10:0x18].hex(" ")) == (2, after)
+    assert image[0x20:0x2A].hex(" ") == after + " 66 90"
+    again = [alt(0x1010, 8, cpuid=4)]
+    assert applied(kernel, again, image)[0] == 0  # they are as they should be
+
+
+def test_what_no_table_needs_is_relaid_all_the_same() -> None:
+    """A family whose arms all keep is not looked at, unless its nops are."""
+    for relaid, expected in (False, "9090"), (True, "6690"):
+        family = Family("alt", ALT, (Keep("a.pvs:1"),), relaid=relaid)
+        text = text_with(at_1010="90 90")
+        assert (
+            applied(make_kernel(make_spec(families=[family])), [alt(0x1010, 2)], text)[1][0x10:0x12].hex() == expected
+        )
+
+
+def test_an_arm_among_some_that_keep_decides() -> None:
+    rule = Keep("a.pvs:1", CpuHasField("cpuid")), Code("a.pvs:2", data=b"\xcc")
+    records = [alt(0x1010, 1), alt(0x1020, 1, cpuid=4)]
+    pokes, image = applied(alternatives(*rule), records, text_with())
+    assert (pokes, image[0x10], image[0x20]) == (1, 0xAA, 0xCC)
+
+
 @pytest.mark.parametrize("opcode", ["e8", "e9"])
 def test_relocation_wraps_with_32_bits_only(opcode: str) -> None:
     code = bytes.fromhex(opcode + "00 00 00 00")

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from pvspec.engine.errors import BindError, PatchBug, PatchError
-from pvspec.engine.spec import Bug, Chain, Code, Hole
+from pvspec.engine.guards import CpuHas
+from pvspec.engine.spec import Bug, Chain, Code, Field, Hole, Keep, Layout, Query, Rom
 from pvspec.engine.text import text_poke
 from tests.engine.samples import NOPS, make_kernel, make_spec, query, rel32, rom
 
@@ -66,6 +67,46 @@ def test_kept_is_the_whole_length() -> None:
     for type, clobber, length in ((4, 0, 8), (1, 0, 0), (2, 0, 1), (5, 6, 8), (5, 7, 4)):
         assert kernel.patch(type, clobber, insnbuf, 0x1000, length) == length
     assert insnbuf == b"\xaa" * 8
+
+
+def test_no_arm_is_tried_after_a_keep() -> None:
+    kernel = make_kernel(make_spec(rules={"keeps": (Keep("a.pvs:1"), Code("a.pvs:2", data=b"\xfa"))}))
+    insnbuf = bytearray(b"\xaa" * 2)
+    assert kernel.patch(100, 0, insnbuf, 0x1000, 2) == 2
+    assert insnbuf == b"\xaa" * 2
+
+
+@pytest.mark.parametrize(("features", "code"), [((), "fb"), (("FAST",), "fa")])
+def test_an_arm_whose_guard_does_not_hold_declines(features: tuple[str, ...], code: str) -> None:
+    rule = Code("a.pvs:1", CpuHas(3), data=b"\xfa"), Code("a.pvs:2", data=b"\xfb")
+    insnbuf = bytearray(1)
+    make_kernel(make_spec(rules={"asks": rule}), features=features).patch(100, 0, insnbuf, 0x1000, 1)
+    assert insnbuf.hex() == code
+
+
+def test_an_op_without_a_rule_has_that_of_all_others() -> None:
+    spec = make_spec(rules={"own": (Code("a.pvs:1", data=b"\xfa"),)})
+    native = spec.backends["native"]
+    rules = {op: chain for op, chain in native.rules.items() if op != "op1"}
+    native = native.changed(rules=rules, otherwise=(Code("a.pvs:2", data=b"\xfb"),))
+    kernel, insnbuf = make_kernel(spec.changed(backends={"native": native})), bytearray(2)
+    kernel.patch(100, 0, insnbuf, 0x1000, 1)
+    kernel.patch(1, 0, memoryview(insnbuf)[1:], 0x1000, 1)
+    assert insnbuf.hex() == "fafb"
+
+
+@pytest.mark.parametrize(("symbol", "distance"), [("eip", 0x3000), ("target", 0x2000)])
+def test_a_site_keeps_what_it_is_from_answer_to_answer(symbol: str, distance: int) -> None:
+    """A rom's answer that asks another rom: the first one's address still stands, and so does the site's op."""
+    kind = Layout("", 1, (Field("type", 0, 8),))
+    last = Rom(kind, {2: (rel32(b"\xe8", symbol),)}, ())
+    spec = make_spec(
+        rules={"asks": (query(),)}, roms={"relocation": rom(1, (Query("a.pvs:1", rom="kind"),)), "kind": last}
+    )
+    answers = {"relocation": lambda argument: 1 << 32 | 0x3000, "kind": lambda argument: 2}
+    insnbuf = bytearray(5)
+    assert make_kernel(spec, targets={100: 0x2000}, rom=answers).patch(100, 7, insnbuf, 0, 5) == 5
+    assert insnbuf.hex() == "e8" + (distance - 5).to_bytes(4, "little").hex()
 
 
 @pytest.mark.parametrize("type", [1, 5, 100])

@@ -17,21 +17,32 @@ _SLOW = ("oracle", "exhaustive", "fuzz", "mutation")
 _CASES = "tests/test_cases.py"
 _REFUSED = (_CASES, "-k", "refused or compiles")
 _PASSES = (_CASES, "-k", "own_tests")
+_PRINTED = (_CASES, "-k", "compiles or standard_library or formatted or the_value or canonical")
 _RUNTIME = ("tests/engine",)
+_DECIDE = ("tests/engine/test_decide.py", "tests/engine/test_facts.py", "tests/engine/test_family_models.py")
 _SITES = tuple(f"tests/engine/test_{name}.py" for name in ("families", "sites", "family_models"))
 _PATCHES = tuple(f"tests/engine/test_{name}.py" for name in ("patch", "families", "slots", "breakpoint", "records"))
+_PREDICTION = ("tests/prediction",)
+_SHIPPED = ("tests/cli/test_predict.py", "tests/cli/test_outcome.py", "tests/cli/test_kernels.py")
+_SPEC_TESTS = ("tests/spectest",)
 NEAR: dict[str, tuple[tuple[str, ...], ...]] = {
     "pvspec/lang/check": (_REFUSED, _PASSES),
+    "pvspec/lang/parse": (("tests/parse",), _REFUSED),
     "pvspec/compiler/sound": (_REFUSED, ("tests/sound",), _PASSES),
+    "pvspec/compiler/lower": (_PASSES, _REFUSED, ("tests/proof",), _SHIPPED),
+    "pvspec/compiler/stored": (("tests/support/test_stored.py",), ("tests/support",)),
+    "pvspec/compiler/printout": (_PRINTED,),
     "pvspec/proof": (_REFUSED, ("tests/proof",), ("tests/cli/test_prove.py",)),
+    "pvspec/spectest": (_SPEC_TESTS, _REFUSED, _PASSES),
     "pvspec/lang/files": (
         ("tests/cli/test_hostile.py", "-k", "long_chain or each_other or that_is_no_spec or what_is_no_spec"),
     ),
-    "pvspec/engine/binding": (
-        ("tests/engine/test_binding.py", "tests/engine/test_family_models.py"),
-        _RUNTIME,
-        _PASSES,
-    ),
+    "pvspec/prediction/forms": (("tests/prediction/test_forms.py",), _PREDICTION, _SHIPPED),
+    "pvspec/prediction": (_PREDICTION, _SHIPPED),
+    "pvspec/engine/decide": (_DECIDE, _RUNTIME, _PASSES, _PREDICTION),
+    "pvspec/engine/facts": (_DECIDE, _RUNTIME, _PASSES, _PREDICTION),
+    "pvspec/engine/guards": (("tests/engine/test_guards.py",), _DECIDE, _REFUSED, ("tests/proof",), _PASSES),
+    "pvspec/engine/value": (("tests/engine/test_value.py",), _RUNTIME, _REFUSED),
     "pvspec/engine/relocation": (("tests/engine/test_relocation.py", "tests/engine/test_families.py"), _RUNTIME),
     "pvspec/engine/families": (_SITES, _RUNTIME, _PASSES),
     "pvspec/engine/sites": (_SITES, _RUNTIME, _PASSES),

@@ -82,6 +82,16 @@ def test_three_values_are_all_that_they_may_become(parts: list[bool | None], kin
     assert set(negated) == {NOP.data.hex(" ") if outcome else JMP.data.hex(" ") for outcome in outcomes}
 
 
+@pytest.mark.parametrize("value", [True, False])
+def test_what_is_unknown_stays_so_inside_other_guards(value: bool) -> None:
+    """What a site's own part does not decide, the unknown part does, however deep it is."""
+    known, other = Compares("site", "==", 0x1010), Compares("site", "==", 0)
+    inner: Guard = AllOf((ON, known)) if value else AnyOf((ON, other))
+    outer: Guard = AnyOf((inner, other)) if value else AllOf((inner, known))
+    for guard in (outer, Not(outer), Not(Not(outer))):
+        assert codes(JMP.changed(guard=guard), NOP) == ["e9 01 00 00 00", "0f 1f 44 00 00"]
+
+
 def test_a_hole_that_is_unknown_may_be_anything() -> None:
     call = code("e8 00 00 00 00", Not(IsAddress("function", None)), "function")
     assert codes(call, NOP, length=6) == ["e8 ?? ?? ?? ?? 90", "0f 1f 44 00 00 90"]
