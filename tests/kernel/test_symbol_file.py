@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import resource
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 
 from pvspec.kernel import ImageError
+from pvspec.kernel.symbols import symbol_file
 from pvspec.kernel.symbols.symbol_file import SymbolFile
 from pvspec.kernel.symbols.table import Symbol
 
@@ -67,4 +71,26 @@ def test_what_is_none(file: Path, contents: bytes, message: str) -> None:
 
 def test_no_file(file: Path) -> None:
     with pytest.raises(ImageError, match="cannot be read"):
+        list(SymbolFile.of(file).symbols())
+
+
+def test_a_small_file_takes_little_memory(file: Path) -> None:
+    file.write_bytes(MAP)
+    read = f"from pvspec.kernel.symbols.symbol_file import SymbolFile; print(*SymbolFile.of({str(file)!r}).symbols())"
+    done = subprocess.run(
+        [sys.executable, "-c", read],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30)),
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == " ".join(map(str, SYMBOLS)) + "\n", done.stderr
+
+
+def test_a_file_without_end(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(symbol_file, "MAX_FILE", 1 << 20)
+    line = b"c1000000 T "
+    file.write_bytes(line.ljust(1 << 20, b"f"))
+    assert len(list(SymbolFile.of(file).symbols())) == 1
+    file.write_bytes(line.ljust((1 << 20) + 1, b"f"))
+    with pytest.raises(ImageError, match="is larger than 1 MiB: not a file of a kernel's symbols"):
         list(SymbolFile.of(file).symbols())

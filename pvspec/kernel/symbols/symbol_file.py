@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from pvspec.kernel.errors import ImageError
 from pvspec.kernel.files import elf, elf_headers, package
 from pvspec.kernel.files.reader import MAX_FILE, Source, as_stream, contents, name_of, unreadable
 from pvspec.kernel.symbols.table import Symbol, place_symbols, read_symtab, read_system_map
+
+_PIECE = 1 << 20  # bytes
 
 
 class SymbolFile(NamedTuple):
@@ -46,12 +48,20 @@ class SymbolFile(NamedTuple):
             return self.source
         try:
             with self.source.open("rb") as file:
-                data = file.read(MAX_FILE + 1)
+                return b"".join(_pieces(file))
         except (OSError, ValueError) as error:
             raise unreadable(error) from error
-        if len(data) > MAX_FILE:
-            raise ImageError(f"is larger than {MAX_FILE >> 20} MiB: not a file of a kernel's symbols")
-        return data
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    """What is in a file. Who asks for all that it may have takes that much memory, even for a small one."""
+    for _ in range(0, MAX_FILE, _PIECE):
+        piece = file.read(_PIECE)
+        if not piece:
+            return
+        yield piece
+    if file.read(1):
+        raise ImageError(f"is larger than {MAX_FILE >> 20} MiB: not a file of a kernel's symbols")
 
 
 def _symbols(data: bytes) -> Iterator[Symbol]:
