@@ -9,7 +9,7 @@ from contextlib import suppress
 from pvspec.kernel.errors import ImageError
 from pvspec.kernel.files.elf import ElfFile
 from pvspec.kernel.files.layout import Layout
-from pvspec.kernel.symbols.finder import find_data_symbols
+from pvspec.kernel.symbols.data_symbols import find_data_symbols
 from pvspec.kernel.symbols.kallsyms import decode_kallsyms
 from pvspec.kernel.symbols.symbol_file import SymbolFile
 from pvspec.kernel.symbols.table import Symbol, SymbolTable, place_symbols, read_symtab

@@ -17,8 +17,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import count
 
+from pvspec.kernel.symbols.code_view import CodeView
 from pvspec.kernel.symbols.table import Symbol
-from pvspec.kernel.symbols.view import View
 
 _KEY, _TRAMPOLINE = "__SCK__", "__SCT__"
 _UPDATE, _TRANSFORM = "__static_call_update", "arch_static_call_transform"
@@ -30,17 +30,17 @@ Pair = tuple[int, int]
 """The addresses of a key and of a trampoline."""
 
 
-def find_keys(view: View, no_keys: range) -> list[Symbol]:
+def find_keys(view: CodeView, no_keys: range) -> list[Symbol]:
     """The symbols of the keys that can be told beyond doubt; none lies at the addresses `no_keys`."""
     names = {s.address: s.name for s in view.symbols if s.name.startswith(_TRAMPOLINE)}
     if len(names) > _MAX_TRAMPOLINES:
         return []
     functions = {at: function for at in names if (function := _function(view, at)) is not None}
     places = view.mentions(functions, _pages(functions))
-    told = {pair for pair in (*_in_data(view, places), *_in_code(view, places)) if _fits(view, functions, *pair)}
-    known = {trampoline for _, trampoline in told}
-    left = {trampoline: function for trampoline, function in functions.items() if function and trampoline not in known}
-    pairs = [*told, *_sole_holders(view, left, no_keys)]
+    pairs_found = {pair for pair in (*_in_data(view, places), *_in_code(view, places)) if _fits(view, functions, *pair)}
+    done = {trampoline for _, trampoline in pairs_found}
+    left = {trampoline: function for trampoline, function in functions.items() if function and trampoline not in done}
+    pairs = [*pairs_found, *_sole_holders(view, left, no_keys)]
     keys, trampolines = Counter(key for key, _ in pairs), Counter(trampoline for _, trampoline in pairs)
     return [
         Symbol(key, "D", _KEY + names[trampoline].removeprefix(_TRAMPOLINE))
@@ -49,7 +49,7 @@ def find_keys(view: View, no_keys: range) -> list[Symbol]:
     ]
 
 
-def _function(view: View, trampoline: int) -> int | None:
+def _function(view: CodeView, trampoline: int) -> int | None:
     """What a trampoline jumps to, 0 if it returns; None if it is none."""
     if not view.is_text(trampoline) or not view.is_text(trampoline + 4):
         return None
@@ -61,18 +61,18 @@ def _pages(addresses: Iterable[int]) -> set[int]:
     return {address >> 16 for address in addresses}
 
 
-def _fits(view: View, functions: dict[int, int], key: int, trampoline: int) -> bool:
+def _fits(view: CodeView, functions: dict[int, int], key: int, trampoline: int) -> bool:
     return trampoline in functions and view.is_data(key) and view.word(key) == functions[trampoline]
 
 
-def _in_data(view: View, places: Iterable[int]) -> Iterator[Pair]:
+def _in_data(view: CodeView, places: Iterable[int]) -> Iterator[Pair]:
     """The pairs of pointers whose second one is at a place."""
     for place in places:
         if view.is_data(place) and view.is_data(place - 4):
             yield view.word(place - 4), view.word(place)
 
 
-def _in_code(view: View, places: Iterable[int]) -> Iterator[Pair]:
+def _in_code(view: CodeView, places: Iterable[int]) -> Iterator[Pair]:
     """The arguments of updates in the functions around the places."""
     updates = {s.address for s in view.symbols if s.name.partition(".")[0] == _UPDATE}
     transform = view.named(_TRANSFORM)
@@ -83,7 +83,7 @@ def _in_code(view: View, places: Iterable[int]) -> Iterator[Pair]:
             yield from _updates(view, start, end, updates, transform)
 
 
-def _updates(view: View, start: int, end: int, updates: set[int], transform: int | None) -> Iterator[Pair]:
+def _updates(view: CodeView, start: int, end: int, updates: set[int], transform: int | None) -> Iterator[Pair]:
     values = _Values()
     for address, code in view.instructions(start, end):
         if code[0] not in (0xE8, 0xE9):
@@ -146,7 +146,7 @@ class _Values:
         self._known[target] = value
 
 
-def _sole_holders(view: View, functions: dict[int, int], no_keys: range) -> Iterator[Pair]:
+def _sole_holders(view: CodeView, functions: dict[int, int], no_keys: range) -> Iterator[Pair]:
     """For each trampoline the only word in the data that holds its function, if that is so."""
     wanted = set(functions.values())
     places = view.mentions(wanted, _pages(wanted))

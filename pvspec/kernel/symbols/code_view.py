@@ -15,7 +15,7 @@ _MAX_PAGES = 16  # of 64 KiB
 _MAX_PLACES = 50_000
 
 
-class View:
+class CodeView:
     """The memory from the virtual address `base` on. Words are u32, and addresses where nothing else is said.
 
     `executable` are the [start, end) ranges of the text, `symbols` those of its functions, both ascending. Memory and

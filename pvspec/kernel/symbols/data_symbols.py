@@ -20,9 +20,9 @@ from itertools import islice, pairwise
 from typing import NamedTuple
 
 from pvspec.kernel.files.words import records
+from pvspec.kernel.symbols.code_view import WORD, CodeView
 from pvspec.kernel.symbols.static_keys import find_keys
 from pvspec.kernel.symbols.table import Symbol
-from pvspec.kernel.symbols.view import WORD, View
 
 _MAX_MEMORY = 48 << 20  # bytes; of Debian's kernels none takes half of that
 _MAX_FUNCTION = 4096
@@ -44,7 +44,7 @@ class _Table(NamedTuple):
     bounds: tuple[str, str]
     walker: str
     size: int
-    fits: Callable[[View, int, int], bool]
+    fits: Callable[[CodeView, int, int], bool]
 
 
 def find_data_symbols(
@@ -56,12 +56,12 @@ def find_data_symbols(
     """
     if len(memory) > _MAX_MEMORY or base + len(memory) > WORD:
         return []
-    view = View(memory, base, executable, symbols)
+    view = CodeView(memory, base, executable, symbols)
     calls, jumps = _find(view, _CALL_SITES), _find(view, _JUMP_ENTRIES)
     return [*calls, *jumps, *find_keys(view, range(*(symbol.address for symbol in calls)) if calls else range(0))]
 
 
-def _find(view: View, table: _Table) -> list[Symbol]:
+def _find(view: CodeView, table: _Table) -> list[Symbol]:
     """The table's symbols, if its walker names one pair of addresses that can be them; else none."""
     sized = (
         (start, end)
@@ -74,7 +74,7 @@ def _find(view: View, table: _Table) -> list[Symbol]:
     return [Symbol(address, "D", name) for address, name in zip(found[0], table.bounds, strict=True)]
 
 
-def _named_in(view: View, function: str) -> list[int]:
+def _named_in(view: CodeView, function: str) -> list[int]:
     """The addresses that a function's instructions name, ascending: an instruction has them at its end."""
     start, end = view.function(view.named(function) or 0)
     code = view.instructions(start, min(end, start + _MAX_FUNCTION))
@@ -82,7 +82,7 @@ def _named_in(view: View, function: str) -> list[int]:
     return sorted(address for address in named if view.base <= address <= view.end and not address % 4)
 
 
-def _are_call_sites(view: View, start: int, end: int) -> bool:
+def _are_call_sites(view: CodeView, start: int, end: int) -> bool:
     """Whether there are pointers to calls of __fentry__."""
     callee, base = view.named("__fentry__"), view.base
     sites = [site for (site,) in records(_POINTER, view.read(start, end))]
@@ -93,7 +93,7 @@ def _are_call_sites(view: View, start: int, end: int) -> bool:
     )
 
 
-def _are_jump_entries(view: View, start: int, end: int) -> bool:
+def _are_jump_entries(view: CodeView, start: int, end: int) -> bool:
     """Whether there are records {s32 site, s32 target, s32 key}, each relative to its own place, that fit the code.
 
     The low bits of the key are flags.
@@ -105,7 +105,7 @@ def _are_jump_entries(view: View, start: int, end: int) -> bool:
     )
 
 
-def _is_jump(view: View, site: int, target: int) -> bool:
+def _is_jump(view: CodeView, site: int, target: int) -> bool:
     """Whether at the site there is a nop, or a jump to the target."""
     if not (view.is_text(site) and view.is_text(target)):
         return False
