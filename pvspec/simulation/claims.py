@@ -27,7 +27,7 @@ class Row:
     strategy: str
     rules: Rules
     tallies: Mapping[Site, Tally]
-    witnesses: Mapping[Site, Sequence[Event]]
+    counterexamples: Mapping[Site, Sequence[Event]]
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,11 @@ def changed(guest: Guest) -> list[Site]:
 
 
 def _row(guest: Guest, strategy: str, rules: Rules, cpus: Sequence[SecondCpu]) -> Row:
-    tallies, witnesses = {}, {}
+    tallies, counterexamples = {}, {}
     for cpu in cpus:
         exploration = Exploration(cpu, program(guest, strategy, cpu.site, rules.stores), rules)
-        tallies[cpu.site], witnesses[cpu.site] = exploration.tally(), exploration.witness()
-    return Row(strategy, rules, tallies, witnesses)
+        tallies[cpu.site], counterexamples[cpu.site] = exploration.tally(), exploration.counterexample()
+    return Row(strategy, rules, tallies, counterexamples)
 
 
 def _claims(guest: Guest, found: Mapping[str, Sequence[Replay]], rows: Sequence[Row]) -> Iterator[Claim]:

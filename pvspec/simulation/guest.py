@@ -119,21 +119,21 @@ def build(spec: Spec, backend: str) -> Guest:
     slots = {slot(op): _OPS_TABLE + 4 * number for op, number in numbers.items()}
     data = {**slots, **_DATA, "window_entry": _machine().entry(WINDOW)}
     code = {name: assemble(text, 32, {*sources, *data}) for name, text in sources.items()}
-    places = {**_places(code, TEXT.start, code.keys() - rom), **_places(code, ROM.start, rom)}
-    symbols = {**data, **places}
-    linked = {name: code[name].filled(place, symbols) for name, place in places.items()}
-    sites = tuple(_sites(code, linked, places, numbers))
+    addresses = {**_addresses(code, TEXT.start, code.keys() - rom), **_addresses(code, ROM.start, rom)}
+    symbols = {**data, **addresses}
+    linked = {name: code[name].filled(address, symbols) for name, address in addresses.items()}
+    sites = tuple(_sites(code, linked, addresses, numbers))
     detours = {site.addr: DETOURS + 64 * number for number, site in enumerate(sites)}
-    targets = {numbers[op]: places[function(backend, op)] for op in OPS}
-    in_text = [(places[name], linked[name]) for name in places if name not in rom]
+    targets = {numbers[op]: addresses[function(backend, op)] for op in OPS}
+    in_text = [(addresses[name], linked[name]) for name in addresses if name not in rom]
     in_text += [(detours[site.addr], _detour(site, detours[site.addr])) for site in sites]
     memory = {
         TEXT.start: _image(TEXT, in_text),
-        ROM.start: _image(ROM, [(places[name], linked[name]) for name in rom]),
+        ROM.start: _image(ROM, [(addresses[name], linked[name]) for name in rom]),
         DATA.start: _INTERRUPTS_ON,
         **{_OPS_TABLE + 4 * number: target.to_bytes(4, "little") for number, target in targets.items()},
     }
-    text_poke = places["text_poke"], places["text_poke"] + len(linked["text_poke"])
+    text_poke = addresses["text_poke"], addresses["text_poke"] + len(linked["text_poke"])
     known = {name: address for name, address in symbols.items() if name in symbol_names(spec)}
     kernel = _bound(spec, backend, targets, known, symbols, text_poke)
     return Guest(interface, backend, kernel, sites, symbols, memory, detours)
@@ -186,20 +186,20 @@ def _bound(
         raise SimulationError(str(error)) from None
 
 
-def _places(code: Mapping[str, Code], start: int, names: Collection[str]) -> dict[str, int]:
+def _addresses(code: Mapping[str, Code], start: int, names: Collection[str]) -> dict[str, int]:
     """Addresses of functions, one behind the other."""
-    places = {}
+    addresses = {}
     for name in (name for name in code if name in names):
-        places[name] = start
+        addresses[name] = start
         start += -(-len(code[name].data) // _ALIGNMENT) * _ALIGNMENT
-    return places
+    return addresses
 
 
 def _sites(
-    code: Mapping[str, Code], linked: Mapping[str, bytes], places: Mapping[str, int], numbers: Mapping[str, int]
+    code: Mapping[str, Code], linked: Mapping[str, bytes], addresses: Mapping[str, int], numbers: Mapping[str, int]
 ) -> Iterator[Site]:
     """The sites that the functions' sources hold: each is the instructions of a call to an op."""
-    for name, place in places.items():
+    for name, address in addresses.items():
         instructions = code[name].instructions
         for op in OPS:
             statements = call(op)
@@ -209,7 +209,7 @@ def _sites(
                     start, end = found[0].offset, found[-1].offset + found[-1].size
                     # CLBR_EAX where the call saves the rest, else CLBR_ANY
                     clobber = 1 if OPS[op].saves else 7
-                    yield Site(op, numbers[op], place + start, end - start, clobber, linked[name][start:end])
+                    yield Site(op, numbers[op], address + start, end - start, clobber, linked[name][start:end])
 
 
 def _image(region: Region, pieces: Iterable[tuple[int, bytes]]) -> bytes:
@@ -221,7 +221,7 @@ def _image(region: Region, pieces: Iterable[tuple[int, bytes]]) -> bytes:
     return bytes(image)
 
 
-def _detour(site: Site, place: int) -> bytes:
+def _detour(site: Site, address: int) -> bytes:
     """A site's instructions, which run anywhere, and a jump to what follows the site."""
-    distance = site.end - (place + site.len + 5)
+    distance = site.end - (address + site.len + 5)
     return site.original + b"\xe9" + distance.to_bytes(4, "little", signed=True)

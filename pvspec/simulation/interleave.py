@@ -8,7 +8,7 @@ from math import factorial
 from typing import NamedTuple, TypeAlias
 
 from pvspec.simulation.guest import Guest, Site
-from pvspec.simulation.second_cpu import RIGHT, Place, SecondCpu
+from pvspec.simulation.second_cpu import RIGHT, CpuState, SecondCpu
 from pvspec.simulation.strategies import STRATEGIES
 
 Write: TypeAlias = tuple[int, bytes]
@@ -127,7 +127,7 @@ class Exploration:
         broken, total = self._count(self._start)
         return Tally(total, broken, len(self._counts))
 
-    def witness(self) -> list[Event]:
+    def counterexample(self) -> list[Event]:
         """An interleaving that breaks, as few of its steps on the new code as may be; empty if none does."""
         state, events = self._start, list[Event]()
         while self._count(state)[0]:
@@ -150,9 +150,9 @@ class Exploration:
         return counts
 
     def _counted(self, state: _State) -> tuple[int, int]:
-        if state.place.end:
+        if state.cpu.end:
             total = self._orders(state)
-            return (0 if state.place.end == RIGHT else total), total
+            return (0 if state.cpu.end == RIGHT else total), total
         broken = total = 0
         for after in self._successors(state):
             some, all = self._count(after)
@@ -168,29 +168,29 @@ class Exploration:
 
     def _successors(self, state: _State) -> Iterator[_State]:
         yield from self._writes(state)
-        place = state.place
-        if place.end:
+        cpu = state.cpu
+        if cpu.end:
             return
         code = self._code(state.group, state.done)
-        if self._rules.split and place.fetched is None and self._cpu.in_site(place):
-            yield _State(state.group, state.done, self._cpu.fetch(place, code))
+        if self._rules.split and cpu.fetched is None and self._cpu.in_site(cpu):
+            yield _State(state.group, state.done, self._cpu.fetch(cpu, code))
         else:
-            yield _State(state.group, state.done, self._cpu.step(place, code).place)
+            yield _State(state.group, state.done, self._cpu.step(cpu, code).state)
 
     def _writes(self, state: _State) -> Iterator[_State]:
         if state.group == len(self._groups):
             return
         group = self._groups[state.group]
-        if group == SYNC and not self._syncs(state.place):
+        if group == SYNC and not self._syncs(state.cpu):
             return
         whole = (1 << len(group)) - 1
         for done in [state.done | 1 << number for number in range(len(group)) if not state.done >> number & 1] or [0]:
-            yield _State(state.group + 1, 0, state.place) if done == whole else _State(state.group, done, state.place)
+            yield _State(state.group + 1, 0, state.cpu) if done == whole else _State(state.group, done, state.cpu)
 
     def _event(self, before: _State, after: _State) -> Event:
         """What leads from one state to the next."""
-        place = before.place
-        if after.place is place:
+        cpu = before.cpu
+        if after.cpu is cpu:
             group = self._groups[before.group]
             done = after.done if after.group == before.group else (1 << len(group)) - 1
             for number, (offset, code) in enumerate(group):
@@ -198,16 +198,16 @@ class Exploration:
                     return Event("write", self._cpu.site.addr + offset, code)
             return Event("sync", self._cpu.site.addr, b"")
         code = self._code(before.group, before.done)
-        if after.place.fetched is not None:
-            return Event("fetch", place.address, bytes((after.place.fetched,)))
-        executed = self._cpu.step(place, code).executed
-        return Event("run", place.address, executed.code if executed else b"", after.place.end)
+        if after.cpu.fetched is not None:
+            return Event("fetch", cpu.address, bytes((after.cpu.fetched,)))
+        executed = self._cpu.step(cpu, code).executed
+        return Event("run", cpu.address, executed.code if executed else b"", after.cpu.end)
 
-    def _syncs(self, place: Place) -> bool:
+    def _syncs(self, cpu: CpuState) -> bool:
         """Whether a `sync` comes to its end while the processor is there."""
         if self._rules.sync == "none":
             return True
-        return place.fetched is None and not (self._rules.sync == "wait" and self._cpu.inside(place))
+        return cpu.fetched is None and not (self._rules.sync == "wait" and self._cpu.inside(cpu))
 
     def _code(self, group: int, done: int) -> bytes:
         """The site when so many groups, and these stores of the next, have appeared."""
@@ -233,4 +233,4 @@ class _State(NamedTuple):
 
     group: int
     done: int
-    place: Place
+    cpu: CpuState

@@ -85,7 +85,7 @@ class _Processor:
         self.steps: list[Step] = []
         self._guest = guest
         self._machine = guest.machine()
-        self._whole = {site: (site.original, guest.patched(site)) for site in guest.sites}
+        self._intact = {site: (site.original, guest.patched(site)) for site in guest.sites}
         # The kernel has poked before, deeper in its calls: that is where a stack gets its garbage from.
         self._poke(guest.sites[0], RETURN + 8, INT3, _EARLIER)
 
@@ -98,7 +98,7 @@ class _Processor:
         self.steps.append(Step("in place", self._site(address), address, code))
 
     def text_poke(self, address: int, code: bytes) -> None:
-        half_patched = [site for site in self._guest.sites if self.code(site) not in self._whole[site]]
+        half_patched = [site for site in self._guest.sites if self.code(site) not in self._intact[site]]
         step = self._poke(self._site(address), address, code, _FRAME)
         torn = tuple(index for index, ran in enumerate(step.trace) if _torn(ran, half_patched))
         self.steps.append(step._replace(torn=torn))

@@ -105,7 +105,7 @@ def _interleavings(simulation: Simulation) -> Iterator[str]:
         yield f"  {row.strategy:<11} {_rules(row.rules):<25}{cells}"
     states = sum(tally.states for row in simulation.rows for tally in row.tallies.values())
     yield f"  {states} states explored"
-    yield from _witness(simulation)
+    yield from _counterexample(simulation)
 
 
 def _rules(rules: Rules) -> str:
@@ -120,16 +120,16 @@ def _cell(tally: Tally) -> str:
     return f"{tally.broken / tally.total:.2%}"
 
 
-def _witness(simulation: Simulation) -> Iterator[str]:
+def _counterexample(simulation: Simulation) -> Iterator[str]:
     """One interleaving that breaks a marshalled poke."""
     rows = [row for row in simulation.rows if row.strategy == "marshalled"]
-    found = ((row, site) for row in rows for site in changed(simulation.guest) if row.witnesses[site])
+    found = ((row, site) for row in rows for site in changed(simulation.guest) if row.counterexamples[site])
     row, site = next(found, (None, None))
     if row is None or site is None:
         return
     yield ""
     yield f"{row.strategy}, {row.rules.stores}, {site.op}: for example"
-    for event in row.witnesses[site]:
+    for event in row.counterexamples[site]:
         yield from _event(simulation.guest, event)
         if event.end:
             return

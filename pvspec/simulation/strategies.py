@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias
 from pvspec.simulation.guest import TEXT, Guest, Site
 
 
-class Hands(Protocol):
+class Primitives(Protocol):
     """What a strategy can do."""
 
     def in_place(self, address: int, code: bytes) -> None:
@@ -24,10 +24,10 @@ class Hands(Protocol):
         """What lies in a buffer on the stack that nobody has filled."""
 
 
-Strategy: TypeAlias = Callable[[Guest, Sequence[Site], Hands], None]
+Strategy: TypeAlias = Callable[[Guest, Sequence[Site], Primitives], None]
 
 
-def two_stage(guest: Guest, sites: Sequence[Site], hands: Hands) -> None:
+def two_stage(guest: Guest, sites: Sequence[Site], primitives: Primitives) -> None:
     """The patch function writes into the site, then nop_out() pokes the padding, a nop at a time.
 
     As arch/i386/kernel/alternative.c, apply_paravirt() and nop_out(), before commit ab144f5ec64c.
@@ -36,34 +36,34 @@ def two_stage(guest: Guest, sites: Sequence[Site], hands: Hands) -> None:
         insnbuf = bytearray(site.original)
         used = guest.kernel.patch(site.type, site.clobber, insnbuf, site.addr, site.len)
         if insnbuf != site.original:
-            hands.in_place(site.addr, bytes(insnbuf[:used]))
+            primitives.in_place(site.addr, bytes(insnbuf[:used]))
         while used < site.len:
             nop = guest.kernel.nops[min(site.len - used, len(guest.kernel.nops)) - 1]
-            hands.text_poke(site.addr + used, nop)
+            primitives.text_poke(site.addr + used, nop)
             used += len(nop)
 
 
-def unfilled(guest: Guest, sites: Sequence[Site], hands: Hands) -> None:
+def unfilled(guest: Guest, sites: Sequence[Site], primitives: Primitives) -> None:
     """One poke a site, from a buffer that the original instructions were never copied into.
 
     As apply_paravirt() at commit ab144f5ec64c: what is kept returns `len`, and the buffer is poked as it is.
     """
     for site in sites:
-        insnbuf = bytearray(hands.stack(site.len))
+        insnbuf = bytearray(primitives.stack(site.len))
         used = guest.kernel.patch(site.type, site.clobber, insnbuf, site.addr, site.len)
         guest.kernel.pad(insnbuf, used, site.len)
-        hands.text_poke(site.addr, bytes(insnbuf))
+        primitives.text_poke(site.addr, bytes(insnbuf))
 
 
-def marshalled(guest: Guest, sites: Sequence[Site], hands: Hands) -> None:
+def marshalled(guest: Guest, sites: Sequence[Site], primitives: Primitives) -> None:
     """One poke a site, from a buffer that began as the original instructions: the engine's applier."""
-    guest.kernel.apply(guest.table(sites), guest.text, TEXT.start, poke=hands.text_poke)
+    guest.kernel.apply(guest.table(sites), guest.text, TEXT.start, poke=primitives.text_poke)
 
 
-def breakpoint_first(guest: Guest, sites: Sequence[Site], hands: Hands) -> None:
+def breakpoint_first(guest: Guest, sites: Sequence[Site], primitives: Primitives) -> None:
     """int3, the tail, the first byte: the applier with `strategy="breakpoint"`, as text_poke_bp() of Linux 5.x."""
-    options: dict[str, Any] = {"strategy": "breakpoint", "sync": hands.sync}
-    guest.kernel.apply(guest.table(sites), guest.text, TEXT.start, poke=hands.text_poke, **options)
+    options: dict[str, Any] = {"strategy": "breakpoint", "sync": primitives.sync}
+    guest.kernel.apply(guest.table(sites), guest.text, TEXT.start, poke=primitives.text_poke, **options)
 
 
 STRATEGIES: dict[str, Strategy] = {
