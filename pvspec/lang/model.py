@@ -161,9 +161,9 @@ class Part(Value):
 
 
 class Effect(Value):
-    """`place` becomes what `value` was, or that number."""
+    """`target` becomes what `value` was, or that number."""
 
-    place: Part
+    target: Part
     value: Part | int
 
 
@@ -175,7 +175,7 @@ class Meaning(Value):
     effects: tuple[Effect, ...]
 
 
-class Kept(Value):
+class Shadow(Value):
     """Where a backend keeps a part of the machine: while that is 1, the operand holds `number`, or has these bits.
 
     Two are never equal, as with arms.
@@ -262,7 +262,7 @@ class Backend(Value):
     names: Names
     roms: Mapping[str, Rom]
     targets: tuple[Target, ...]
-    kept: tuple[Kept, ...] = ()
+    shadows: tuple[Shadow, ...] = ()
 
     def chain_of(self, op: str) -> Chain:
         """The arms that answer an op."""

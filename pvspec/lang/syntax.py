@@ -460,7 +460,7 @@ class Part(Node):
 class Effect(Node):
     """`PART = PART` or `PART = NUMBER`."""
 
-    place: Part
+    target: Part
     value: Part | Number
 
 
@@ -548,7 +548,7 @@ class Holds(Node):
     bits: bool
 
 
-class Kept(Node):
+class Shadow(Node):
     """`keeps PART in "OPERAND" == N` or `… & N`."""
 
     name: Name
@@ -568,7 +568,7 @@ class Backend(Node):
     targets: tuple[Target, ...]
     rules: tuple[Rule, ...]
     otherwise: tuple[Otherwise, ...]
-    kept: tuple[Kept, ...] = ()
+    shadows: tuple[Shadow, ...] = ()
 
 
 class Relaid(Node):

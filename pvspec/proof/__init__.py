@@ -1,7 +1,7 @@
 """What is proven of a program, how, and what is not.
 
 `verdicts` goes through the ops of each backend, `equivalence` runs code against its meaning in the `emulator`,
-`witnesses` asks a second library about each instruction, `regions` decides when each arm fires.
+`decoders` asks a second library about each instruction, `regions` decides when each arm fires.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pvspec.compiler.assemble import Program
 from pvspec.compiler.sound.order import unknown_overlaps
 from pvspec.engine.value import Value
 from pvspec.lang.diagnostics import Diagnostic, Findings, SpecError
+from pvspec.proof.decoders import Decoders, compare_decoders
 from pvspec.proof.regions import Regions, Undecided, all_regions
 from pvspec.proof.verdicts import EMULATED, PROVEN, UNPROVEN, Cell, Prover, Verdict
-from pvspec.proof.witnesses import Witnesses, cross_examine
 
 __all__ = [
     "EMULATED",
@@ -42,7 +42,7 @@ class Proof(Value):
     program: Program
     cells: Mapping[str, tuple[Cell, ...]]
     nops: Mapping[str, int]
-    witnesses: Witnesses
+    decoders: Decoders
     overlaps: tuple[tuple[str, str], ...]
     regions: tuple[Regions | Undecided, ...]
     diagnostics: tuple[Diagnostic, ...]
@@ -79,11 +79,11 @@ def prove_program(program: Program) -> Proof:
     prover = Prover(program, findings)
     nops = prover.nops()
     cells = {backend.name: found for backend, found in prover.cells()}
-    witnesses = cross_examine(program, findings)
+    decoders = compare_decoders(program, findings)
     regions = tuple(all_regions(program))
     _check_never(regions, program, findings)
     overlaps = tuple(unknown_overlaps(program.spec))
-    return Proof(program, cells, nops, witnesses, overlaps, regions, SpecError(findings.found).diagnostics)
+    return Proof(program, cells, nops, decoders, overlaps, regions, SpecError(findings.found).diagnostics)
 
 
 def _check_never(regions: tuple[Regions | Undecided, ...], program: Program, findings: Findings) -> None:

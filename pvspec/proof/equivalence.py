@@ -7,14 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pvspec.compiler.assemble import Program
 from pvspec.engine.value import Value
 from pvspec.lang import model
-from pvspec.proof.shadows import Place
+from pvspec.proof.shadows import ShadowFlag
 from pvspec.proof.states import states
 from pvspec.x86.code import Code
 from pvspec.x86.effects import effects
 from pvspec.x86.emulator.function import CARRY, CONTROL, GENERAL, INTERRUPT, TRAP, Emulator, Function, Outcome, State
 
 # What the emulator makes up, or does without anybody seeing it: to run it would prove nothing.
-BLIND = {
+NOT_EMULATED = {
     "rdtsc": "a counter that runs on",
     "rdtscp": "a counter that runs on",
     "rdpmc": "a counter that runs on",
@@ -51,7 +51,7 @@ class Emitter(Value):
     allowed: frozenset[str]
     functions: Mapping[str, Function]
     addresses: Mapping[str, int]
-    place: Place | None
+    shadow: ShadowFlag | None
 
 
 class Difference(Value):
@@ -62,40 +62,40 @@ class Difference(Value):
     lines: tuple[str, ...]
 
 
-class Blind(Value):
+class NotEmulated(Value):
     """The first instruction that the emulator cannot judge, and why."""
 
     text: str
     why: str
 
 
-def blind_spot(code: Code, bits: int) -> Blind | None:
+def not_emulated(code: Code, bits: int) -> NotEmulated | None:
     """What the emulator cannot judge in this code, if anything."""
     for effect in effects(code, bits):
         text = effect.instruction.text
         words = text.replace(",", " ").split()
-        why = BLIND.get(words[0]) or BLIND.get(" ".join(words[:2]))
+        why = NOT_EMULATED.get(words[0]) or NOT_EMULATED.get(" ".join(words[:2]))
         if why is None and (effect.kind in _TRAPS or effect.kind == "return"):
             why = "another privilege, or another stack, which the emulator lacks"
         if why is not None:
-            return Blind(text, why)
+            return NotEmulated(text, why)
     return None
 
 
 def compare(
     emitter: Emitter, meaning: model.Meaning, program: Program, emulator: Emulator, nops: Sequence[Sequence[bytes]]
-) -> int | Difference | Blind:
+) -> int | Difference | NotEmulated:
     """The number of states from which an emitter did what the op means, or what went wrong."""
     bits = emulator.bits
     named = _control_named(emitter, meaning, program, emulator)
     reference = program.code[meaning.code] if meaning.code is not None else None
-    dealt = _varied(states(emitter.op.inputs, bits, emitter.place, named))
+    dealt = _varied(states(emitter.op.inputs, bits, emitter.shadow, named))
     for variant, state in dealt:
         address = emulator.site_address(variant)
         site = padded(emitter, variant, nops)
         found = emulator.run(filled(site, emitter, address), address, state, emitter.functions)
         if found.stop != "end" and "Invalid instruction" in found.stop:
-            return Blind(_text_at(emitter.code, found.at), "an instruction that the emulator does not know")
+            return NotEmulated(_text_at(emitter.code, found.at), "an instruction that the emulator does not know")
         if reference is None:
             lines = [*_broken(found, state, emitter, emulator, meaning)]
             lines += _effects_missed(found, state, emitter, emulator, meaning)
@@ -157,7 +157,7 @@ def _control_named(emitter: Emitter, meaning: model.Meaning, program: Program, e
     codes = [emitter.code, *([program.code[meaning.code]] if meaning.code is not None else [])]
     named = {name for code in codes for effect in effects(code, emulator.bits) for name in effect.reads | effect.writes}
     for effect in meaning.effects:
-        named |= {part.name for part in (effect.place, effect.value) if isinstance(part, model.Part)}
+        named |= {part.name for part in (effect.target, effect.value) if isinstance(part, model.Part)}
     return {name: emulator.control(name) for name in CONTROL if name in named}
 
 
@@ -183,7 +183,7 @@ def _broken(
     if meaning.code is None and changed and not (changed == INTERRUPT and _sets_flag(meaning, emitter)):
         yield f"the flags were {state.flags:#x} and are {found.flags:#x}"
     if meaning.code is None:
-        named = {effect.place.name for effect in meaning.effects}
+        named = {effect.target.name for effect in meaning.effects}
         for name, value in state.control.items():
             if name not in named and found.control[name] != value:
                 yield f"{name} was {value:#x} and is {found.control[name]:#x}"
@@ -192,20 +192,20 @@ def _broken(
 
 def _free_flags(emitter: Emitter) -> int:
     """The flags that the contract lets be anything: with `flags` all, unless the interrupt flag is kept elsewhere."""
-    return (~0 if emitter.place is None else ~INTERRUPT) if "flags" in emitter.allowed else 0
+    return (~0 if emitter.shadow is None else ~INTERRUPT) if "flags" in emitter.allowed else 0
 
 
 def _sets(meaning: model.Meaning) -> bool:
-    return any(effect.place.name == "interrupt_flag" for effect in meaning.effects)
+    return any(effect.target.name == "interrupt_flag" for effect in meaning.effects)
 
 
 def _sets_flag(meaning: model.Meaning, emitter: Emitter) -> bool:
-    return emitter.place is None and _sets(meaning)
+    return emitter.shadow is None and _sets(meaning)
 
 
 def _memory_changed(found: Outcome, emitter: Emitter, emulator: Emulator, sets_flag: bool) -> Iterator[str]:
-    place = emitter.place
-    own = range(place.address, place.address + place.size) if place is not None and sets_flag else range(0)
+    shadow = emitter.shadow
+    own = range(shadow.address, shadow.address + shadow.size) if shadow is not None and sets_flag else range(0)
     for address, value in sorted(_visible(found, emulator).items()):
         if address not in own:
             yield f"the byte at {address:#x} became {value:#x}"
@@ -226,10 +226,10 @@ def _effects_missed(
     if found.stop != "end":
         return
     for effect in meaning.effects:
-        now = _after(effect.place, found, emitter, emulator)
+        now = _after(effect.target, found, emitter, emulator)
         wanted = effect.value if isinstance(effect.value, int) else _before(effect.value, state, emitter)
         if now != wanted:
-            yield f"{_name(effect.place)} is {now:#x}, and the op means {wanted:#x}"
+            yield f"{_name(effect.target)} is {now:#x}, and the op means {wanted:#x}"
 
 
 def _name(part: model.Part) -> str:
@@ -242,21 +242,21 @@ def _bit(value: int, part: model.Part) -> int:
 
 def _before(part: model.Part, state: State, emitter: Emitter) -> int:
     if part.name == "interrupt_flag":
-        place = emitter.place
-        if place is None:
+        shadow = emitter.shadow
+        if shadow is None:
             return state.flags // INTERRUPT & 1
         (start, data), *_ = state.memory.items()
-        offset = place.address - start
-        return place.flag(int.from_bytes(data[offset : offset + place.size], "little"))
+        offset = shadow.address - start
+        return shadow.flag(int.from_bytes(data[offset : offset + shadow.size], "little"))
     return _bit(state.control[part.name] if part.name in CONTROL else state.registers[part.name], part)
 
 
 def _after(part: model.Part, found: Outcome, emitter: Emitter, emulator: Emulator) -> int:
     if part.name == "interrupt_flag":
-        place = emitter.place
-        if place is None:
+        shadow = emitter.shadow
+        if shadow is None:
             return found.flags // INTERRUPT & 1
-        return place.flag(emulator.read(place.address, place.size))
+        return shadow.flag(emulator.read(shadow.address, shadow.size))
     return _bit(found.control[part.name] if part.name in CONTROL else found.registers[part.name], part)
 
 
@@ -290,5 +290,5 @@ def _start(state: State, emitter: Emitter) -> Iterator[str]:
     yield f"from flags = {state.flags:#x}"
     for name, value in state.control.items():
         yield f"from {name} = {value:#x}"
-    if emitter.place is not None:
+    if emitter.shadow is not None:
         yield f"from interrupt flag = {_before(model.Part('interrupt_flag', None), state, emitter)}"

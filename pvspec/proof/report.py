@@ -18,28 +18,28 @@ def lines(proof: Proof, regions: bool) -> Iterator[str]:
     yield from _reasons(proof)
     for name, states in proof.nops.items():
         yield f"nops {name}: emulated, {states} states"
-    seen = proof.witnesses
-    if seen.instructions:
-        yield f"instructions: {seen.instructions}, read by two decoders"
-    for text, what in _gathered(seen.left_out):
+    decoders = proof.decoders
+    if decoders.instructions:
+        yield f"instructions: {decoders.instructions}, read by two decoders"
+    for text, what in _gathered(decoders.left_out):
         yield f"  the second one leaves out: {text} {what}"
-    for text, what in _gathered(seen.added):
+    for text, what in _gathered(decoders.added):
         yield f"  only the second one says: {text} {what}"
     for first, later in proof.overlaps:
         yield f"assumed: no site is both in `{first}` and, as an instruction to recognise, in `{later}`"
     if regions:
-        yield from _regions_told(proof)
+        yield from _region_lines(proof)
 
 
 def as_json(proof: Proof, regions: bool) -> dict[str, object]:
     """The same as data; see docs/commands.md."""
-    seen = proof.witnesses
+    decoders = proof.decoders
     result: dict[str, object] = {
         "backends": {name: [_cell_json(cell) for cell in cells] for name, cells in proof.cells.items()},
         "nops": dict(proof.nops),
-        "instructions": seen.instructions,
-        "second_decoder_leaves_out": [list(pair) for pair in seen.left_out],
-        "second_decoder_adds": [list(pair) for pair in seen.added],
+        "instructions": decoders.instructions,
+        "second_decoder_leaves_out": [list(pair) for pair in decoders.left_out],
+        "second_decoder_adds": [list(pair) for pair in decoders.added],
         "assumed_disjoint": [list(pair) for pair in proof.overlaps],
     }
     if regions:
@@ -95,7 +95,7 @@ def _reasons(proof: Proof) -> Iterator[str]:
             yield f"{word}: {reason} ({_ops(names) if len(names) > 6 else ', '.join(names)})"
 
 
-def _regions_told(proof: Proof) -> Iterator[str]:
+def _region_lines(proof: Proof) -> Iterator[str]:
     for found in proof.regions:
         ops = f" {_ops(found.ops) if len(found.ops) > 6 else ', '.join(found.ops)}" if found.ops else ""
         yield f"{found.owner}{ops}:"

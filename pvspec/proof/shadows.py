@@ -14,7 +14,7 @@ from pvspec.x86.effects import effects
 Options = Mapping[str, bool]
 
 
-class Place(Value):
+class ShadowFlag(Value):
     """Some bytes of memory that are a flag: it is 1 while they are `number`, or, if `bits`, have these bits."""
 
     address: int
@@ -43,17 +43,17 @@ def may_hold(guard: Guard | None, options: Options) -> bool:
     return guard is None or evaluate(guard, model.OptionSettings(options)) is not False
 
 
-def kept_place(
+def shadow_flag(
     backend: model.Backend, options: Options, program: Program, addresses: Mapping[str, int], bases: Mapping[str, int]
-) -> Place | None:
+) -> ShadowFlag | None:
     """Where the backend keeps the flag with these options; None if in the CPU, as usual."""
-    for kept in backend.kept:
-        if kept in program.shadows and may_hold(kept.guard, options):
-            code = program.shadows[kept]
+    for shadow in backend.shadows:
+        if shadow in program.shadows and may_hold(shadow.guard, options):
+            code = program.shadows[shadow]
             ((access,),) = (effect.memory for effect in effects(code, program.spec.machine.bits))
             start = sum(addresses[hole.symbol] + hole.addend for hole in code.holes) + (
                 access.displacement if not code.holes else 0
             )
             address = (start + bases.get(access.segment or "", 0)) & ((1 << program.spec.machine.bits) - 1)
-            return Place(address, access.size, kept.number, kept.bits)
+            return ShadowFlag(address, access.size, shadow.number, shadow.bits)
     return None

@@ -13,8 +13,8 @@ from pvspec.compiler.sound.reach import reachable
 from pvspec.engine.value import Value
 from pvspec.lang import model
 from pvspec.lang.diagnostics import Findings
-from pvspec.proof.equivalence import Blind, Difference, Emitter, blind_spot, check_nop, compare
-from pvspec.proof.shadows import Options, kept_place, may_hold, option_settings
+from pvspec.proof.equivalence import Difference, Emitter, NotEmulated, check_nop, compare, not_emulated
+from pvspec.proof.shadows import Options, may_hold, option_settings, shadow_flag
 from pvspec.x86.code import Code
 from pvspec.x86.decode import disassemble
 from pvspec.x86.effects import effects
@@ -58,7 +58,7 @@ class Prover:
         self.program = program
         self.findings = findings
         self.bits = program.spec.machine.bits
-        self._told: set[model.Arm] = set()
+        self._reported: set[model.Arm] = set()
 
     @cached_property
     def emulator(self) -> Emulator:
@@ -128,11 +128,11 @@ class Prover:
             and _same(code, self.program.code[meaning.code])
         ):
             return Verdict(arm, PROVEN, 0, "the same code", assumes)
-        blind = blind_spot(code, self.bits)
-        if blind is None and meaning.code is not None and meaning.code in self.program.code:
-            blind = blind_spot(self.program.code[meaning.code], self.bits)
-        if blind is not None:
-            return Verdict(arm, UNPROVEN, 0, f"`{blind.text}` asks for {blind.why}", assumes)
+        gap = not_emulated(code, self.bits)
+        if gap is None and meaning.code is not None and meaning.code in self.program.code:
+            gap = not_emulated(self.program.code[meaning.code], self.bits)
+        if gap is not None:
+            return Verdict(arm, UNPROVEN, 0, f"`{gap.text}` asks for {gap.why}", assumes)
         return self._emulated(op, arm, backend, meaning, assumes)
 
     def _emulated(
@@ -142,7 +142,7 @@ class Prover:
         for emitter in self._emitters(op, arm, backend):
             nops = list(self.program.spec.machine.nops.values())
             found = compare(emitter, meaning, self.program, self.emulator, nops)
-            if isinstance(found, Blind):
+            if isinstance(found, NotEmulated):
                 return Verdict(arm, UNPROVEN, total, f"`{found.text}` is {found.why}", assumes)
             if isinstance(found, Difference):
                 self._differs(op, arm, meaning, found)
@@ -161,16 +161,16 @@ class Prover:
         addresses |= {name: function.address for name, function in functions.items()}
         bases = {name: self.emulator.segment_base(name) for name in ("fs", "gs")}
         settings: list[Options] = list(
-            option_settings(backend, interface, [arm.guard, *(kept.guard for kept in backend.kept)])
+            option_settings(backend, interface, [arm.guard, *(shadow.guard for shadow in backend.shadows)])
         )
-        places = {
-            kept_place(backend, setting, self.program, addresses, bases)
+        flags = {
+            shadow_flag(backend, setting, self.program, addresses, bases)
             for setting in settings
             if may_hold(arm.guard, setting)
         }
         allowed = op.results | op.clobbers | arm.clobbers
-        for place in sorted(places, key=repr):
-            yield Emitter(op, arm, code, allowed, functions, addresses, place)
+        for flag in sorted(flags, key=repr):
+            yield Emitter(op, arm, code, allowed, functions, addresses, flag)
 
     def _function(self, symbol: model.Symbol, index: int) -> Function:
         return Function(symbol.name, self.emulator.function_address(index), symbol.clobbers)
@@ -183,9 +183,9 @@ class Prover:
         return tuple(found)
 
     def _differs(self, op: model.Op, arm: model.Arm, meaning: model.Meaning, found: Difference) -> None:
-        if arm in self._told:
+        if arm in self._reported:
             return
-        self._told.add(arm)
+        self._reported.add(arm)
         shown = [
             f"{found.site[i.offset : i.offset + i.size].hex(' '):<24} {i.text}"
             for i in disassemble(found.site, self.bits, found.address)

@@ -122,8 +122,8 @@ def _prefixed(statement: Statement, data: bytes) -> bytes:
     """Add the statement's prefixes, and put all of them into the order of GNU as."""
     own = bytes(takewhile(PREFIX_RANK.__contains__, data))
     named = bytes(PREFIX_BYTES[prefix] for prefix in all_prefixes(statement))
-    kept = bytes(b for b in own if not (b == 0x66 and _has_no_operand_size(statement)))
-    ranked = sorted((PREFIX_RANK[byte], byte) for byte in named + kept)
+    remaining = bytes(b for b in own if not (b == 0x66 and _has_no_operand_size(statement)))
+    ranked = sorted((PREFIX_RANK[byte], byte) for byte in named + remaining)
     return bytes(byte for _, byte in ranked) + data[len(own) :]
 
 

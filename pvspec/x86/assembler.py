@@ -45,11 +45,11 @@ class AsmErrors(Exception):
         self.errors = errors
 
 
-def assemble(source: str, bits: int, symbols: Collection[str], kept: StatementCache = _IN_MEMORY) -> Code:
+def assemble(source: str, bits: int, symbols: Collection[str], cache: StatementCache = _IN_MEMORY) -> Code:
     """Assemble statements, separated by newlines or `;`, for a 32- or 64-bit machine.
 
     A name in `symbols` becomes a hole; labels are local. Branches to labels are short where that reaches.
-    `kept` knows statements that were encoded before. Raises AsmErrors with every error of the source.
+    `cache` knows statements that were encoded before. Raises AsmErrors with every error of the source.
     """
     errors: list[AsmError] = []
     lines = list(_lines(source, errors))
@@ -57,7 +57,7 @@ def assemble(source: str, bits: int, symbols: Collection[str], kept: StatementCa
     items: list[Label | Placeable] = []
     for line in lines:
         try:
-            items.append(line if isinstance(line, Label) else _item(source, line, bits, labels, symbols, kept))
+            items.append(line if isinstance(line, Label) else _item(source, line, bits, labels, symbols, cache))
         except AsmError as error:
             errors.append(error)
     if not errors:
@@ -94,7 +94,7 @@ def _labels(lines: list[Label | Statement], symbols: Collection[str], errors: li
 
 
 def _item(
-    source: str, statement: Statement, bits: int, labels: set[str], symbols: Collection[str], kept: StatementCache
+    source: str, statement: Statement, bits: int, labels: set[str], symbols: Collection[str], cache: StatementCache
 ) -> Placeable:
     statement = _unaliased(statement, bits)
     is_branch = statement.mnemonic in BRANCHES
@@ -104,9 +104,9 @@ def _item(
         _check_names(operand, is_branch, labels, symbols)
     text = source[statement.start : statement.end]
     if target is None:
-        forms = kept.forms(statement, bits, "statement", lambda: (encode(statement, bits, _assembler(bits)),))
+        forms = cache.forms(statement, bits, "statement", lambda: (encode(statement, bits, _assembler(bits)),))
         return Placeable(statement, text, forms, None)
-    return _to_label(statement, bits, target, text, kept)
+    return _to_label(statement, bits, target, text, cache)
 
 
 def _unaliased(statement: Statement, bits: int) -> Statement:
@@ -182,11 +182,11 @@ def _bare_name(name: str, operand: Operand, is_branch: bool) -> AsmError:
     return AsmError(f"`{name}` alone is memory to some assemblers", help, operand.start, operand.end)
 
 
-def _to_label(statement: Statement, bits: int, target: str, source: str, kept: StatementCache) -> Placeable:
+def _to_label(statement: Statement, bits: int, target: str, source: str, cache: StatementCache) -> Placeable:
     (operand,) = statement.operands
     assert isinstance(operand, Immediate)
     anywhere = statement.changed(operands=(operand.changed(value=Value(0, _ANY_LABEL)),))
-    forms = kept.forms(anywhere, bits, "branch", lambda: _branch_forms(anywhere, bits))
+    forms = cache.forms(anywhere, bits, "branch", lambda: _branch_forms(anywhere, bits))
     return Placeable(statement, source, forms, target)
 
 

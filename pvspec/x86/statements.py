@@ -69,8 +69,8 @@ def _generation() -> str:
 def _load(cache: Cache | None, key: str) -> dict[str, Any]:
     data = cache.get("statements", key) if cache is not None else None
     with suppress(ValueError):
-        kept = json.loads(data) if data is not None else {}
-        return kept if isinstance(kept, dict) else {}
+        entries = json.loads(data) if data is not None else {}
+        return entries if isinstance(entries, dict) else {}
     return {}
 
 

@@ -54,10 +54,10 @@ def check_contracts(program: Program, findings: Findings) -> None:
     interface = program.spec.interface
     if interface is None:
         return
-    told: set[model.Arm] = set()
+    reported: set[model.Arm] = set()
     for op, arm in _answers(program):
-        if arm in program.code and arm not in told and Contract(op, arm, program, findings).broken():
-            told.add(arm)
+        if arm in program.code and arm not in reported and Contract(op, arm, program, findings).broken():
+            reported.add(arm)
 
 
 def _answers(program: Program) -> Iterator[tuple[model.Op, model.Arm]]:
@@ -399,8 +399,8 @@ class Contract:
 
 def _changed(name: str, flag: Content) -> frozenset[int]:
     """The instructions that leave a flag changed; the ABI has the direction flag clear at calls."""
-    kept = {ENTRY, CLEAR} if name == "df" else {ENTRY}
-    return frozenset() if flag.origins <= kept else flag.writers
+    unchanged = {ENTRY, CLEAR} if name == "df" else {ENTRY}
+    return frozenset() if flag.origins <= unchanged else flag.writers
 
 
 def asks_target(guard: Guard | None) -> bool:

@@ -96,7 +96,7 @@ class Setting(Value):
 
     def answer(self, question: Question) -> bool:
         """The answer to one question."""
-        return self.answers[variable(question)] == told(question)
+        return self.answers[variable(question)] == required_answer(question)
 
 
 def variable(question: Question) -> Question:
@@ -109,7 +109,7 @@ def variable(question: Question) -> Question:
     return question
 
 
-def told(question: Question) -> Answer:
+def required_answer(question: Question) -> Answer:
     """What its variable must be for a question to be true."""
     match question:
         case TargetIs(symbol):
@@ -122,7 +122,7 @@ def told(question: Question) -> Answer:
 def variables(guard: Guard | None) -> Iterator[tuple[Question, set[Answer]]]:
     """What a guard asks about, each variable with the answers that make a difference."""
     for question in questions(guard):
-        answer = told(question)
+        answer = required_answer(question)
         yield variable(question), {True, False} if answer is True else {answer, OTHER}
 
 

@@ -187,13 +187,13 @@ def _clashes(
     ops: Sequence[model.Op], configurations: Sequence[model.Configuration]
 ) -> Iterator[tuple[model.Op, model.Op, model.Configuration]]:
     """Each clashing pair once, with the first configuration in which it clashes."""
-    told: set[tuple[str, str]] = set()
+    reported: set[tuple[str, str]] = set()
     for configuration in configurations:
         owners: dict[int, model.Op] = {}
         for op in ops:
             if configuration not in op.numbers:
                 continue
             first = owners.setdefault(op.numbers[configuration], op)
-            if first is not op and (first.name, op.name) not in told:
-                told.add((first.name, op.name))
+            if first is not op and (first.name, op.name) not in reported:
+                reported.add((first.name, op.name))
                 yield first, op, configuration

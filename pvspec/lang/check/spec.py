@@ -8,14 +8,14 @@ from typing import TypeVar
 from pvspec.engine.spec import Architecture
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
+from pvspec.lang.check.ambiguities import check_ambiguities
+from pvspec.lang.check.backends import backend, op_scope
 from pvspec.lang.check.chains import arms_of, chains, reached
 from pvspec.lang.check.families import Common, family
 from pvspec.lang.check.guards import Scope, guard, probes
 from pvspec.lang.check.interface import interface
 from pvspec.lang.check.machine import machine, text_range
 from pvspec.lang.check.names import Declared, look_up, symbol_names
-from pvspec.lang.check.parties import backend, op_place
-from pvspec.lang.check.shadows import check_shadows
 from pvspec.lang.check.tests import sound_tests
 from pvspec.lang.check.unused import check_unused
 from pvspec.lang.diagnostics import Findings
@@ -46,7 +46,7 @@ def check(items: Sequence[ast.Item], sources: Iterable[Source], findings: Findin
         text_range(machine_item, findings),
         {nops.name.text: tuple(entry.span for entry in nops.entries) for nops in reversed(machine_item.nops)},
     )
-    check_shadows(items, findings)
+    check_ambiguities(items, findings)
     spec = spec.changed(tests=sound_tests(spec, findings))
     if not findings.found:
         check_unused(items, findings)
@@ -98,7 +98,7 @@ class _Parts:
         families = reached((arm for i in self.items if isinstance(i, ast.Family) for arm in i.arms), self.declared)
         backends = reached((arm for i in self.items if isinstance(i, ast.Backend) for arm in arms_of(i)), self.declared)
         mine = {name: item for name, item in self.declared.items() if name in backends or name not in families}
-        return chains(mine, op_place(self.machine, self.interface, self.backend_names), self.findings)
+        return chains(mine, op_scope(self.machine, self.interface, self.backend_names), self.findings)
 
     def _backends(self) -> dict[str, model.Backend]:
         backends = Declared[model.Backend]("backend", self.findings)
@@ -108,9 +108,9 @@ class _Parts:
             known = {other.name.text: other for other in self.items if isinstance(other, ast.Interface)}
             look_up(known, item.interface, "interface", self.findings)
             if self.interface is not None and item.interface.text == self.interface.name:
-                place = op_place(self.machine, self.interface, self.backend_names)
-                place = place.changed(chains=self.chains, answered=dict(backends))
-                backends.declare(item.name, backend(item, self.machine, self.interface, place, self.findings))
+                scope = op_scope(self.machine, self.interface, self.backend_names)
+                scope = scope.changed(chains=self.chains, answered=dict(backends))
+                backends.declare(item.name, backend(item, self.machine, self.interface, scope, self.findings))
         return {name: backends[name] for name in self.backend_names if name in backends}
 
     def _families(self) -> dict[str, model.Family]:

@@ -199,9 +199,9 @@ def _of_backend(item: ast.Backend) -> _Uses:
     for target in item.targets:
         uses.names(target)
         uses.guard(target.guard)
-    for kept in item.kept:
-        uses.code(kept.operand)
-        uses.guard(kept.guard)
+    for shadow in item.shadows:
+        uses.code(shadow.operand)
+        uses.guard(shadow.guard)
     return uses
 
 

@@ -204,12 +204,12 @@ class _Marker:
 
     def backend(self, backend: ast.Backend) -> None:
         self.declarations(backend)
-        for kept in backend.kept:
-            self.row(kept, "kept")
-            self.column(self.first(kept.operand), 1, gap=1)
-            self.column(self.before(kept.holds.number), 2, gap=1)
-            if kept.guard:
-                self.column(self.when(kept.guard), 3)
+        for shadow in backend.shadows:
+            self.row(shadow, "shadow")
+            self.column(self.first(shadow.operand), 1, gap=1)
+            self.column(self.before(shadow.holds.number), 2, gap=1)
+            if shadow.guard:
+                self.column(self.when(shadow.guard), 3)
         for rom in backend.roms:
             self.rom(rom)
         for target in backend.targets:

@@ -235,7 +235,7 @@ class Builder:
             _only(items, ast.Target),
             _only(items, ast.Rule),
             _only(items, ast.Otherwise),
-            _only(items, ast.Kept),
+            _only(items, ast.Shadow),
         )
 
     def target(self, tree: _Tree) -> ast.Target:
@@ -250,8 +250,8 @@ class Builder:
         first, last = self.parts(tree)
         return first, last
 
-    def kept(self, tree: _Tree) -> ast.Kept:
-        return ast.Kept(self.span(tree), *self.parts(tree))
+    def kept(self, tree: _Tree) -> ast.Shadow:
+        return ast.Shadow(self.span(tree), *self.parts(tree))
 
     def is_number(self, tree: _Tree) -> ast.Holds:
         return ast.Holds(self.span(tree), self.node(tree.children[0]), False)

@@ -48,10 +48,10 @@ def parser() -> Lark:
     """The parser of grammar/pvspec.lark, its tables from the user's cache if they are there."""
     grammar = resource("grammar", "pvspec.lark").read_bytes()
     cache, key = user_cache(), _key(grammar)
-    kept = cache.get("tables", key)
-    known = tables.load(kept, _WordsApart()) if kept is not None else None
-    if known is not None:
-        return known
+    data = cache.get("tables", key)
+    loaded = tables.load(data, _WordsApart()) if data is not None else None
+    if loaded is not None:
+        return loaded
     built = tables.build(grammar.decode(), _WordsApart())
     data = tables.dump(built)
     if data is not None:

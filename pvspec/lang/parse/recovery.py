@@ -355,13 +355,13 @@ class _Recovery:
         except Refused:
             return None
         body = tokens[brace + 1 : -1] if tokens[-1].text == "}" else tokens[brace + 1 :]
-        kept, end = [], 0
+        pieces, end = [], 0
         self._leave_out(header)  # what the block itself lacks is not known, either
         for first, last in self._wrong_parts(text, header, _constructs(body), start):
             self._leave_out(text[first:last])
-            kept += [text[end:first], " " * (last - first)]
+            pieces += [text[end:first], " " * (last - first)]
             end = last
-        return "".join([*kept, text[end:]])
+        return "".join([*pieces, text[end:]])
 
     def _wrong_parts(
         self, text: str, header: str, parts: Sequence[tuple[int, int]], start: int

@@ -21,7 +21,7 @@ from pvspec.x86.decode import second_facts, second_opinions
 from pvspec.x86.effects import effects
 
 # What capstone says and the manual does not: an operand that is read for one that is written.
-ERRS = {"cdq": {"eax"}, "cdqe": {"eax"}, "cqo": {"rax"}, "cwde": {"eax"}, "test": {"eax", "rax"}}
+CAPSTONE_ERRORS = {"cdq": {"eax"}, "cdqe": {"eax"}, "cqo": {"rax"}, "cwde": {"eax"}, "test": {"eax", "rax"}}
 _PARTS: dict[int, dict[str, tuple[str, ...]]] = {32: {}, 64: {}}
 for _name in ("ax", "bx", "cx", "dx"):
     _PARTS[32][f"e{_name}"] = (f"e{_name}", _name, f"{_name[0]}l", f"{_name[0]}h")
@@ -35,7 +35,7 @@ _CLEARS = re.compile(r"(?:xor|sub) (\w+), \1")  # whatever the register was: it 
 _FULL = {bits: {part: full for full, parts in table.items() for part in parts} for bits, table in _PARTS.items()}
 
 
-class Witnesses(Value):
+class Decoders(Value):
     """What the second library said.
 
     `instructions`: how many were looked at. `left_out`: what it does not know of, `added`: what it alone says and
@@ -47,7 +47,7 @@ class Witnesses(Value):
     added: tuple[tuple[str, str], ...]
 
 
-def cross_examine(program: Program, findings: Findings) -> Witnesses:
+def compare_decoders(program: Program, findings: Findings) -> Decoders:
     """Ask capstone about every instruction of every emitter; PV410 where it says something that matters."""
     left_out: set[tuple[str, str]] = set()
     added: set[tuple[str, str]] = set()
@@ -64,7 +64,7 @@ def cross_examine(program: Program, findings: Findings) -> Witnesses:
             if extra:
                 _differs(arm, code, effect, [f"{kind} {name}" for kind, name in extra], findings)
     count = sum(len(program.code[arm].instructions) for arm in arms)
-    return Witnesses(count, tuple(sorted(left_out)), tuple(sorted(added)))
+    return Decoders(count, tuple(sorted(left_out)), tuple(sorted(added)))
 
 
 def _emitters(program: Program) -> Iterator[tuple[model.Arm, model.Op]]:
@@ -94,7 +94,7 @@ def _compared(effect: InstructionEffects, code: Code, bits: int) -> tuple[set[st
     facts = second_facts(code.data[start : start + effect.instruction.size], bits)
     if facts is None:
         return {"everything"}, []
-    wrong = ERRS.get(effect.instruction.text.split(" ")[0], set())
+    wrong = CAPSTONE_ERRORS.get(effect.instruction.text.split(" ")[0], set())
     less: set[str] = set()
     more: list[tuple[str, str]] = []
     for kind, ours, theirs in (

@@ -12,7 +12,7 @@ Declared: TypeAlias = tuple[str, Mapping[str, ast.Name]]
 """What the names are, with its article, and each with the place of its first declaration."""
 
 
-def check_shadows(items: Sequence[ast.Item], findings: Findings) -> None:
+def check_ambiguities(items: Sequence[ast.Item], findings: Findings) -> None:
     """PV102 for each name with two meanings where either could be meant."""
     interfaces = [item for item in items if isinstance(item, ast.Interface)][:1]
     backends = [item for item in items if isinstance(item, ast.Backend)]
