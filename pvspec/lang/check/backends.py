@@ -19,7 +19,7 @@ MAX_ARGUMENT = 64  # bits
 
 
 def op_scope(machine: Architecture, interface: model.Interface, backends: Collection[str]) -> ArmScope:
-    """What an arm for an interface's sites may speak of, wherever it stands."""
+    """What an arm for an interface's sites may refer to, in a backend as well as in a chain."""
     return ArmScope(
         features=machine.features,
         options=interface.names.options,
@@ -70,7 +70,7 @@ def backend(
 
 
 def _like(item: ast.Backend, scope: ArmScope) -> model.Backend | None:
-    """The backend to which `otherwise` leaves the other ops, None if it is a chain of its own."""
+    """The backend whose rules `otherwise` adopts for the other ops; None if `otherwise` is a chain."""
     arms = [arm for otherwise in item.otherwise for arm in otherwise.arms]
     if len(arms) != 1 or not isinstance(arms[0].action, ast.ChainRef) or arms[0].guard is not None:
         return None
@@ -92,7 +92,7 @@ def _op_range(first: ast.Name, last: ast.Name | None, interface: model.Interface
     names = list(interface.ops)
     start, end = names.index(first.text), names.index(first.text if last is None else last.text)
     if last is not None and end < start:
-        findings.add("PV202", "this range of ops ends before it begins", (last.span, f"comes before `{first.text}`"))
+        findings.add("PV202", "this range of ops ends before it starts", (last.span, f"comes before `{first.text}`"))
     return names[start : end + 1]
 
 
@@ -105,7 +105,7 @@ def _op(name: ast.Name, interface: model.Interface, findings: Findings) -> model
 def _otherwise(item: ast.Backend, rest: list[model.Op], scope: ArmScope, findings: Findings) -> model.Rule | None:
     if len(item.otherwise) > 1:
         spans = [(otherwise.span, "") for otherwise in item.otherwise]
-        findings.add("PV102", "`otherwise` is given twice", *reversed(spans))
+        findings.add("PV102", "`otherwise` is declared twice", *reversed(spans))
     for otherwise in item.otherwise:
         return model.Rule(otherwise.span, tuple(rest), chain(otherwise.arms, scope, findings))
     if rest:
@@ -128,7 +128,7 @@ def _rom_layouts(item: ast.Backend, findings: Findings) -> dict[str, Layout]:
         record = layout(rom.name.text, False, rom.fields, rom.name.span, findings)
         if record is None:
             continue
-        has_fields(record, {"type": "what kind of answer it is"}, rom.name.span, findings)
+        has_fields(record, {"type": "the kind of answer"}, rom.name.span, findings)
         if rom.type.text.startswith("rel") or not 0 < _argument_bits(rom) <= MAX_ARGUMENT:
             text = f"must be u1 to u{MAX_ARGUMENT}"
             findings.add("PV305", f"a ROM's parameter cannot be a {rom.type.text}", (rom.type.span, text))
@@ -137,7 +137,7 @@ def _rom_layouts(item: ast.Backend, findings: Findings) -> dict[str, Layout]:
 
 
 def _argument_bits(item: ast.Rom) -> int:
-    """The width of what a ROM is asked with."""
+    """The width of a ROM's argument in bits."""
     return int(item.type.text.lstrip("urel"))
 
 
@@ -151,7 +151,7 @@ def _rom(item: ast.Rom, record: Layout, scope: ArmScope, findings: Findings) -> 
         number = in_range(answer.number, 0, limit, "answer", findings)
         if number in answers:
             findings.add(
-                "PV201", f"two answers have number {number}", (answer.span, f"`{answers[number].name}` has it already")
+                "PV201", f"two answers have number {number}", (answer.span, f"`{answers[number].name}` already has it")
             )
         answers[number] = model.Answer(answer.name.text, chain(answer.arms, scope, findings))
     return model.Rom(item.name.text, record, answers, chain(item.otherwise.arms, scope, findings))

@@ -1,4 +1,4 @@
-"""Named chains: which are used, and what their arms mean where they are."""
+"""Named chains: which ones are used, and what their arms mean where they are used."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_CHAIN_DEPTH = 16
 
 
 def reached(arms: Iterable[ast.Arm], declared: Mapping[str, ast.Chain]) -> dict[str, ast.Chain]:
-    """The chains to which these arms lead, straight or by others, in the order of the spec."""
+    """The chains that these arms use, directly or through other chains, in the order of the spec."""
     found: set[str] = set()
     new = set(_referred(arms))
     while new:
@@ -33,7 +33,7 @@ def arms_of(item: ast.Backend) -> Iterator[ast.Arm]:
 
 
 def chains(declared: Mapping[str, ast.Chain], scope: ArmScope, findings: Findings) -> dict[str, model.Chain]:
-    """What the chains mean in one place; one may refer to those declared anywhere, but not to itself."""
+    """What the chains mean in one scope; a chain may refer to chains declared anywhere, but not to itself."""
     done: dict[str, model.Chain] = {}
     for name in declared:
         _resolve(name, declared, (), done, scope, findings)
@@ -59,7 +59,7 @@ def _resolve(
             continue
         used = arm.action.name.text
         if used in (*path, name) or len(path) >= MAX_CHAIN_DEPTH:
-            message = "a chain refers to itself" if used in (*path, name) else "chains refer to chains too deeply"
+            message = "a chain refers to itself" if used in (*path, name) else "chains refer to other chains too deeply"
             findings.add("PV304", message, (arm.action.span, " -> ".join([*path, name, used])))
             done.setdefault(used, ())
         _resolve(used, declared, (*path, name), done, scope, findings)
@@ -67,5 +67,5 @@ def _resolve(
 
 
 def _so_far(declared: Mapping[str, ast.Chain], done: Mapping[str, model.Chain]) -> dict[str, model.Chain]:
-    """Every declared chain, those without arms yet as empty: a cycle is one finding, not many."""
+    """Every declared chain; those without arms yet are empty, so that a cycle is one finding, not many."""
     return {name: done.get(name, ()) for name in declared}

@@ -19,7 +19,7 @@ MAX_SITE = 0xFFFF
 
 
 class Common(Value):
-    """What all families may name: the backends, the symbols that any of them declares, and the chains."""
+    """What all families may name: the backends, the symbols that any family declares, and the chains."""
 
     backends: Collection[str]
     symbols: Mapping[str, model.Symbol]
@@ -85,8 +85,8 @@ def _layout(item: ast.Family, machine: Architecture, findings: Findings) -> Layo
     if len(item.sites_of) + len(item.tables) > 1:
         findings.add(
             "PV104",
-            f"family `{item.name.text}` takes its sites from two places",
-            (item.sites_of[0].span, "remove this, or the other"),
+            f"family `{item.name.text}` takes its sites from two sources",
+            (item.sites_of[0].span, "remove this one or the other"),
         )
     (sites,) = item.sites_of[:1]
     fields = Declared[ast.Text]("field", findings)
@@ -95,7 +95,11 @@ def _layout(item: ast.Family, machine: Architecture, findings: Findings) -> Layo
         fields.declare(name, pattern)
     for pattern in fields.values():
         if pattern.value.count("*") != sites.pattern.value.count("*") or pattern.value.count("*") > 1:
-            findings.add("PV305", "the patterns differ in their number of `*`", (pattern.span, "one in each, or none"))
+            findings.add(
+                "PV305",
+                "the patterns differ in their number of `*`",
+                (pattern.span, "use one `*` in each, or none in either"),
+            )
     bits = machine.bits
     laid = tuple(Field(name, index * bits, bits) for index, name in enumerate(fields))
     patterns = {name: pattern.value for name, pattern in fields.items()}
@@ -120,8 +124,8 @@ def _place(item: ast.Family, scope: ArmScope, findings: Findings) -> tuple[str, 
     if len(item.site_at) + ("site" in scope.fields and not (item.sites_of and item.site_at)) != 1:
         findings.add(
             "PV104",
-            f"family `{item.name.text}` must say once where its sites are",
-            (item.name.span, "a field `site` in the record, or the word `site`"),
+            f"family `{item.name.text}` must state exactly once where its sites are",
+            (item.name.span, "declare a field `site` in the record, or write `site`"),
         )
     for at in item.site_at:
         if at.name.text not in scope.values:
@@ -135,8 +139,8 @@ def _length(item: ast.Family, record: Layout, findings: Findings) -> int | None:
     if len(item.lengths) + has_field != 1:
         findings.add(
             "PV104",
-            f"family `{item.name.text}` must say once how long its sites are",
-            (item.name.span, "a field `len` in the record, or the word `len`"),
+            f"family `{item.name.text}` must state exactly once how long its sites are",
+            (item.name.span, "declare a field `len` in the record, or write `len`"),
         )
     for length in item.lengths:
         return None if length.value is None else in_range(length.value, 1, MAX_SITE, "len", findings)

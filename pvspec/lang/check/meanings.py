@@ -1,4 +1,4 @@
-"""What ops mean, and where backends keep what they would change: said for `pvspec prove`."""
+"""What ops mean, and where backends keep a shadow of the machine's state: what `pvspec prove` works from."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def contract_flags(names: Sequence[ast.Name]) -> tuple[frozenset[str], list[ast.
 
 
 def meanings(item: ast.Interface, owner: model.Interface, bits: int, findings: Findings) -> dict[str, model.Meaning]:
-    """What each op means, where the interface says so."""
+    """The declared meaning of each op."""
     declared = Declared[model.Meaning]("meaning of", findings)
     for meaning in item.meanings:
         code = None if meaning.code is None else _reference(meaning.code, owner)
@@ -95,14 +95,14 @@ def _check_results(meaning: ast.Meaning, op: model.Op, effects: Sequence[model.E
         names = ", ".join(sorted(missing))
         findings.add(
             "PV601",
-            f"this meaning does not say what becomes of every result of `{op.name}`",
-            (meaning.span, f"lacks {names}"),
+            f"this meaning does not define every result of `{op.name}`",
+            (meaning.span, f"missing: {names}"),
             (op.span, "its contract"),
         )
 
 
 def shadows(item: ast.Backend, scope: ArmScope, findings: Findings) -> tuple[model.Shadow, ...]:
-    """What a backend keeps elsewhere."""
+    """The parts of the machine that a backend keeps elsewhere."""
     return tuple(filter(None, (_shadow(shadow, scope, findings) for shadow in item.shadows)))
 
 

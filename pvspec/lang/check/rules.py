@@ -19,9 +19,9 @@ MAX_ARMS = 1024
 
 
 class ArmScope(Scope):
-    """What an arm may speak of: besides a guard's words, branch targets, chains, roms and clobber registers.
+    """What an arm may refer to: what its guard may, and branch targets, chains, ROMs and clobber registers.
 
-    `roms`: the bits of each one's argument. `answered` are the backends that another one may leave its ops to.
+    `roms`: the width of each one's argument in bits. `answered`: the backends whose rules another one may adopt.
     """
 
     bits: int = 32
@@ -33,11 +33,11 @@ class ArmScope(Scope):
 
 
 def chain(items: Sequence[ast.Arm], scope: ArmScope, findings: Findings) -> model.Chain:
-    """The arms, those of named chains in place of their names: MAX_ARMS at most, for chains of chains multiply."""
+    """The arms, with named chains expanded; at most MAX_ARMS, because chains of chains multiply."""
     arms = (arm for item in items for arm in _arms(item, scope, findings))
     found = tuple(islice(arms, MAX_ARMS))
     for arm in arms:
-        findings.add("PV304", f"a chain has more than {MAX_ARMS} arms", (arm.span, "this one is too many"))
+        findings.add("PV304", f"a chain has more than {MAX_ARMS} arms", (arm.span, "this one exceeds the limit"))
         break
     return found
 
@@ -109,9 +109,7 @@ def _store(item: ast.Store, scope: ArmScope, findings: Findings) -> model.Action
 
 def _copy(item: ast.Copy, scope: ArmScope, findings: Findings) -> model.Action:
     if not scope.fields:
-        findings.add(
-            "PV305", "there is nothing to copy here", (item.span, "only a family's record has fields to copy from")
-        )
+        findings.add("PV305", "nothing to copy here", (item.span, "only a family's record has fields to copy from"))
     elif item.address.text not in scope.fields and item.address.text not in scope.symbols:
         unknown(item.address, "field", scope.fields, findings)
     size: str | int = item.size.value if isinstance(item.size, ast.Number) else item.size.text
