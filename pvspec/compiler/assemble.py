@@ -1,4 +1,4 @@
-"""Model to program: every emitter assembled to code with holes."""
+"""From model to program: every emitter is assembled to code with holes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OPCODES = {"call": b"\xe8", "jmp": b"\xe9"}
 class Program(Value):
     """A model, the code of each arm that emits any, and for each `keeps` an instruction with its operand.
 
-    What could not be assembled is missing.
+    Code that could not be assembled is missing.
     """
 
     spec: model.Spec
@@ -46,14 +46,14 @@ def assemble_spec(spec: model.Spec, findings: Findings) -> Program:
 
 
 def _operand(item: model.Shadow, bits: int, cache: StatementCache, findings: Findings) -> Code | None:
-    """The instruction that would compare what is kept with 0: its memory operand is what matters."""
+    """An instruction that compares the operand with 0; only its memory operand matters."""
     try:
         code = assemble(f"cmp {item.operand.value}, 0", bits, item.symbols.keys(), cache)
         accesses = [access for effect in effects(code, bits) for access in effect.memory]
         if len(code.instructions) == len(accesses) == 1 and (accesses[0].base, accesses[0].index) == (None, None):
             return code
         help = 'write it as in "byte ptr [symbol + 1]"'
-        findings.add("PV401", "not the operand of one place in memory", (item.operand.span, ""), help=help)
+        findings.add("PV401", "not an operand in memory", (item.operand.span, ""), help=help)
     except AsmErrors as errors:
         for error in errors.errors:
             findings.add("PV401", error.message, (item.operand.span, ""), help=error.help)

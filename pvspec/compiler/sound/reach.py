@@ -1,8 +1,8 @@
 """Which arms of a chain can fire at all.
 
-Length and clobber mask need no search: an arm is best reached at a site of
-exactly its own length and mask, where the most of the arms before it decline.
-What is left is whether the guards allow it, and those are tried out.
+Length and clobber mask need no search: a site of exactly the arm's own length
+and mask is best for reaching it, because most arms before it decline there.
+What remains is whether the guards allow it; their answers are tried out.
 """
 
 from __future__ import annotations
@@ -86,11 +86,11 @@ def _takes(arm: model.Arm, size: int, mask: int, program: Program) -> bool:
 
 OTHER = "something else"
 Answer: TypeAlias = bool | str | tuple[str | int | None, ...]
-"""Yes or no; or which of the values that make a difference it is, in a tuple, or none of them (OTHER)."""
+"""True or false; or a tuple of the value, among those that make a difference, or OTHER for all the rest."""
 
 
 class Setting(Value):
-    """One setting of all that some guards ask, as what answers them."""
+    """One combination of answers to the questions of some guards."""
 
     answers: Mapping[Question, Answer]
 
@@ -100,7 +100,7 @@ class Setting(Value):
 
 
 def variable(question: Question) -> Question:
-    """What a question asks about: questions that cannot all be true are about one variable."""
+    """The variable of a question: questions of which only one can be true share a variable."""
     match question:
         case TargetIs():
             return TargetIs(None)
@@ -110,7 +110,7 @@ def variable(question: Question) -> Question:
 
 
 def required_answer(question: Question) -> Answer:
-    """What its variable must be for a question to be true."""
+    """The value that its variable must have for a question to be true."""
     match question:
         case TargetIs(symbol):
             return (symbol,)
@@ -120,14 +120,14 @@ def required_answer(question: Question) -> Answer:
 
 
 def variables(guard: Guard | None) -> Iterator[tuple[Question, set[Answer]]]:
-    """What a guard asks about, each variable with the answers that make a difference."""
+    """The variables of a guard, each with the answers that make a difference."""
     for question in questions(guard):
         answer = required_answer(question)
         yield variable(question), {True, False} if answer is True else {answer, OTHER}
 
 
 def _settings(guards: list[Guard | None], op: model.Op | None) -> list[Setting] | None:
-    """Every setting of what the guards ask; None if there are too many."""
+    """Every combination of answers to the guards' questions; None if there are too many."""
     domains: dict[Question, set[Answer]] = {}
     for guard in guards:
         for asked, values in variables(guard):
@@ -144,5 +144,5 @@ def _settings(guards: list[Guard | None], op: model.Op | None) -> list[Setting] 
 
 
 def holds(guard: Guard | None, setting: Setting) -> bool:
-    """Whether a guard is true where these are the answers."""
+    """Whether a guard is true with these answers."""
     return guard is None or bool(evaluate(guard, setting))
