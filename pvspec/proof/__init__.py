@@ -1,7 +1,7 @@
-"""What is proven of a program, how, and what is not.
+"""What is proven about a program, how, and what is not.
 
 `verdicts` goes through the ops of each backend, `equivalence` runs code against its meaning in the `emulator`,
-`decoders` asks a second library about each instruction, `regions` decides when each arm fires.
+`decoders` compares two disassemblers on each instruction, `regions` decides when each arm fires.
 """
 
 from __future__ import annotations
@@ -33,10 +33,9 @@ __all__ = [
 
 
 class Proof(Value):
-    """All of it.
-
+    """The results of `prove`.
     `cells`: backend to a cell for each op. `nops`: nop table to the states run. `overlaps`: pairs of passes that are
-    taken to have no site in common. `regions`: empty if they were not asked for.
+    assumed to have no site in common. `regions`: when each arm of each chain fires.
     """
 
     program: Program
@@ -51,22 +50,22 @@ class Proof(Value):
         return f"Proof({len(self.cells)} backends, {len(self.diagnostics)} findings)"
 
     def lines(self, *, regions: bool = False) -> Iterator[str]:
-        """What was shown, how, and what was not, for people; with `regions` when each arm of each chain fires."""
+        """What was proven, how, and what was not, as text; with `regions`, also when each arm of each chain fires."""
         from pvspec.proof.report import lines
 
         return lines(self, regions)
 
     def as_json(self, *, regions: bool = False) -> dict[str, object]:
-        """The same for machines; see docs/commands.md."""
+        """The same as JSON data; see docs/commands.md."""
         from pvspec.proof.report import as_json
 
         return as_json(self, regions)
 
 
 def prove(path: str | os.PathLike[str]) -> Proof:
-    """Prove what can be proven of a spec's code; what is wrong with that is among the diagnostics.
+    """Prove what can be proven about a spec's code; wrong code is reported in the diagnostics.
 
-    SpecError: the spec does not even check.
+    SpecError if the spec is invalid.
     """
     from pvspec.compiler.pipeline import check_spec
 
@@ -74,7 +73,7 @@ def prove(path: str | os.PathLike[str]) -> Proof:
 
 
 def prove_program(program: Program) -> Proof:
-    """Prove what can be proven of a program that was checked; what is wrong is among the diagnostics."""
+    """Prove what can be proven about a checked program; wrong code is reported in the diagnostics."""
     findings = Findings()
     prover = Prover(program, findings)
     nops = prover.nops()
@@ -89,7 +88,7 @@ def prove_program(program: Program) -> Proof:
 def _check_never(regions: tuple[Regions | Undecided, ...], program: Program, findings: Findings) -> None:
     """PV302 for an arm that fires for no site at all.
 
-    Arms of named chains and of roms are left to `check`: not everybody who goes on to them has sites for each.
+    Arms of named chains and ROMs are left to `check`: not every rule that uses them has sites for each arm.
     """
     shared = {arm.span for chain in program.spec.chains.values() for arm in chain}
     roms = [rom for backend in program.spec.backends.values() for rom in backend.roms.values()]

@@ -1,4 +1,4 @@
-"""A proof for people, in lines, and for machines."""
+"""A proof as lines of text, and as JSON data."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pvspec.proof import Cell, Proof
 from pvspec.proof.regions import Regions, Undecided, described
 from pvspec.proof.verdicts import EMULATED, UNPROVEN
 
-_TELLING = ("the same code", "the same call", "the same jump", "patching stops", "the site stays as it is")
+_PREFERRED = ("the same code", "the same call", "the same jump", "patching stops", "the site stays as it is")
 
 
 def lines(proof: Proof, regions: bool) -> Iterator[str]:
-    """What was shown, how, and what was not; with `regions` when each arm of each chain fires."""
+    """What was proven, how, and what was not; with `regions`, also when each arm of each chain fires."""
     yield from _table(proof)
     yield from _reasons(proof)
     for name, states in proof.nops.items():
@@ -22,11 +22,11 @@ def lines(proof: Proof, regions: bool) -> Iterator[str]:
     if decoders.instructions:
         yield f"instructions: {decoders.instructions}, read by two decoders"
     for text, what in _gathered(decoders.left_out):
-        yield f"  the second one leaves out: {text} {what}"
+        yield f"  only the first one reports: {text} {what}"
     for text, what in _gathered(decoders.added):
-        yield f"  only the second one says: {text} {what}"
+        yield f"  only the second one reports: {text} {what}"
     for first, later in proof.overlaps:
-        yield f"assumed: no site is both in `{first}` and, as an instruction to recognise, in `{later}`"
+        yield f"assumed: no site of `{first}` is also a site that `{later}` must recognise"
     if regions:
         yield from _region_lines(proof)
 
@@ -55,7 +55,7 @@ def _gathered(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 
 
 def _table(proof: Proof) -> Iterator[str]:
-    """A row for each op, or for ops that all backends treat alike."""
+    """A row for each op, or for several ops with the same verdicts."""
     backends = list(proof.cells)
     rows: dict[tuple[str, ...], list[str]] = {}
     for cells in zip(*proof.cells.values(), strict=True):
@@ -78,7 +78,7 @@ def _text(cell: Cell) -> str:
         return "not provable here"
     if cell.kind == EMULATED:
         return f"emulated ({cell.states} states)"
-    why = next((why for why in _TELLING if why in whys), "for one target only")
+    why = next((why for why in _PREFERRED if why in whys), "for one target only")
     return f"proven: {why.removeprefix('the ')}"
 
 

@@ -1,4 +1,4 @@
-"""The states from which code is run: all corners of what it may ask for, and many at random."""
+"""The states from which code is run: all combinations of extreme inputs, and many random ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from pvspec.x86.emulator.function import CARRY, GENERAL, INTERRUPT, State
 RANDOM = 256
 MAX_CORNERS = 1024
 TASK_SWITCHED = 0x8  # of cr0
-FREE_CONTROL = {"cr0": TASK_SWITCHED, "cr2": ~0xFFF, "cr3": 0x7FFFF000}  # what states may vary and the CPU goes on
+FREE_CONTROL = {
+    "cr0": TASK_SWITCHED,
+    "cr2": ~0xFFF,
+    "cr3": 0x7FFFF000,
+}  # bits that states may vary without disturbing the CPU
 _WORDS = (0, 1, INTERRUPT)
 
 
@@ -21,7 +25,7 @@ def states(
 ) -> Iterator[State]:
     """The states for code with these inputs, the same in every run; `shadow`: where the interrupt flag is kept.
 
-    `count` of them are at random. `control`: the control registers that the code names, and what they hold normally.
+    `count` of them are random. `control`: the control registers that the code names, and their normal values.
     """
     chance = random.Random(bits)
     for seed, (values, flags, shadow_value, switched) in enumerate(_corners(inputs, bits, shadow, control, chance)):
@@ -76,7 +80,7 @@ def _shadow_values(shadow: ShadowFlag | None, chance: random.Random) -> Sequence
 
 
 def _memory(shadow: ShadowFlag | None, value: int | None, chance: random.Random) -> dict[int, bytes]:
-    """What is kept, between neighbours that are 0 or 1 or something else."""
+    """The shadow's bytes, between neighbours that are 0 or 1 or something else."""
     if shadow is None or value is None:
         return {}
     before, after = (bytes([chance.choice((0, 1, chance.getrandbits(8)))]) for _ in range(2))

@@ -58,7 +58,7 @@ class Rules(NamedTuple):
     """What is assumed: how the bytes of a write appear (STORES), and what the second processor and `sync` do.
 
     `split`: it may fetch an instruction's first byte before the others. `sync`: `none` (does nothing), `serialise`
-    (waits until nothing is half fetched), `wait` (also until the processor has left the site).
+    (waits until no instruction is half fetched), `wait` (also until the processor has left the site).
     """
 
     stores: str
@@ -68,7 +68,7 @@ class Rules(NamedTuple):
 
 @dataclass(frozen=True)
 class Tally:
-    """How many interleavings there are, and in how many of them the site was not run as it has to be."""
+    """How many interleavings there are, and in how many of them the site was not run correctly."""
 
     total: int
     broken: int
@@ -95,7 +95,7 @@ def program(guest: Guest, strategy: str, site: Site, stores: str) -> list[Group]
 
 
 class _Recorder:
-    """The hands of a strategy, which write nothing."""
+    """Records the stores of a strategy."""
 
     def __init__(self, site: Site, stores: Callable[[int, bytes], Iterator[Group]]) -> None:
         self.groups: list[Group] = []
@@ -128,7 +128,7 @@ class Exploration:
         return Tally(total, broken, len(self._counts))
 
     def counterexample(self) -> list[Event]:
-        """An interleaving that breaks, as few of its steps on the new code as may be; empty if none does."""
+        """An interleaving that breaks, with as few steps on the new code as possible; empty if none does."""
         state, events = self._start, list[Event]()
         while self._count(state)[0]:
             after = next((after for after in self._successors(state) if self._count(after)[0]), None)
@@ -143,7 +143,7 @@ class Exploration:
         return _State(0, 0, self._cpu.start)
 
     def _count(self, state: _State) -> tuple[int, int]:
-        """(broken, all) of the interleavings from a state on."""
+        """(broken, all) interleavings from a state on."""
         counts = self._counts.get(state)
         if counts is None:
             counts = self._counts[state] = self._counted(state)
@@ -160,7 +160,7 @@ class Exploration:
         return broken, total
 
     def _orders(self, state: _State) -> int:
-        """In how many orders the rest of the program can be."""
+        """The number of orders in which the remaining stores can appear."""
         number = 1
         for index, group in enumerate(self._groups[state.group :]):
             number *= factorial(len(group) - (state.done.bit_count() if index == 0 else 0))
@@ -188,7 +188,7 @@ class Exploration:
             yield _State(state.group + 1, 0, state.cpu) if done == whole else _State(state.group, done, state.cpu)
 
     def _event(self, before: _State, after: _State) -> Event:
-        """What leads from one state to the next."""
+        """The event that leads from one state to the next."""
         cpu = before.cpu
         if after.cpu is cpu:
             group = self._groups[before.group]
@@ -204,17 +204,17 @@ class Exploration:
         return Event("run", cpu.address, executed.code if executed else b"", after.cpu.end)
 
     def _syncs(self, cpu: CpuState) -> bool:
-        """Whether a `sync` comes to its end while the processor is there."""
+        """Whether a `sync` completes while the processor is in this state."""
         if self._rules.sync == "none":
             return True
         return cpu.fetched is None and not (self._rules.sync == "wait" and self._cpu.inside(cpu))
 
     def _code(self, group: int, done: int) -> bytes:
-        """The site when so many groups, and these stores of the next, have appeared."""
+        """The site's code when so many groups, and these stores of the next group, have appeared."""
         key = group, done
         if key not in self._codes:
             number = done.bit_length() - 1
-            if number < 0:  # the group before has appeared as a whole
+            if number < 0:  # all of the previous group has appeared
                 self._codes[key] = self._code(group - 1, (1 << len(self._groups[group - 1])) - 1)
             else:
                 before = self._code(group, done ^ 1 << number)
@@ -223,13 +223,13 @@ class Exploration:
 
 
 def written(code: bytes, write: Write) -> bytes:
-    """A site's code when a store has appeared."""
+    """A site's code after a store has appeared."""
     offset, data = write
     return code[:offset] + data + code[offset + len(data) :]
 
 
 class _State(NamedTuple):
-    """Groups that have appeared, a mask of the stores of the next, and where the processor is."""
+    """Groups that have appeared, a mask of the stores of the next group, and the processor's state."""
 
     group: int
     done: int

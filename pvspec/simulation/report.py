@@ -1,4 +1,4 @@
-"""A simulation for people, in lines, and for machines."""
+"""A simulation as lines of text, and as JSON data."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pvspec.simulation.replay import Replay, Step
 from pvspec.x86.decode import disassemble
 from pvspec.x86.emulator.machine import Executed
 
-_FIRST, _LAST = 10, 3  # instructions that are shown of many
+_FIRST, _LAST = 10, 3  # instructions shown of a long trace
 _SYNC = {"none": "no sync", "serialise": "sync serialises", "wait": "sync waits"}
 
 
 def lines(simulation: Simulation) -> Iterator[str]:
     """What the simulation showed."""
     guest = simulation.guest
-    yield f"{guest.backend}: the sites on text_poke's own way to memory, and what they become"
+    yield f"{guest.backend}: the sites on text_poke's own path to memory, and what they become"
     for site in guest.sites:
-        after = guest.patched(site).hex(" ") if site in changed(guest) else "kept"
+        after = guest.patched(site).hex(" ") if site in changed(guest) else "unchanged"
         yield f"  {site.op:<12} {guest.name(site.addr):<20} {site.original.hex(' '):<29}  {after}"
     yield ""
     yield "one processor, which runs what it patches"
@@ -60,7 +60,7 @@ def _replay(guest: Guest, strategy: str, all: Sequence[Replay]) -> Iterator[str]
     for number, step in enumerate(first.steps, 1):
         yield from _step(guest, number, step)
     if first.wrong and not first.fault:
-        yield f"    at the end wrong: {', '.join(site.op for site in first.wrong)}"
+        yield f"    wrong at the end: {', '.join(site.op for site in first.wrong)}"
 
 
 def _step(guest: Guest, number: int, step: Step) -> Iterator[str]:
@@ -72,7 +72,7 @@ def _step(guest: Guest, number: int, step: Step) -> Iterator[str]:
 
 
 def _torn(guest: Guest, step: Step) -> Iterator[str]:
-    """What ran from the first torn instruction on, the middle left out."""
+    """What ran from the first torn instruction on, without the middle."""
     ran = list(enumerate(step.trace))[step.torn[0] :]
     left_out = range(_FIRST, len(ran) - _LAST)
     for number, (index, executed) in enumerate(ran):
@@ -146,7 +146,7 @@ def _event(guest: Guest, event: Event) -> Iterator[str]:
         yield f"         {event.end}"
 
 
-# ---- for machines
+# ---- JSON
 
 
 def _site_json(guest: Guest, site: Site) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A second processor beside the one that pokes: where it can be in a site, and where each of its steps leads."""
+"""A second processor besides the one that pokes: its states in a site, and where each of its steps leads."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pvspec.x86.emulator.machine import BREAKPOINT, PAGE, REGISTERS, Executed
 RIGHT, TORN, WRONG = "right", "torn", "wrong"
 
 _STACK = STACKS[1]
-_TOP = _STACK.start + PAGE - 64  # the stack pointer at a site's start; what lies above must stay
-_LIMIT = 200  # instructions of a function behind an op; it has some 8
+_TOP = _STACK.start + PAGE - 64  # the stack pointer at a site's start; what is above must not change
+_LIMIT = 200  # instructions of a function that implements an op, which has about 8
 _LONGEST = 15  # bytes of an instruction
 _INTERRUPT_FLAG = 0x200
 _CLOBBERS = {"eax": 1, "ecx": 2, "edx": 4}
@@ -23,14 +23,14 @@ _EIP, _ESP = REGISTERS.index("eip"), REGISTERS.index("esp")
 
 @dataclass(frozen=True, eq=False, slots=True)
 class CpuState:
-    """Where the processor is: its registers in the order of REGISTERS, its data and its stack.
+    """The processor's state: its registers in the order of REGISTERS, its data and its stack.
 
-    A SecondCpu has one object for each state, so they compare and hash by identity.
+    A SecondCpu has one object per state, so states compare and hash by identity.
 
     `fetched`: the next instruction's first byte, if it was fetched before the others. `detoured`: a breakpoint sent
-    it to the copy of the site. `torn`: it ran an instruction of neither the old code nor the new. `end`: empty as
-    long as it goes on; RIGHT if it left the site as it has to, TORN if so although it was torn, WRONG if not, else
-    the exception that stopped it.
+    it to the copy of the site. `torn`: it ran an instruction of neither the old code nor the new. `end`: empty while
+    it runs; RIGHT if it left the site correctly, TORN if so although it was torn, WRONG if incorrectly, else the
+    exception that stopped it.
     """
 
     registers: tuple[int, ...]
@@ -43,7 +43,7 @@ class CpuState:
 
     @property
     def address(self) -> int:
-        """That of the next instruction."""
+        """The address of the next instruction."""
         return self.registers[_EIP]
 
 
@@ -59,7 +59,7 @@ class SecondCpu:
 
     def __init__(self, guest: Guest, site: Site) -> None:
         self._guest, self.site = guest, site
-        # Nothing but its data and its stack is its own; a write elsewhere is an exception.
+        # It may write only its own data and stack; a write elsewhere is an exception.
         self._machine = guest.machine(writable=(DATA, _STACK))
         self._after = guest.text[site.end - TEXT.start :][:_LONGEST]
         self._states: dict[tuple[Any, ...], CpuState] = {}
@@ -75,25 +75,25 @@ class SecondCpu:
             for code in (site.original, new)
             for i in disassemble(code, 32, site.addr)
         }
-        self._steps.clear()  # in these nothing was torn
+        self._steps.clear()  # these steps were not checked for torn instructions
 
     def fetch(self, state: CpuState, code: bytes) -> CpuState:
-        """The processor when it has fetched one byte of its next instruction; `code` is the site's as it is now."""
+        """The state after one byte of the next instruction was fetched; `code` is the site's current code."""
         key = state, code[state.address - self.site.addr]
         if key not in self._fetched:
             self._fetched[key] = self._changed(state, fetched=key[1])
         return self._fetched[key]
 
     def in_site(self, state: CpuState) -> bool:
-        """Whether its next instruction is one of the site."""
+        """Whether its next instruction is in the site."""
         return not state.end and self.site.addr <= state.address < self.site.end
 
     def inside(self, state: CpuState) -> bool:
-        """Whether it has begun with the site and not left it: it runs it, or what it calls will return to it."""
+        """Whether it has entered the site and not left it: it is there, or in a function that will return to it."""
         return state != self.start and not state.end and not state.detoured
 
     def step(self, state: CpuState, code: bytes) -> Step:
-        """Run one instruction of the site, or what lies beyond it until it is back or has come to its end."""
+        """Run one instruction of the site; or, outside it, run until it is back or has ended."""
         instruction = self._instruction(state, code) if self.in_site(state) else b""
         key = state, instruction
         if key not in self._steps:
@@ -102,7 +102,7 @@ class SecondCpu:
         return self._steps[key]
 
     def finish(self, state: CpuState, code: bytes) -> CpuState:
-        """Its end, if the site's code stays as it is."""
+        """Its final state, if the site's code does not change."""
         for _ in range(_LIMIT):
             if state.end:
                 return state
@@ -148,7 +148,7 @@ class SecondCpu:
         return Step(self._ended(after), executed)
 
     def _follows(self, state: CpuState, after: CpuState, size: int) -> bool:
-        """Whether it is in the site or just behind, or in a function that it called from there."""
+        """Whether it is in the site or just after it, or in a function that the site called."""
         if self.site.addr <= after.address <= self.site.end:
             return True
         returns = state.address + size
@@ -184,13 +184,13 @@ class SecondCpu:
         if state.end or state.address != self.site.end:
             return state
         if not self._intact:
-            return self._changed(state, end=RIGHT)  # one of the two runs that say what is right
+            return self._changed(state, end=RIGHT)  # one of the two runs that define what is right
         if self._outcome(state) not in self.outcomes:
             return self._changed(state, end=WRONG)
         return self._changed(state, end=TORN if state.torn else RIGHT)
 
     def _outcome(self, state: CpuState) -> tuple[object, ...]:
-        """What must be as it would have been: live registers, the interrupt flag, data and stack."""
+        """What must be the same as without patching: live registers, the interrupt flag, data and stack."""
         live = {
             name: value & _INTERRUPT_FLAG if name == "eflags" else value
             for name, value in zip(REGISTERS, state.registers, strict=True)

@@ -1,4 +1,4 @@
-"""The ways to patch: what each writes, through hands that a replay or a recording lends it."""
+"""Strategies for patching: what each writes, with primitives that a replay or a recorder provides."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ class Primitives(Protocol):
     """What a strategy can do."""
 
     def in_place(self, address: int, code: bytes) -> None:
-        """Write as the patch functions did that were given the site itself."""
+        """Write to the site directly, as early patch functions did."""
 
     def text_poke(self, address: int, code: bytes) -> None:
-        """Have the guest's text_poke write."""
+        """Write with the guest's text_poke."""
 
     def sync(self) -> None:
         """Wait for all processors."""
 
     def stack(self, size: int) -> bytes:
-        """What lies in a buffer on the stack that nobody has filled."""
+        """The contents of an uninitialised buffer on the stack."""
 
 
 Strategy: TypeAlias = Callable[[Guest, Sequence[Site], Primitives], None]
@@ -44,9 +44,9 @@ def two_stage(guest: Guest, sites: Sequence[Site], primitives: Primitives) -> No
 
 
 def unfilled(guest: Guest, sites: Sequence[Site], primitives: Primitives) -> None:
-    """One poke a site, from a buffer that the original instructions were never copied into.
+    """One poke per site, from a buffer into which the original instructions were never copied.
 
-    As apply_paravirt() at commit ab144f5ec64c: what is kept returns `len`, and the buffer is poked as it is.
+    As apply_paravirt() at commit ab144f5ec64c: for unchanged sites `len` is returned, and the buffer is poked as is.
     """
     for site in sites:
         insnbuf = bytearray(primitives.stack(site.len))
@@ -56,7 +56,7 @@ def unfilled(guest: Guest, sites: Sequence[Site], primitives: Primitives) -> Non
 
 
 def marshalled(guest: Guest, sites: Sequence[Site], primitives: Primitives) -> None:
-    """One poke a site, from a buffer that began as the original instructions: the engine's applier."""
+    """One poke per site, from a buffer initialised with the original instructions: the engine's applier."""
     guest.kernel.apply(guest.table(sites), guest.text, TEXT.start, poke=primitives.text_poke)
 
 

@@ -1,4 +1,4 @@
-"""Each moment of a patch against each state of a second processor: what becomes of it if the rest takes its time."""
+"""Each moment of a patch against each state of a second processor: what happens if the next store is late."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pvspec.simulation.second_cpu import CpuState, SecondCpu
 from pvspec.x86.decode import disassemble
 
 WAITS = "waits"
-"""The moment does not come while the processor is there: a `sync` waits for it to leave."""
+"""The moment cannot occur while the processor is there: a `sync` waits until it has left."""
 
 
 class Moment(NamedTuple):
@@ -22,7 +22,7 @@ class Moment(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """A state of the second processor, by what it runs next, and what becomes of it at each moment.
+    """A state of the second processor, shown as what it runs next, and its outcome at each moment.
 
     The outcomes are those of `CpuState.end`, and WAITS.
     """
@@ -41,7 +41,7 @@ class Timeline(NamedTuple):
 
 
 def timeline(guest: Guest, strategy: str, cpu: SecondCpu) -> Timeline:
-    """The moments of a strategy at the processor's site, against all places on the way through the original code."""
+    """The moments of a strategy at the processor's site, against all states while it runs the original code."""
     groups = program(guest, strategy, cpu.site, "bytes upward")
     lanes = (Lane(_next(guest, cpu, state), tuple(_outcomes(cpu, state, groups))) for state in _states(cpu))
     return Timeline(strategy, cpu.site, tuple(_moments(groups)), tuple(lanes))
