@@ -114,7 +114,7 @@ def _unaliased(statement: Statement, bits: int) -> Statement:
     if mnemonic in REFUSED[bits]:
         help = REFUSED[bits][mnemonic]
         raise AsmError(
-            f"`{statement.mnemonic}` is not a single instruction",
+            f"`{statement.mnemonic}` is not an accepted mnemonic",
             f"write {help}" if help else None,
             statement.start,
             statement.end,
