@@ -8,11 +8,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from pvspec.engine.errors import PvspecError
 from pvspec.engine.value import Value
 from pvspec.lang.source import Span
+from pvspec.support.json_data import Json
 
 CODES = {
     # reading
@@ -36,7 +36,7 @@ CODES = {
     "PV302": "an arm that can never be reached",
     "PV303": "an op without a rule in a backend",
     "PV304": "a chain that refers to itself",
-    "PV305": "an action that has no meaning here",
+    "PV305": "an action without a meaning here",
     "PV306": "a site that can be read in two ways",
     "PV307": "a pass that destroys what a later one must recognise",
     # code
@@ -96,7 +96,7 @@ class Diagnostic(Value):
         span = self.labels[0].span
         return (span.source.name, span.start, self.code, self.message)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Json]:
         """The stable machine-readable form; see docs/commands.md."""
         return {
             "severity": self.severity,
@@ -180,7 +180,7 @@ def _render_label(label: Label, width: int, mark: str) -> list[str]:
     ]
 
 
-def _label_json(label: Label) -> dict[str, Any]:
+def _label_json(label: Label) -> dict[str, Json]:
     span = label.span
     end_line, end_column = span.source.place(span.end)
     return {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from pvspec.simulation.claims import Row, Simulation, changed
 from pvspec.simulation.guest import Guest, Site
@@ -31,7 +30,7 @@ def lines(simulation: Simulation) -> Iterator[str]:
         yield from _interleavings(simulation)
 
 
-def as_json(simulation: Simulation) -> dict[str, Any]:
+def as_json(simulation: Simulation) -> dict[str, object]:
     """The same as data; see docs/commands.md."""
     guest = simulation.guest
     return {
@@ -149,12 +148,12 @@ def _event(guest: Guest, event: Event) -> Iterator[str]:
 # ---- JSON
 
 
-def _site_json(guest: Guest, site: Site) -> dict[str, Any]:
+def _site_json(guest: Guest, site: Site) -> dict[str, object]:
     record = {"op": site.op, "address": site.addr, "place": guest.name(site.addr), "clobber": site.clobber}
     return {**record, "before": site.original.hex(), "after": guest.patched(site).hex()}
 
 
-def _replays_json(guest: Guest, strategy: str, all: Sequence[Replay]) -> dict[str, Any]:
+def _replays_json(guest: Guest, strategy: str, all: Sequence[Replay]) -> dict[str, object]:
     return {
         "strategy": strategy,
         "orders": len(all),
@@ -166,7 +165,7 @@ def _replays_json(guest: Guest, strategy: str, all: Sequence[Replay]) -> dict[st
     }
 
 
-def _step_json(guest: Guest, step: Step) -> dict[str, Any]:
+def _step_json(guest: Guest, step: Step) -> dict[str, object]:
     ran = [
         {
             "address": executed.address,
@@ -181,7 +180,7 @@ def _step_json(guest: Guest, step: Step) -> dict[str, Any]:
     return {**write, "ran": ran, "traps": step.traps, "fault": step.fault.fault if step.fault else None}
 
 
-def _tally_json(row: Row, site: Site) -> dict[str, Any]:
+def _tally_json(row: Row, site: Site) -> dict[str, object]:
     tally, rules = row.tallies[site], row.rules
     assumed = {"stores": rules.stores, "split_fetch": rules.split, "sync": rules.sync if rules.split else None}
     count = {"total": tally.total, "broken": tally.broken, "states": tally.states}

@@ -92,7 +92,7 @@ class Fingerprint:
 
         Unless it is `known`, one field tells it, and all others must agree; without fields it is `assumed`.
         """
-        slide = next(self._told(read), assumed) if known is None else known
+        slide = next(self._slides(read), assumed) if known is None else known
         if not self._possible(slide):
             return None
         rise = slide - self.image.slide
@@ -100,8 +100,8 @@ class Fingerprint:
 
     def difference(self, read: Read, known: int | None, assumed: int) -> Difference:
         """How much the memory that `read` reads differs from this kernel; if the slide is unknown, at the best one."""
-        told = set(filter(self._possible, islice(self._told(read), _MAX_FIELDS))) if known is None else {known}
-        return min((self._difference_at(read, slide) for slide in sorted(told or {assumed})), key=lambda it: it.bytes)
+        slides = set(filter(self._possible, islice(self._slides(read), _MAX_FIELDS))) if known is None else {known}
+        return min((self._difference_at(read, slide) for slide in sorted(slides or {assumed})), key=lambda it: it.bytes)
 
     def _difference_at(self, read: Read, slide: int) -> Difference:
         rise = slide - self.image.slide
@@ -119,7 +119,7 @@ class Fingerprint:
         image = self.image
         return can_be(slide, image.machine, image.alignment, image.end - image.slide)
 
-    def _told(self, read: Read) -> Iterator[int]:
+    def _slides(self, read: Read) -> Iterator[int]:
         """The slide by each field that is in a sample."""
         size = self.image.bits // 8
         for part in self.samples:

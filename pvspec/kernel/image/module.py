@@ -207,7 +207,7 @@ class _Relocator:
         if not target.allocated:
             return False
         if not target.in_file:
-            raise ImageError(f"{table.name} relocates {target.name}, which has no contents in the file")
+            raise ImageError(f"{table.name} relocates {target.name}, which lacks contents in the file")
         self._check_count(table)
         for relocation in self._relocations(table):
             self._relocate(table, target, relocation)

@@ -158,18 +158,18 @@ class _Tables:
             names, markers, size = _expand(bytes(self._memory[names_at:markers_at]), count, self._tokens)
         except (IndexError, ValueError):
             return None
-        told = _integers(self._memory, "I", markers_at, len(markers))
-        return names if markers == told and _align(names_at + size, self._pointer) == markers_at else None
+        stored = _integers(self._memory, "I", markers_at, len(markers))
+        return names if markers == stored and _align(names_at + size, self._pointer) == markers_at else None
 
     def _find_addresses(self, count_at: int, count: int) -> list[int]:
-        behind = _align(self._end, self._pointer)
+        after_tokens = _align(self._end, self._pointer)
         size = _align(4 * count, self._pointer)
         before = count_at - self._pointer
         candidates = (
             self._relative(before - size, before, count),
-            self._relative(behind, behind + size, count),
+            self._relative(after_tokens, after_tokens + size, count),
             self._absolute(count_at - self._pointer * count, count),
-            self._absolute(behind, count),
+            self._absolute(after_tokens, count),
         )
         found = next(filter(self._plausible, candidates), None)
         if found is None:

@@ -42,8 +42,8 @@ def _own(elf: ElfFile, layout: Layout) -> SymbolTable:
     end = layout.base + len(layout.memory)
     if raw := read_symtab(elf):
         return SymbolTable(".symtab", _placed(place_symbols(raw, layout.sections, elf.relocatable), layout), end)
-    told = decode_kallsyms(layout.memory, layout.base, elf.bits)
-    return SymbolTable("kallsyms" if told else "none", told, end)
+    decoded = decode_kallsyms(layout.memory, layout.base, elf.bits)
+    return SymbolTable("kallsyms" if decoded else "none", decoded, end)
 
 
 def _placed(symbols: Iterable[Symbol], layout: Layout) -> list[Symbol]:
