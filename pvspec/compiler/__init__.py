@@ -1,1 +1,1 @@
-"""A spec's files to a program, a value and a printed module; `pipeline` has all of it on one screen."""
+"""From a spec's files to a program, the engine's value and a printed module; `pipeline` is all of it on one screen."""

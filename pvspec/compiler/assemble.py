@@ -1,4 +1,4 @@
-"""Model to program: every emitter assembled to code with holes."""
+"""From model to program: every emitter is assembled to code with holes."""
 
 from __future__ import annotations
 
@@ -20,50 +20,50 @@ _OPCODES = {"call": b"\xe8", "jmp": b"\xe9"}
 class Program(Value):
     """A model, the code of each arm that emits any, and for each `keeps` an instruction with its operand.
 
-    What could not be assembled is missing.
+    Code that could not be assembled is missing.
     """
 
     spec: model.Spec
     code: Mapping[model.Arm, Code]
-    shadows: Mapping[model.Kept, Code]
+    shadows: Mapping[model.Shadow, Code]
 
 
 def assemble_spec(spec: model.Spec, findings: Findings) -> Program:
     """The program of a model; statements that cannot be assembled are findings."""
     code: dict[model.Arm, Code] = {}
-    kept = StatementCache(user_cache())
+    cache = StatementCache(user_cache())
     for arm in (*spec.arms(), *spec.references()):
-        emitted = _emit(arm, spec.machine.bits, kept, findings) if arm.emits else None
+        emitted = _emit(arm, spec.machine.bits, cache, findings) if arm.emits else None
         if emitted is not None:
             code[arm] = emitted
     shadows = {}
-    for item in (item for backend in spec.backends.values() for item in backend.kept):
-        operand = _operand(item, spec.machine.bits, kept, findings)
+    for item in (item for backend in spec.backends.values() for item in backend.shadows):
+        operand = _operand(item, spec.machine.bits, cache, findings)
         if operand is not None:
             shadows[item] = operand
-    kept.save()
+    cache.save()
     return Program(spec, code, shadows)
 
 
-def _operand(item: model.Kept, bits: int, kept: StatementCache, findings: Findings) -> Code | None:
-    """The instruction that would compare what is kept with 0: its memory operand is what matters."""
+def _operand(item: model.Shadow, bits: int, cache: StatementCache, findings: Findings) -> Code | None:
+    """An instruction that compares the operand with 0; only its memory operand matters."""
     try:
-        code = assemble(f"cmp {item.operand.value}, 0", bits, item.symbols.keys(), kept)
+        code = assemble(f"cmp {item.operand.value}, 0", bits, item.symbols.keys(), cache)
         accesses = [access for effect in effects(code, bits) for access in effect.memory]
         if len(code.instructions) == len(accesses) == 1 and (accesses[0].base, accesses[0].index) == (None, None):
             return code
         help = 'write it as in "byte ptr [symbol + 1]"'
-        findings.add("PV401", "not the operand of one place in memory", (item.operand.span, ""), help=help)
+        findings.add("PV401", "not an operand in memory", (item.operand.span, ""), help=help)
     except AsmErrors as errors:
         for error in errors.errors:
             findings.add("PV401", error.message, (item.operand.span, ""), help=error.help)
     return None
 
 
-def _emit(arm: model.Arm, bits: int, kept: StatementCache, findings: Findings) -> Code | None:
+def _emit(arm: model.Arm, bits: int, cache: StatementCache, findings: Findings) -> Code | None:
     match arm.action:
         case model.Assembly():
-            return _assembled(arm.action, arm, bits, kept, findings)
+            return _assembled(arm.action, arm, bits, cache, findings)
         case model.RawBytes():
             return _raw(arm.action, bits, findings)
         case model.Branch():
@@ -72,10 +72,10 @@ def _emit(arm: model.Arm, bits: int, kept: StatementCache, findings: Findings) -
 
 
 def _assembled(
-    action: model.Assembly, arm: model.Arm, bits: int, kept: StatementCache, findings: Findings
+    action: model.Assembly, arm: model.Arm, bits: int, cache: StatementCache, findings: Findings
 ) -> Code | None:
     try:
-        return assemble(action.source.value, bits, arm.symbols.keys(), kept)
+        return assemble(action.source.value, bits, arm.symbols.keys(), cache)
     except AsmErrors as errors:
         for error in errors.errors:
             place = action.source.span.part(error.start, error.end)

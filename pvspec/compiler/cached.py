@@ -1,7 +1,7 @@
-"""Specs that were compiled before, kept in the user's cache as data.
+"""A cache of compiled specs, as data.
 
-A kernel is predicted again and again with the same spec, and compiling that is a tenth of the time. The name of a kept
-spec is a digest of its files and of this package's.
+A kernel is predicted again and again with the same spec, and compiling that is a tenth of the time. The key of a spec
+is a digest of its files and of this package's files.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MOST = 32  # specs
 
 
 def load_spec(path: str | os.PathLike[str]) -> Spec:
-    """A spec, a file or a directory, as the engine's value; SpecError if it is wrong."""
+    """A spec, which is a file or a directory, as the engine's value; SpecError if it is invalid."""
     path = Path(path)
     key = _key(path)
     known = _read(key)
@@ -62,7 +62,7 @@ def _key(path: Path) -> str | None:
 
 
 def _stamps() -> Iterator[tuple[str, int, int]]:
-    """What tells one state of this package from another."""
+    """What distinguishes versions of this package."""
     for folder in (Path(__file__).parent.parent, resource("grammar")):
         for file in sorted(folder.rglob("*")):
             if file.suffix in (".py", ".lark"):

@@ -1,4 +1,4 @@
-"""Program to the engine's value: what a spec says, with all that only a compiler needs left behind."""
+"""From program to the engine's value: what a spec says, without what only a compiler needs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pvspec.lang import model
 
 
 class Lowered(Value):
-    """A spec as the engine has it, and the engine's arm for each of the model's."""
+    """A spec as the engine's value, and the engine's arm for each of the model's arms."""
 
     spec: engine.Spec
     arms: Mapping[model.Arm, engine.Arm]
 
 
 def lower(program: Program) -> Lowered:
-    """The value of a sound program; the same program gives an equal one."""
+    """The value of a sound program; equal programs give equal values."""
     spec = program.spec
     arms = {arm: _arm(arm, program) for arm in spec.arms()}
     value = engine.Spec(

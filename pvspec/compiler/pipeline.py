@@ -18,9 +18,9 @@ from pvspec.lang.files import read_spec, spec_files
 
 
 class Checked(Value):
-    """What checking a spec gives: a program as far as there is one, and all findings, sorted by place.
+    """The result of checking a spec: a program, as far as there is one, and all findings, sorted by position.
 
-    Warnings are about the files that were asked for: what an included one declares may be for others.
+    Warnings are only for the files that were asked for: what an included file declares may be for others.
     """
 
     program: Program | None
@@ -29,20 +29,20 @@ class Checked(Value):
 
     @property
     def findings(self) -> tuple[Diagnostic, ...]:
-        """Errors and warnings, by place."""
+        """Errors and warnings, sorted by position."""
         return tuple(sorted((*self.diagnostics, *self.warnings), key=Diagnostic.sort_key))
 
     def sound(self) -> Program:
-        """The program; SpecError if anything is wrong."""
+        """The program; SpecError if there are errors."""
         if self.diagnostics or self.program is None:
             raise SpecError(self.diagnostics)
         return self.program
 
 
 def check_spec(path: str | os.PathLike[str]) -> Checked:
-    """Read, check, assemble and verify; each stage goes on with what the one before could make sense of.
+    """Read, check, assemble and verify; each stage continues with what is valid so far.
 
-    Only a file that cannot be read ends it early: all that refers to it would seem to be wrong.
+    Only a file that cannot be read stops it early: everything that refers to it would seem to be an error.
     """
     findings, read = Findings(), Findings()
     files = read_spec(Path(path), read)
@@ -67,21 +67,21 @@ def _assembled(spec: model.Spec, findings: Findings) -> Program:
 
 
 def compile_spec(path: str | os.PathLike[str]) -> str:
-    """The text of the module that a spec compiles to; SpecError if the spec is wrong."""
+    """The text of a spec's printed module; SpecError if the spec is invalid."""
     from pvspec.compiler.printout import render
 
     return render(check_spec(path).sound())
 
 
 def load(path: str | os.PathLike[str]) -> ModuleType:
-    """Compile a spec (a file or a directory) and import the result; SpecError if the spec is wrong."""
+    """Compile a spec (a file or a directory) and import its printed module; SpecError if the spec is invalid."""
     return import_text(compile_spec(path), f"pvspec.generated.{Path(path).stem}")
 
 
 def import_text(text: str, name: str) -> ModuleType:
-    """A module made from its text."""
+    """A printed module, made from its text."""
     module = ModuleType(name)
-    sys.modules[name] = module  # dataclasses look their module up there
+    sys.modules[name] = module  # dataclasses look up their module there
     try:
         exec(compile(text, f"<{name}>", "exec"), module.__dict__)
     except BaseException:

@@ -1,4 +1,4 @@
-"""Specs as data: a value of the engine in JSON, and back. Reading makes values of these classes only."""
+"""Specs as data: from the engine's value to JSON, and back. Reading creates only values of these classes."""
 
 from __future__ import annotations
 

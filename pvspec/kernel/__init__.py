@@ -1,4 +1,4 @@
-"""Kernel images as they will be in memory (vmlinux, bzImage, module, Debian package), and dumps of running kernels."""
+"""Kernel images as loaded into memory (vmlinux, bzImage, module, Debian package), and dumps of running kernels."""
 
 from pvspec.kernel.dump.dump import Dump, open_dump
 from pvspec.kernel.errors import ImageError

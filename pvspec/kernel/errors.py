@@ -1,4 +1,4 @@
-"""The one error of this package."""
+"""The error that this package raises."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from pvspec.engine.errors import PvspecError
 
 
 class ImageError(PvspecError):
-    """A kernel image cannot be read, or not be written; the text names the file and what is wrong."""
+    """A kernel image cannot be read or written; the message names the file and the problem."""

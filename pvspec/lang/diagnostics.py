@@ -1,4 +1,4 @@
-"""What the compiler has to say about a spec: codes, labels, and how they are shown.
+"""What the compiler reports about a spec: codes, labels, and how they are rendered.
 
 A pass collects `Diagnostic`s and returns them; only the command line prints.
 """
@@ -8,35 +8,35 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from pvspec.engine.errors import PvspecError
 from pvspec.engine.value import Value
 from pvspec.lang.source import Span
+from pvspec.support.json_data import Json
 
 CODES = {
     # reading
     "PV001": "a spec file cannot be read",
     "PV002": "the text does not follow the grammar",
     "PV003": "a number, string or nesting beyond the language's limits",
-    "PV004": "an include that leads back to itself",
+    "PV004": "an include cycle",
     # names
     "PV101": "an unknown name",
     "PV102": "a name declared twice",
     "PV103": "a name that the language or the output reserves",
-    "PV104": "something a spec must declare and does not",
+    "PV104": "a missing declaration",
     # numbers and shapes
     "PV201": "two ops with one number",
-    "PV202": "a number out of its range",
+    "PV202": "a number out of range",
     "PV203": "a record that cannot be laid out",
     "PV204": "a nop table whose entries have the wrong length",
-    "PV205": "bytes that are no hexadecimal bytes",
+    "PV205": "bytes that are not hexadecimal",
     # rules
     "PV301": "code that fits no site",
     "PV302": "an arm that can never be reached",
-    "PV303": "an op that a backend leaves unanswered",
+    "PV303": "an op without a rule in a backend",
     "PV304": "a chain that refers to itself",
-    "PV305": "an action that has no meaning here",
+    "PV305": "an action without a meaning here",
     "PV306": "a site that can be read in two ways",
     "PV307": "a pass that destroys what a later one must recognise",
     # code
@@ -52,28 +52,28 @@ CODES = {
     "PV410": "an instruction that two disassemblers read differently",
     # tests in a spec
     "PV501": "a test whose outcome differs",
-    "PV502": "a test that lacks something",
+    "PV502": "an incomplete test",
     # proof
     "PV601": "a meaning that the contract does not allow",
     "PV602": "code that does not do what its op means",
     "PV603": "a nop that does something",
     # warnings
     "PV701": "a declaration that nothing uses",
-    "PV702": "a feature that nothing asks for",
+    "PV702": "a feature that nothing tests",
     "PV703": "a decision that never matters",
 }
 _WARNINGS = "PV7"
 
 
 class Label(Value):
-    """A place in a spec and what it shows."""
+    """A location in a spec and a remark about it."""
 
     span: Span
     text: str = ""
 
 
 class Diagnostic(Value):
-    """One finding: the first label is the place itself, the others are related places."""
+    """One finding: the first label is the location of the problem, the others are related locations."""
 
     code: str
     message: str
@@ -86,18 +86,18 @@ class Diagnostic(Value):
 
     @property
     def severity(self) -> str:
-        """`error`, or `warning` for what works, but is likely a mistake."""
+        """`error`, or `warning` for something that works but is probably a mistake."""
         return "warning" if self.code.startswith(_WARNINGS) else "error"
 
     def sort_key(self) -> tuple[str, int, str, str]:
-        """By file and place, then by code."""
+        """By file and position, then by code."""
         if not self.labels:
             return ("", 0, self.code, self.message)
         span = self.labels[0].span
         return (span.source.name, span.start, self.code, self.message)
 
-    def as_json(self) -> dict[str, Any]:
-        """The stable form for machines; see docs/commands.md."""
+    def as_json(self) -> dict[str, Json]:
+        """The stable machine-readable form; see docs/commands.md."""
         return {
             "severity": self.severity,
             "code": self.code,
@@ -109,7 +109,7 @@ class Diagnostic(Value):
 
 
 class SpecError(PvspecError):
-    """A spec is wrong; `diagnostics` says where and why."""
+    """A spec is invalid; `diagnostics` says where and why."""
 
     def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
         unique = {(d.sort_key(), d.notes): d for d in diagnostics}
@@ -123,7 +123,7 @@ class SpecError(PvspecError):
 
 @dataclass
 class Findings:
-    """Where a pass collects what it finds."""
+    """Collects the findings of a pass."""
 
     found: list[Diagnostic] = field(default_factory=list)
 
@@ -135,7 +135,7 @@ class Findings:
         notes: Iterable[str] = (),
         help: str | None = None,
     ) -> None:
-        """Record one finding; the first label is the place itself."""
+        """Record one finding; the first label is the location of the problem."""
         assert code in CODES, code
         self.found.append(Diagnostic(code, message, tuple(Label(*x) for x in labels), tuple(notes), help))
 
@@ -152,12 +152,12 @@ def count(number: int, what: str) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with control characters escaped: a spec must not steer the terminal."""
+    """The text with control characters escaped: a spec must not control the terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def render(diagnostic: Diagnostic) -> str:
-    """The text a user reads, without colour and without a final line end."""
+    """The text that a user reads, without colour and without a final newline."""
     lines = [f"{diagnostic.severity}[{diagnostic.code}]: {printable(diagnostic.message)}"]
     width = max((len(str(label.span.line)) for label in diagnostic.labels), default=1)
     for label in diagnostic.labels:
@@ -173,7 +173,7 @@ def _render_label(label: Label, width: int, mark: str) -> list[str]:
     line, column = span.line, span.column
     shown = span.source.line(line)[:_SHOWN].expandtabs(1)
     length = max(1, min(span.end - span.start, len(shown) - column + 1))
-    before, marked = shown[: column - 1], shown[column - 1 :][:length]  # escapes are wider than what they show
+    before, marked = shown[: column - 1], shown[column - 1 :][:length]  # escapes are wider than the characters
     under = " " * len(printable(before)) + mark * max(1, len(printable(marked))) if column <= _SHOWN else ""
     tail = f"{under} {label.text}" if label.text else under
     return [
@@ -184,7 +184,7 @@ def _render_label(label: Label, width: int, mark: str) -> list[str]:
     ]
 
 
-def _label_json(label: Label) -> dict[str, Any]:
+def _label_json(label: Label) -> dict[str, Json]:
     span = label.span
     end_line, end_column = span.source.place(span.end)
     return {
@@ -197,4 +197,4 @@ def _label_json(label: Label) -> dict[str, Any]:
     }
 
 
-_SHOWN = 240  # a generated or hostile line is not shown whole
+_SHOWN = 240  # columns of a line that are shown: a generated or hostile line may be very long

@@ -15,19 +15,19 @@ from pvspec.lang.parse import parse_what_can_be
 from pvspec.lang.source import Source, Span
 
 MAX_BYTES = 16 << 20
-MAX_DEPTH = 64  # files that include one another in a row
+MAX_DEPTH = 64  # the longest chain of includes
 SUFFIX = ".pvs"
-_OF_THE_WHOLE = "PV302"  # that something can never happen is known only of a spec that is read whole
+_OF_THE_WHOLE = "PV302"  # codes that can be reported only if all of the spec was read
 _OF_WHAT_IS_MISSING = frozenset(["PV101", "PV104", "PV303", "PV401"])
 _QUOTED = re.compile(r"`([^`]*)`")
 
 
 @dataclass
 class Files:
-    """The items of a spec's files, each file once, an included one before the file that includes it.
+    """The items of a spec's files, each file once, included files before the files that include them.
 
-    `is_incomplete`: there are files whose declarations are unknown. `left_out`: the words of what does not follow the
-    grammar.
+    `is_incomplete`: the declarations of some files are unknown. `left_out`: the words in the parts that do not follow
+    the grammar.
     """
 
     root: Path
@@ -60,11 +60,11 @@ class Files:
                 self.is_incomplete = True
 
     def without_consequences(self, found: Sequence[Diagnostic]) -> list[Diagnostic]:
-        """The findings that are not there only because a part that names what they miss does not follow the grammar."""
+        """The findings, without those that may be due to a part that does not follow the grammar."""
         if not self.left_out:
             return list(found)
         missing = [finding for finding in found if self._may_be_left_out(finding)]
-        # what is said of the same lines may follow from the same: an arm whose guard is unknown is one without a guard
+        # other findings in the same lines may have the same cause: an arm whose guard is unknown has no guard
         lines = {(label.span.source, label.span.line) for finding in missing for label in finding.labels}
         return [
             finding
@@ -82,7 +82,7 @@ class Files:
 
     @cached_property
     def _made_by_each(self) -> re.Pattern[str]:
-        """What names with a word of `each` in them can become; not such a word alone, which can become anything."""
+        """What names with a variable of `each` in them can become; a variable alone is ignored."""
         parts = [re.split(r"\$[A-Za-z0-9_]+", word) for word in self.left_out if "$" in word.strip("$")]
         names = [r"\w+".join(map(re.escape, split)) for split in sorted(parts) if any(split)]
         return re.compile("|".join(names) or r"(?!)")
@@ -108,7 +108,7 @@ class Files:
     def _cycle(self, real: Path, chain: Sequence[Path], path_in: Span | None) -> None:
         names = [step.name for step in chain[chain.index(real) :]] + [real.name]
         labels = (Label(path_in, " -> ".join(names)),) if path_in else ()
-        self.findings.found.append(Diagnostic("PV004", "an include that leads back to itself", labels))
+        self.findings.found.append(Diagnostic("PV004", "an include cycle", labels))
 
 
 def read_source(path: Path, label: str, findings: Findings, path_in: Span | None = None) -> Source | None:
@@ -127,13 +127,13 @@ def read_source(path: Path, label: str, findings: Findings, path_in: Span | None
 
 
 def read_spec(path: Path, findings: Findings) -> Files:
-    """All items of a spec: one file, or a directory's files; with what they include."""
+    """All items of a spec, which is a file or a directory; with those of included files."""
     files = Files(path if os.path.isdir(path) else path.parent, findings)
     found = list(spec_files(path))
     if not found:
         inner = sorted({file.parent.name for file in path.glob(f"*/*{SUFFIX}")})
         hint = f"; its folders do: {', '.join(inner)}" if inner else ""
-        findings.add("PV001", f"{path} holds no {SUFFIX} file{hint}")
+        findings.add("PV001", f"{path} contains no {SUFFIX} file{hint}")
         files.is_incomplete = True
     for file in found:
         files.read(file)
@@ -141,7 +141,7 @@ def read_spec(path: Path, findings: Findings) -> Files:
 
 
 def spec_files(path: Path) -> Iterator[Path]:
-    """The spec files that a path on the command line means: itself, or those in a directory."""
+    """The spec files of a path on the command line: the path itself, or the files in a directory."""
     if os.path.isdir(path):
         yield from sorted(path.glob(f"*{SUFFIX}"))
     else:

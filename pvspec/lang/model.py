@@ -1,6 +1,6 @@
-"""A checked spec: names resolved, numbers in range, records laid out. That it exists is the proof.
+"""A checked spec: names resolved, numbers in range, records laid out. A model exists only if the checks passed.
 
-Layouts, guards and the machine are already those of the runtime; code is still
+Layouts, guards and the machine are already the engine's; code is still
 source text, for `assemble` to turn into bytes.
 """
 
@@ -24,7 +24,7 @@ Configuration: TypeAlias = tuple[bool, ...]
 
 
 class OptionSettings(Value):
-    """What options are set to, as what answers guards; questions about anything else stay open."""
+    """Settings of options, as a source of answers for guards; all other questions remain unknown."""
 
     options: Mapping[str, bool]
 
@@ -48,7 +48,7 @@ class Assembly(Value):
 
 
 class RawBytes(Value):
-    """Code given in bytes; `partial`: not whole instructions, as where a family's site is a part of one."""
+    """Code given in bytes; `partial`: it may be part of an instruction, as a family's site may be."""
 
     source: ast.Text
     data: bytes
@@ -56,7 +56,7 @@ class RawBytes(Value):
 
 
 class Branch(Value):
-    """`call` or `jmp` to a symbol, the op's `target`, or a field or read, or so many bytes behind it."""
+    """`call` or `jmp` to a symbol, the op's `target`, or a field or a read, or to so many bytes after it."""
 
     mnemonic: str
     symbol: str
@@ -67,14 +67,14 @@ class Branch(Value):
 
 
 class Store(Value):
-    """The value of a read, in so many bytes."""
+    """The value of a read, stored in so many bytes."""
 
     name: str
     size: int
 
 
 class Nop(Value):
-    """No code: the padding is all."""
+    """No code, only padding."""
 
 
 class Keep(Value):
@@ -88,7 +88,7 @@ class Bug(Value):
 
 
 class Query(Value):
-    """Ask a rom."""
+    """Query a ROM."""
 
     rom: str
     argument: int
@@ -109,7 +109,7 @@ Action: TypeAlias = Assembly | RawBytes | Branch | Store | Nop | Keep | Bug | Qu
 class Arm(Value):
     """One arm. `clobbers` are register names, `mask` their bits; `symbols` is what its code may name.
 
-    Two arms are never equal, however alike: each stands for its place in the spec.
+    Two arms are never equal, however alike: an arm is identified by its place in the spec.
     """
 
     __eq__ = object.__eq__
@@ -138,7 +138,7 @@ Chain: TypeAlias = tuple[Arm, ...]
 class Op(Value):
     """One op: its number in each configuration in which it exists, and its calling contract (registers).
 
-    `result_bytes` are the bytes of each register among the results that the op promises: all but for parts like `al`.
+    `result_bytes`: for each result register, the bytes that the op promises: all, except for a part such as `al`.
     """
 
     name: str
@@ -161,24 +161,24 @@ class Part(Value):
 
 
 class Effect(Value):
-    """`place` becomes what `value` was, or that number."""
+    """`target` gets the value that `value` had before, or that number."""
 
-    place: Part
+    target: Part
     value: Part | int
 
 
 class Meaning(Value):
-    """What an op does, whoever answers it: reference code (an arm that no chain has), or effects."""
+    """What an op does in every backend: reference code (an arm that is in no chain), or effects."""
 
     span: Span
     code: Arm | None
     effects: tuple[Effect, ...]
 
 
-class Kept(Value):
-    """Where a backend keeps a part of the machine: while that is 1, the operand holds `number`, or has these bits.
+class Shadow(Value):
+    """A backend's copy of a part of the machine: while it is 1, the operand holds `number`, or has these bits.
 
-    Two are never equal, as with arms.
+    Two shadows are never equal, just as arms.
     """
 
     __eq__ = object.__eq__
@@ -202,7 +202,7 @@ class Names(Value):
 
 
 class Interface(Value):
-    """What sites and backends agree on; `functions` is the symbol of the kernel's table of them."""
+    """What sites and backends agree on; `functions` is the symbol of the kernel's table of functions."""
 
     name: str
     span: Span
@@ -224,7 +224,7 @@ class Interface(Value):
 
 
 class Answer(Value):
-    """What a rom's answer means."""
+    """What a ROM's answer means."""
 
     name: str
     chain: Chain
@@ -245,7 +245,7 @@ class Rom(Value):
 
 
 class Rule(Value):
-    """What one backend makes of some ops."""
+    """What one backend does with some ops."""
 
     span: Span
     ops: tuple[Op, ...]
@@ -253,7 +253,7 @@ class Rule(Value):
 
 
 class Backend(Value):
-    """Who answers the ops, and how; `otherwise` answers the ops without a rule (`rest`)."""
+    """An implementation of the ops; `otherwise` is for the ops without a rule."""
 
     name: str
     span: Span
@@ -262,16 +262,16 @@ class Backend(Value):
     names: Names
     roms: Mapping[str, Rom]
     targets: tuple[Target, ...]
-    kept: tuple[Kept, ...] = ()
+    shadows: tuple[Shadow, ...] = ()
 
     def chain_of(self, op: str) -> Chain:
-        """The arms that answer an op."""
+        """The arms for an op."""
         rules = (rule.chain for rule in self.rules if any(known.name == op for known in rule.ops))
         return next(rules, self.otherwise.chain if self.otherwise else ())
 
 
 class Family(Value):
-    """Another table of sites, and its rule; `length` in bytes if the record has none, `decoded` if the site says."""
+    """Other sites, and their rule. `length`: in bytes, if the record lacks it; `decoded`: the code at the site says."""
 
     name: str
     span: Span
@@ -289,7 +289,7 @@ class Family(Value):
 
 
 class Spec(Value):
-    """All that one compilation says."""
+    """All that a compilation covers."""
 
     machine: Architecture
     interface: Interface | None
@@ -301,11 +301,11 @@ class Spec(Value):
     probes: frozenset[str]
     tests: tuple[ast.Test, ...]
     sources: tuple[Source, ...]
-    text: tuple[int, int] | None = None  # where sites and functions may lie
-    nops: Mapping[str, tuple[Span, ...]] = Map()  # where the entries of each nop table stand
+    text: tuple[int, int] | None = None  # where sites and functions may be
+    nops: Mapping[str, tuple[Span, ...]] = Map()  # where the entries of each nop table are declared
 
     def references(self) -> Iterator[Arm]:
-        """The code that meanings refer to, once each."""
+        """The code that meanings refer to, each once."""
         meanings = self.interface.meanings.values() if self.interface is not None else ()
         yield from {id(meaning.code): meaning.code for meaning in meanings if meaning.code is not None}.values()
 

@@ -1,7 +1,7 @@
-"""Spec files and places in them.
+"""Spec files and positions in them.
 
 A `Span` travels with every node of the syntax tree, so that each message can
-name file, line and column and underline what it speaks of.
+name file, line and column and underline the text.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pvspec.engine.value import Value
 class Source:
     """One spec file: the name shown to users, its text, and the name that generated code gives it.
 
-    `label` is relative to what was compiled, so that the output does not depend on where that lies.
+    `label` is relative to what was compiled, so that the output does not depend on where that is.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Source:
         return line, offset - self._starts[line - 1] + 1
 
     def line(self, number: int) -> str:
-        """The text of one line (from 1), without its line end."""
+        """The text of one line (from 1), without its newline."""
         start = self._starts[number - 1]
         end = self.text.find("\n", start)
         return self.text[start : len(self.text) if end < 0 else end].rstrip("\r")
@@ -71,7 +71,7 @@ class Span(Value):
 
     @property
     def where(self) -> str:
-        """File and line, as generated code names them."""
+        """File and line, as the printed module names them."""
         return f"{self.source.label or self.source.name}:{self.line}"
 
     def to(self, other: Span) -> Span:

@@ -1,7 +1,7 @@
 """The syntax tree: typed, positioned, unresolved.
 
-One class a construct of `grammar/pvspec.lark`; names are still words and
-numbers may lie outside every range. Every node carries the span it came from.
+One class per construct of `grammar/pvspec.lark`; names are still words and
+numbers may be out of range. Every node carries its span.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pvspec.lang.source import Span
 
 
 class Node(Value):
-    """Something that stands at a place in a spec."""
+    """A construct, and where it is in the spec."""
 
     span: Span
 
@@ -81,7 +81,7 @@ class Not(Node):
 
 
 class TargetIs(Node):
-    """`target is NAME`; the name `null` stands for address 0."""
+    """`target is NAME`; the name `null` means address 0."""
 
     name: Name
 
@@ -165,7 +165,7 @@ class Within(Node):
 
 
 class Branches(Node):
-    """`site is call NAME` or `site is jmp NAME`; `prefixed`: behind a cs prefix."""
+    """`site is call NAME` or `site is jmp NAME`; `prefixed`: after a cs prefix."""
 
     prefixed: bool
     mnemonic: str
@@ -197,7 +197,7 @@ class BitsOf(Node):
 
 
 class IsSymbol(Node):
-    """`FIELD is NAME`; the name `null` stands for address 0."""
+    """`FIELD is NAME`; the name `null` means address 0."""
 
     field: Name
     name: Name
@@ -250,7 +250,7 @@ class Bytes(Node):
 
 
 class Branch(Node):
-    """`call NAME` or `jmp NAME`, to so many bytes behind it; `prefixed`: behind cs, `short`: with 8 bits."""
+    """`call NAME` or `jmp NAME`, or to so many bytes after it; `prefixed`: after cs, `short`: with 8 bits."""
 
     mnemonic: str
     target: Name
@@ -305,7 +305,7 @@ Action: TypeAlias = Asm | Bytes | Branch | Store | Nop | Keep | Bug | Copy | Cha
 
 
 class Arm(Node):
-    """An action, what it may clobber, and when it is tried."""
+    """An action, what it may clobber, and when it applies."""
 
     action: Action
     clobbers: tuple[Name, ...]
@@ -339,7 +339,7 @@ class Nops(Node):
 
 
 class TextRange(Node):
-    """`text FIRST .. END`: where sites and functions may lie."""
+    """`text FIRST .. END`: where sites and functions may be."""
 
     start: Number
     end: Number
@@ -398,7 +398,7 @@ class Table(Node):
 
 
 class Slot(Node):
-    """What an unpatched site begins with before the address of its op's slot."""
+    """What an unpatched site begins with, before the address of its op's slot."""
 
     prefix: Text
     type: Name
@@ -425,7 +425,7 @@ class Option(Node):
 
 
 class Symbol(Node):
-    """Addresses bound per kernel; `clobbers` None: all the clobber registers."""
+    """Addresses bound per kernel; `clobbers` None means all clobber registers."""
 
     names: tuple[Name, ...]
     clobbers: tuple[Name, ...] | None
@@ -460,7 +460,7 @@ class Part(Node):
 class Effect(Node):
     """`PART = PART` or `PART = NUMBER`."""
 
-    place: Part
+    target: Part
     value: Part | Number
 
 
@@ -490,7 +490,7 @@ class Interface(Node):
 
 
 class Chain(Node):
-    """A named chain, and the symbols that are declared for it."""
+    """A named chain, and the symbols that it declares."""
 
     name: Name
     arms: tuple[Arm, ...]
@@ -511,7 +511,7 @@ class Otherwise(Node):
 
 
 class Answer(Node):
-    """One answer of a rom and its chain."""
+    """One answer of a ROM and its chain."""
 
     number: Number
     name: Name
@@ -532,7 +532,7 @@ class Rom(Node):
 class Target(Node):
     """`target OP, … = SYMBOL`, or with `table` the ops' slots of a table at that symbol.
 
-    A range of ops has a first and a last one.
+    A range of ops has a first and a last op.
     """
 
     ops: tuple[tuple[Name, Name | None], ...]
@@ -548,7 +548,7 @@ class Holds(Node):
     bits: bool
 
 
-class Kept(Node):
+class Shadow(Node):
     """`keeps PART in "OPERAND" == N` or `… & N`."""
 
     name: Name
@@ -568,7 +568,7 @@ class Backend(Node):
     targets: tuple[Target, ...]
     rules: tuple[Rule, ...]
     otherwise: tuple[Otherwise, ...]
-    kept: tuple[Kept, ...] = ()
+    shadows: tuple[Shadow, ...] = ()
 
 
 class Relaid(Node):
@@ -598,7 +598,7 @@ class SiteAt(Node):
 
 
 class SiteLen(Node):
-    """`len N`, or None: as long as the instruction there."""
+    """`len N`, or None: the length of the instruction there."""
 
     value: Number | None
 
@@ -648,7 +648,7 @@ class FieldValue(Node):
 
 
 class Memory(Node):
-    """What lies at an address."""
+    """What is at an address."""
 
     contents: Text
     address: Number

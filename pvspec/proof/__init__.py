@@ -1,7 +1,7 @@
-"""What is proven of a program, how, and what is not.
+"""What is proven about a program, how, and what is not.
 
 `verdicts` goes through the ops of each backend, `equivalence` runs code against its meaning in the `emulator`,
-`witnesses` asks a second library about each instruction, `regions` decides when each arm fires.
+`decoders` compares two disassemblers on each instruction, `regions` decides when each arm fires.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pvspec.compiler.assemble import Program
 from pvspec.compiler.sound.order import unknown_overlaps
 from pvspec.engine.value import Value
 from pvspec.lang.diagnostics import Diagnostic, Findings, SpecError
+from pvspec.proof.decoders import Decoders, compare_decoders
 from pvspec.proof.regions import Regions, Undecided, all_regions
 from pvspec.proof.verdicts import EMULATED, PROVEN, UNPROVEN, Cell, Prover, Verdict
-from pvspec.proof.witnesses import Witnesses, cross_examine
 
 __all__ = [
     "EMULATED",
@@ -33,16 +33,15 @@ __all__ = [
 
 
 class Proof(Value):
-    """All of it.
-
+    """The results of `prove`.
     `cells`: backend to a cell for each op. `nops`: nop table to the states run. `overlaps`: pairs of passes that are
-    taken to have no site in common. `regions`: empty if they were not asked for.
+    assumed to have no site in common. `regions`: when each arm of each chain fires.
     """
 
     program: Program
     cells: Mapping[str, tuple[Cell, ...]]
     nops: Mapping[str, int]
-    witnesses: Witnesses
+    decoders: Decoders
     overlaps: tuple[tuple[str, str], ...]
     regions: tuple[Regions | Undecided, ...]
     diagnostics: tuple[Diagnostic, ...]
@@ -51,22 +50,22 @@ class Proof(Value):
         return f"Proof({len(self.cells)} backends, {len(self.diagnostics)} findings)"
 
     def lines(self, *, regions: bool = False) -> Iterator[str]:
-        """What was shown, how, and what was not, for people; with `regions` when each arm of each chain fires."""
+        """What was proven, how, and what was not, as text; with `regions`, also when each arm of each chain fires."""
         from pvspec.proof.report import lines
 
         return lines(self, regions)
 
     def as_json(self, *, regions: bool = False) -> dict[str, object]:
-        """The same for machines; see docs/commands.md."""
+        """The same as JSON data; see docs/commands.md."""
         from pvspec.proof.report import as_json
 
         return as_json(self, regions)
 
 
 def prove(path: str | os.PathLike[str]) -> Proof:
-    """Prove what can be proven of a spec's code; what is wrong with that is among the diagnostics.
+    """Prove what can be proven about a spec's code; wrong code is reported in the diagnostics.
 
-    SpecError: the spec does not even check.
+    SpecError if the spec is invalid.
     """
     from pvspec.compiler.pipeline import check_spec
 
@@ -74,22 +73,22 @@ def prove(path: str | os.PathLike[str]) -> Proof:
 
 
 def prove_program(program: Program) -> Proof:
-    """Prove what can be proven of a program that was checked; what is wrong is among the diagnostics."""
+    """Prove what can be proven about a checked program; wrong code is reported in the diagnostics."""
     findings = Findings()
     prover = Prover(program, findings)
     nops = prover.nops()
     cells = {backend.name: found for backend, found in prover.cells()}
-    witnesses = cross_examine(program, findings)
+    decoders = compare_decoders(program, findings)
     regions = tuple(all_regions(program))
     _check_never(regions, program, findings)
     overlaps = tuple(unknown_overlaps(program.spec))
-    return Proof(program, cells, nops, witnesses, overlaps, regions, SpecError(findings.found).diagnostics)
+    return Proof(program, cells, nops, decoders, overlaps, regions, SpecError(findings.found).diagnostics)
 
 
 def _check_never(regions: tuple[Regions | Undecided, ...], program: Program, findings: Findings) -> None:
     """PV302 for an arm that fires for no site at all.
 
-    Arms of named chains and of roms are left to `check`: not everybody who goes on to them has sites for each.
+    Arms of named chains and ROMs are left to `check`: not every rule that uses them has sites for each arm.
     """
     shared = {arm.span for chain in program.spec.chains.values() for arm in chain}
     roms = [rom for backend in program.spec.backends.values() for rom in backend.roms.values()]

@@ -1,4 +1,4 @@
-"""Does an emitter do what its op means? Run from many states and compared, padding included."""
+"""Does an emitter do what its op means? Both are run from many states and compared, padding included."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pvspec.compiler.assemble import Program
 from pvspec.engine.value import Value
 from pvspec.lang import model
-from pvspec.proof.shadows import Place
+from pvspec.proof.shadows import ShadowFlag
 from pvspec.proof.states import states
 from pvspec.x86.code import Code
 from pvspec.x86.effects import effects
 from pvspec.x86.emulator.function import CARRY, CONTROL, GENERAL, INTERRUPT, TRAP, Emulator, Function, Outcome, State
 
-# What the emulator makes up, or does without anybody seeing it: to run it would prove nothing.
-BLIND = {
-    "rdtsc": "a counter that runs on",
-    "rdtscp": "a counter that runs on",
-    "rdpmc": "a counter that runs on",
+# What the emulator makes up, or does without visible effect: running it would prove nothing.
+NOT_EMULATED = {
+    "rdtsc": "a running counter",
+    "rdtscp": "a running counter",
+    "rdpmc": "a running counter",
     "rdrand": "a random number",
     "rdseed": "a random number",
     "rdmsr": "registers of the CPU that the emulator lacks",
     "wrmsr": "registers of the CPU that the emulator lacks",
-    "cpuid": "an answer that is each CPU's own",
+    "cpuid": "an answer that differs between CPUs",
     "in": "a device",
     "out": "a device",
     "insb": "a device",
@@ -30,20 +30,20 @@ BLIND = {
     "wbinvd": "a cache that the emulator lacks",
     "invd": "a cache that the emulator lacks",
     "invlpg": "a TLB that the emulator lacks",
-    "lldt": "a descriptor that is not there",
-    "ltr": "a descriptor that is not there",
-    "lgdt": "a table that is not there",
-    "lidt": "a table that is not there",
+    "lldt": "a descriptor that the emulator lacks",
+    "ltr": "a descriptor that the emulator lacks",
+    "lgdt": "a table that the emulator lacks",
+    "lidt": "a table that the emulator lacks",
     "mov cr0": "another mode of the CPU",
     "mov cr4": "another mode of the CPU",
 }
-NOP_STATES = 32  # besides the corners: a nop is a single instruction or two
-LAYOUTS = 17  # addresses, lengths and nop tables for the sites of one emitter
+NOP_STATES = 32  # besides the corner cases: a nop is just one or two instructions
+LAYOUTS = 17  # combinations of address, length and nop table for the sites of one emitter
 _TRAPS = ("trap", "exception")
 
 
 class Emitter(Value):
-    """An arm's code for an op, at home in one setting of its backend's options."""
+    """An arm's code for an op, with one setting of its backend's options."""
 
     op: model.Op
     arm: model.Arm
@@ -51,51 +51,51 @@ class Emitter(Value):
     allowed: frozenset[str]
     functions: Mapping[str, Function]
     addresses: Mapping[str, int]
-    place: Place | None
+    shadow: ShadowFlag | None
 
 
 class Difference(Value):
-    """A state from which an emitter does something else: the bytes that ran, and what was found, line by line."""
+    """A state from which an emitter does something else: the bytes that ran, and the differences, in lines."""
 
     site: bytes
     address: int
     lines: tuple[str, ...]
 
 
-class Blind(Value):
-    """The first instruction that the emulator cannot judge, and why."""
+class NotEmulated(Value):
+    """The first instruction that the emulator cannot run faithfully, and why."""
 
     text: str
     why: str
 
 
-def blind_spot(code: Code, bits: int) -> Blind | None:
-    """What the emulator cannot judge in this code, if anything."""
+def not_emulated(code: Code, bits: int) -> NotEmulated | None:
+    """The first instruction in this code that the emulator cannot run faithfully, if any."""
     for effect in effects(code, bits):
         text = effect.instruction.text
         words = text.replace(",", " ").split()
-        why = BLIND.get(words[0]) or BLIND.get(" ".join(words[:2]))
+        why = NOT_EMULATED.get(words[0]) or NOT_EMULATED.get(" ".join(words[:2]))
         if why is None and (effect.kind in _TRAPS or effect.kind == "return"):
-            why = "another privilege, or another stack, which the emulator lacks"
+            why = "another privilege level or stack, which the emulator lacks"
         if why is not None:
-            return Blind(text, why)
+            return NotEmulated(text, why)
     return None
 
 
 def compare(
     emitter: Emitter, meaning: model.Meaning, program: Program, emulator: Emulator, nops: Sequence[Sequence[bytes]]
-) -> int | Difference | Blind:
-    """The number of states from which an emitter did what the op means, or what went wrong."""
+) -> int | Difference | NotEmulated:
+    """The number of states from which an emitter did what the op means; or what went wrong."""
     bits = emulator.bits
     named = _control_named(emitter, meaning, program, emulator)
     reference = program.code[meaning.code] if meaning.code is not None else None
-    dealt = _varied(states(emitter.op.inputs, bits, emitter.place, named))
+    dealt = _varied(states(emitter.op.inputs, bits, emitter.shadow, named))
     for variant, state in dealt:
         address = emulator.site_address(variant)
         site = padded(emitter, variant, nops)
         found = emulator.run(filled(site, emitter, address), address, state, emitter.functions)
         if found.stop != "end" and "Invalid instruction" in found.stop:
-            return Blind(_text_at(emitter.code, found.at), "an instruction that the emulator does not know")
+            return NotEmulated(_text_at(emitter.code, found.at), "an instruction that the emulator does not know")
         if reference is None:
             lines = [*_broken(found, state, emitter, emulator, meaning)]
             lines += _effects_missed(found, state, emitter, emulator, meaning)
@@ -104,7 +104,7 @@ def compare(
             code = reference.filled(elsewhere, emitter.addresses)
             wanted = emulator.run(code, elsewhere, state, emitter.functions)
             if wanted.stop != "end" and found.stop == wanted.stop:
-                continue  # no memory there, for either
+                continue  # neither has memory there
             lines = [*_broken(found, state, emitter, emulator, meaning), *_unlike(found, wanted, emitter, emulator)]
         if lines:
             return Difference(filled(site, emitter, address), address, (*_start(state, emitter), *lines))
@@ -112,7 +112,7 @@ def compare(
 
 
 def _varied(all_states: Iterable[State]) -> list[tuple[int, State]]:
-    """The states dealt out to the ways in which a site is laid out, one way after the other."""
+    """The states, distributed over the layouts of a site, sorted by layout."""
     dealt: list[list[State]] = [[] for _ in range(LAYOUTS)]
     for index, state in enumerate(all_states):
         dealt[index % LAYOUTS].append(state)
@@ -120,7 +120,7 @@ def _varied(all_states: Iterable[State]) -> list[tuple[int, State]]:
 
 
 def check_nop(nop: bytes, emulator: Emulator) -> int | tuple[str, ...]:
-    """The number of states in which a nop changed nothing, or what it changed."""
+    """The number of states in which a nop changed nothing; or what it changed."""
     tried = list(states(("eax", "rax", "esi", "rsi"), emulator.bits, None, {}, NOP_STATES))
     for state in tried:
         address = emulator.site_address(0)
@@ -133,14 +133,14 @@ def check_nop(nop: bytes, emulator: Emulator) -> int | tuple[str, ...]:
         if (found.flags ^ state.flags) & ~0x2:
             changed.append(f"the flags were {state.flags:#x} and are {found.flags:#x}")
         if found.written or found.stop != "end" or found.registers["stack pointer"] != emulator.stack:
-            changed.append("it touches memory or the stack, or does not end" if found.stop == "end" else found.stop)
+            changed.append("it writes memory or changes the stack pointer" if found.stop == "end" else found.stop)
         if changed:
             return tuple(changed)
     return len(tried)
 
 
 def padded(emitter: Emitter, number: int, nops: Sequence[Sequence[bytes]]) -> bytes:
-    """The code at a site: of the op's length, or of another one each time, filled with nops of each table in turn."""
+    """The code at a site of the op's length, or of varying length, padded with nops of each table in turn."""
     table, data = nops[number % len(nops)], emitter.code.data
     length = emitter.op.length or len(data) + number % (2 * len(table) + 2)
     whole, rest = divmod(max(0, length - len(data)), len(table))
@@ -153,11 +153,11 @@ def filled(site: bytes, emitter: Emitter, address: int) -> bytes:
 
 
 def _control_named(emitter: Emitter, meaning: model.Meaning, program: Program, emulator: Emulator) -> dict[str, int]:
-    """The control registers that the code or the meaning speaks of; only they are varied, which takes time."""
+    """The control registers that the code or the meaning names; only these are varied, to save time."""
     codes = [emitter.code, *([program.code[meaning.code]] if meaning.code is not None else [])]
     named = {name for code in codes for effect in effects(code, emulator.bits) for name in effect.reads | effect.writes}
     for effect in meaning.effects:
-        named |= {part.name for part in (effect.place, effect.value) if isinstance(part, model.Part)}
+        named |= {part.name for part in (effect.target, effect.value) if isinstance(part, model.Part)}
     return {name: emulator.control(name) for name in CONTROL if name in named}
 
 
@@ -165,7 +165,7 @@ def _text_at(code: Code, offset: int) -> str:
     return next((one.text for one in code.instructions if one.offset == offset), "its padding")
 
 
-# ---- what must hold whatever the op means
+# ---- what must hold for every op
 
 
 def _broken(
@@ -183,7 +183,7 @@ def _broken(
     if meaning.code is None and changed and not (changed == INTERRUPT and _sets_flag(meaning, emitter)):
         yield f"the flags were {state.flags:#x} and are {found.flags:#x}"
     if meaning.code is None:
-        named = {effect.place.name for effect in meaning.effects}
+        named = {effect.target.name for effect in meaning.effects}
         for name, value in state.control.items():
             if name not in named and found.control[name] != value:
                 yield f"{name} was {value:#x} and is {found.control[name]:#x}"
@@ -191,28 +191,28 @@ def _broken(
 
 
 def _free_flags(emitter: Emitter) -> int:
-    """The flags that the contract lets be anything: with `flags` all, unless the interrupt flag is kept elsewhere."""
-    return (~0 if emitter.place is None else ~INTERRUPT) if "flags" in emitter.allowed else 0
+    """The flags that the contract leaves open: all, with `flags`; not the interrupt flag, if it is kept elsewhere."""
+    return (~0 if emitter.shadow is None else ~INTERRUPT) if "flags" in emitter.allowed else 0
 
 
 def _sets(meaning: model.Meaning) -> bool:
-    return any(effect.place.name == "interrupt_flag" for effect in meaning.effects)
+    return any(effect.target.name == "interrupt_flag" for effect in meaning.effects)
 
 
 def _sets_flag(meaning: model.Meaning, emitter: Emitter) -> bool:
-    return emitter.place is None and _sets(meaning)
+    return emitter.shadow is None and _sets(meaning)
 
 
 def _memory_changed(found: Outcome, emitter: Emitter, emulator: Emulator, sets_flag: bool) -> Iterator[str]:
-    place = emitter.place
-    own = range(place.address, place.address + place.size) if place is not None and sets_flag else range(0)
+    shadow = emitter.shadow
+    own = range(shadow.address, shadow.address + shadow.size) if shadow is not None and sets_flag else range(0)
     for address, value in sorted(_visible(found, emulator).items()):
         if address not in own:
             yield f"the byte at {address:#x} became {value:#x}"
 
 
 def _visible(found: Outcome, emulator: Emulator) -> dict[int, int]:
-    """What was written and is not below the stack pointer, where it is gone."""
+    """What was written, except below the stack pointer, where it is lost."""
     dead = range(emulator.stack - 0x1000, emulator.stack)
     return {address: value for address, value in found.written.items() if address not in dead}
 
@@ -226,10 +226,10 @@ def _effects_missed(
     if found.stop != "end":
         return
     for effect in meaning.effects:
-        now = _after(effect.place, found, emitter, emulator)
+        now = _after(effect.target, found, emitter, emulator)
         wanted = effect.value if isinstance(effect.value, int) else _before(effect.value, state, emitter)
         if now != wanted:
-            yield f"{_name(effect.place)} is {now:#x}, and the op means {wanted:#x}"
+            yield f"{_name(effect.target)} is {now:#x}, but the op means {wanted:#x}"
 
 
 def _name(part: model.Part) -> str:
@@ -242,46 +242,46 @@ def _bit(value: int, part: model.Part) -> int:
 
 def _before(part: model.Part, state: State, emitter: Emitter) -> int:
     if part.name == "interrupt_flag":
-        place = emitter.place
-        if place is None:
+        shadow = emitter.shadow
+        if shadow is None:
             return state.flags // INTERRUPT & 1
         (start, data), *_ = state.memory.items()
-        offset = place.address - start
-        return place.flag(int.from_bytes(data[offset : offset + place.size], "little"))
+        offset = shadow.address - start
+        return shadow.flag(int.from_bytes(data[offset : offset + shadow.size], "little"))
     return _bit(state.control[part.name] if part.name in CONTROL else state.registers[part.name], part)
 
 
 def _after(part: model.Part, found: Outcome, emitter: Emitter, emulator: Emulator) -> int:
     if part.name == "interrupt_flag":
-        place = emitter.place
-        if place is None:
+        shadow = emitter.shadow
+        if shadow is None:
             return found.flags // INTERRUPT & 1
-        return place.flag(emulator.read(place.address, place.size))
+        return shadow.flag(emulator.read(shadow.address, shadow.size))
     return _bit(found.control[part.name] if part.name in CONTROL else found.registers[part.name], part)
 
 
 def _unlike(found: Outcome, wanted: Outcome, emitter: Emitter, emulator: Emulator) -> Iterator[str]:
-    """Where an emitter's outcome is not that of the reference code; what is clobbered may be anything."""
+    """The differences from the outcome of the reference code; clobbered registers are ignored."""
     if found.stop != "end" or wanted.stop != "end":
         if (found.stop, found.at) != (wanted.stop, wanted.at):
-            yield f"the reference ends otherwise: {wanted.stop}"
+            yield f"the reference code ends differently: {wanted.stop}"
         return
     for name, promised in sorted(emitter.op.result_bytes.items()):
         mask = sum(0xFF << 8 * index for index in promised)
         if (found.registers[name] ^ wanted.registers[name]) & mask:
-            yield f"{name} is {found.registers[name]:#x}, of the reference code {wanted.registers[name]:#x}"
+            yield f"{name} is {found.registers[name]:#x}, but {wanted.registers[name]:#x} after the reference code"
     if (found.flags ^ wanted.flags) & ~(CARRY | 0x2):
-        yield f"the flags are {found.flags:#x}, of the reference code {wanted.flags:#x}"
+        yield f"the flags are {found.flags:#x}, but {wanted.flags:#x} after the reference code"
     for name in found.control:
         if found.control[name] != wanted.control[name]:
-            yield f"{name} is {found.control[name]:#x}, of the reference code {wanted.control[name]:#x}"
+            yield f"{name} is {found.control[name]:#x}, but {wanted.control[name]:#x} after the reference code"
     ours, theirs = _visible(found, emulator), _visible(wanted, emulator)
     for address in sorted(ours.keys() | theirs.keys()):
         if ours.get(address) != theirs.get(address):
-            yield f"the byte at {address:#x} differs from what the reference code leaves"
+            yield f"the byte at {address:#x} differs from that after the reference code"
     if found.calls != wanted.calls:
         ours_called, theirs_called = (", ".join(outcome.calls) or "nothing" for outcome in (found, wanted))
-        yield f"it calls {ours_called}, the reference code {theirs_called}"
+        yield f"it calls {ours_called}, but the reference code calls {theirs_called}"
 
 
 def _start(state: State, emitter: Emitter) -> Iterator[str]:
@@ -290,5 +290,5 @@ def _start(state: State, emitter: Emitter) -> Iterator[str]:
     yield f"from flags = {state.flags:#x}"
     for name, value in state.control.items():
         yield f"from {name} = {value:#x}"
-    if emitter.place is not None:
+    if emitter.shadow is not None:
         yield f"from interrupt flag = {_before(model.Part('interrupt_flag', None), state, emitter)}"

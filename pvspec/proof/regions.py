@@ -1,8 +1,7 @@
 """For every chain: at which lengths, clobber masks and answers to guards each arm fires.
 
-Decided by going through all of it: lengths between which no arm's size falls are one, only the clobber bits that some
-arm asks for count, and each variable that guards ask about takes each of its values once. What is alike is then put
-together.
+This is decided by exhaustion: lengths between which no arm's size falls are treated as one, only the clobber bits that
+some arm needs count, and each variable in guards takes each of its values once. Equal regions are then merged.
 """
 
 from __future__ import annotations
@@ -53,20 +52,20 @@ class SiteLength(Value):
 
 
 class Dead(Value):
-    """Whether the site says that the register of this clobber bit is dead."""
+    """Whether the site declares the register of this clobber bit dead."""
 
     mask: int
 
 
 class RomAnswer(Value):
-    """What a rom answers to an argument, by name."""
+    """The name of a ROM's answer to an argument."""
 
     rom: str
     argument: int
 
 
 Variable: TypeAlias = SiteLength | Dead | RomAnswer | Question
-"""What decides which arm fires; a question stands for what it asks about."""
+"""What decides which arm fires; a question represents the variable that it asks about."""
 
 Box: TypeAlias = tuple[frozenset[Answer], ...]
 """A set of values for each variable, in the variables' order; lengths come first, as ranges (first, last)."""
@@ -77,7 +76,7 @@ LENGTH = SiteLength()
 class Arm(Value):
     """An arm with the guard under which it is tried; None: the unwritten `keep`.
 
-    Each of `answers` is a rom's question and the answers to it with which the arm is tried.
+    Each of `answers` is a query to a ROM and the answers for which the arm is tried.
     """
 
     arm: model.Arm | None
@@ -88,7 +87,7 @@ class Arm(Value):
 class Regions(Value):
     """One chain decided: its variables, and for each arm that fires the boxes in which it does.
 
-    `ops`: whose sites these are. `never`: the arms that fire nowhere.
+    `ops`: the ops of these sites. `never`: the arms that never fire.
     """
 
     owner: str
@@ -100,7 +99,7 @@ class Regions(Value):
 
 
 class Undecided(Value):
-    """A chain with more guards than can be gone through."""
+    """A chain with too many guards to try all combinations."""
 
     owner: str
     ops: tuple[str, ...]
@@ -108,7 +107,7 @@ class Undecided(Value):
 
 
 def all_regions(program: Program) -> Iterator[Regions | Undecided]:
-    """The regions of each backend's rules, then of the families; ops that cannot be told apart are one."""
+    """The regions of each backend's rules, then of the families; equivalent ops are decided together."""
     for backend in program.spec.backends.values():
         for rule in rules(backend):
             alike: dict[tuple[int | None, bool], list[model.Op]] = {}
@@ -132,7 +131,7 @@ def _max_len(program: Program) -> int:
 
 
 def flattened(chain: model.Chain, backend: model.Backend | None) -> tuple[Arm, ...]:
-    """The arms in order, a rom's question replaced by the arms of each of its answers, and the unwritten `keep`."""
+    """The arms in order, a ROM's query replaced by the arms of each of its answers, and the unwritten `keep`."""
     return (*_flattened(chain, backend, Arm(None, None)), Arm(None, None))
 
 
@@ -158,7 +157,7 @@ def regions(
     program: Program,
     known: Mapping[Variable, frozenset[Answer]],
 ) -> Regions | Undecided:
-    """Decide one chain for sites of these lengths, both included; `known` are variables with fewer values."""
+    """Decide one chain for sites of these lengths, both inclusive; `known` are variables restricted to fewer values."""
     domains = _domains(chain, lengths, program, known)
     cells = math.prod(map(len, domains.values()))
     if cells > MAX_CELLS:
@@ -206,7 +205,7 @@ _LEN = Compares("len", "==", 0)
 
 
 def _numbers(values: Iterable[Answer]) -> Iterator[int]:
-    """The numbers that a variable may be, whatever else it may."""
+    """The numbers among a variable's values."""
     for value in values:
         match value:
             case (int(number),):
@@ -218,7 +217,7 @@ def _dead(mask: int) -> list[Dead]:
 
 
 def needs(arm: Arm, program: Program) -> tuple[int, int]:
-    """The bytes that an arm needs, and the clobber mask."""
+    """The length in bytes and the clobber mask that an arm needs."""
     code = program.code.get(arm.arm) if arm.arm is not None else None
     return (len(code.data), arm.arm.mask) if code is not None and arm.arm is not None else (0, 0)
 
@@ -240,7 +239,7 @@ def first_taken(chain: Sequence[Arm], values: Mapping[Variable, Answer], program
 
 
 def merged(boxes: Sequence[Box]) -> list[Box]:
-    """The same region in fewer boxes: those that differ in one variable's values only become one."""
+    """The same region in fewer boxes: boxes that differ in one variable only are merged."""
     current = list(boxes)
     while True:
         before = len(current)
@@ -258,7 +257,7 @@ def merged(boxes: Sequence[Box]) -> list[Box]:
 
 
 def described(box: Box, found: Regions, program: Program) -> str:
-    """A box in words, a value that does not matter left out."""
+    """A box in words; variables that do not matter are left out."""
     names: dict[Variable, str] = {CpuHas(number): name for name, number in program.spec.machine.features.items()}
     clobbers = program.spec.interface.clobbers if program.spec.interface is not None else {}
     names.update({Dead(mask): name for name, mask in clobbers.items()})
@@ -306,7 +305,7 @@ def _words(
 
 
 def _shown(value: Answer) -> str:
-    """A value of a variable that is not a truth: a rom's answer, a symbol, a number."""
+    """A value that is not a boolean: a ROM's answer, a symbol, a number."""
     match value:
         case (None,):
             return "null"

@@ -1,4 +1,4 @@
-"""A proof for people, in lines, and for machines."""
+"""A proof as lines of text, and as JSON data."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from pvspec.proof import Cell, Proof
 from pvspec.proof.regions import Regions, Undecided, described
 from pvspec.proof.verdicts import EMULATED, UNPROVEN
 
-_TELLING = ("the same code", "the same call", "the same jump", "patching stops", "the site stays as it is")
+_PREFERRED = ("the same code", "the same call", "the same jump", "patching stops", "the site stays as it is")
 
 
 def lines(proof: Proof, regions: bool) -> Iterator[str]:
-    """What was shown, how, and what was not; with `regions` when each arm of each chain fires."""
+    """What was proven, how, and what was not; with `regions`, also when each arm of each chain fires."""
     yield from _table(proof)
     yield from _reasons(proof)
     for name, states in proof.nops.items():
         yield f"nops {name}: emulated, {states} states"
-    seen = proof.witnesses
-    if seen.instructions:
-        yield f"instructions: {seen.instructions}, read by two decoders"
-    for text, what in _gathered(seen.left_out):
-        yield f"  the second one leaves out: {text} {what}"
-    for text, what in _gathered(seen.added):
-        yield f"  only the second one says: {text} {what}"
+    decoders = proof.decoders
+    if decoders.instructions:
+        yield f"instructions: {decoders.instructions}, read by two decoders"
+    for text, what in _gathered(decoders.left_out):
+        yield f"  only the first one reports: {text} {what}"
+    for text, what in _gathered(decoders.added):
+        yield f"  only the second one reports: {text} {what}"
     for first, later in proof.overlaps:
-        yield f"assumed: no site is both in `{first}` and, as an instruction to recognise, in `{later}`"
+        yield f"assumed: no site of `{first}` is also a site that `{later}` must recognise"
     if regions:
-        yield from _regions_told(proof)
+        yield from _region_lines(proof)
 
 
 def as_json(proof: Proof, regions: bool) -> dict[str, object]:
     """The same as data; see docs/commands.md."""
-    seen = proof.witnesses
+    decoders = proof.decoders
     result: dict[str, object] = {
         "backends": {name: [_cell_json(cell) for cell in cells] for name, cells in proof.cells.items()},
         "nops": dict(proof.nops),
-        "instructions": seen.instructions,
-        "second_decoder_leaves_out": [list(pair) for pair in seen.left_out],
-        "second_decoder_adds": [list(pair) for pair in seen.added],
+        "instructions": decoders.instructions,
+        "second_decoder_leaves_out": [list(pair) for pair in decoders.left_out],
+        "second_decoder_adds": [list(pair) for pair in decoders.added],
         "assumed_disjoint": [list(pair) for pair in proof.overlaps],
     }
     if regions:
@@ -55,7 +55,7 @@ def _gathered(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 
 
 def _table(proof: Proof) -> Iterator[str]:
-    """A row for each op, or for ops that all backends treat alike."""
+    """A row for each op, or for several ops with the same verdicts."""
     backends = list(proof.cells)
     rows: dict[tuple[str, ...], list[str]] = {}
     for cells in zip(*proof.cells.values(), strict=True):
@@ -78,7 +78,7 @@ def _text(cell: Cell) -> str:
         return "not provable here"
     if cell.kind == EMULATED:
         return f"emulated ({cell.states} states)"
-    why = next((why for why in _TELLING if why in whys), "for one target only")
+    why = next((why for why in _PREFERRED if why in whys), "for one target only")
     return f"proven: {why.removeprefix('the ')}"
 
 
@@ -95,7 +95,7 @@ def _reasons(proof: Proof) -> Iterator[str]:
             yield f"{word}: {reason} ({_ops(names) if len(names) > 6 else ', '.join(names)})"
 
 
-def _regions_told(proof: Proof) -> Iterator[str]:
+def _region_lines(proof: Proof) -> Iterator[str]:
     for found in proof.regions:
         ops = f" {_ops(found.ops) if len(found.ops) > 6 else ', '.join(found.ops)}" if found.ops else ""
         yield f"{found.owner}{ops}:"

@@ -1,4 +1,4 @@
-"""Where a backend keeps the interrupt flag, in an emulated machine."""
+"""Where a backend keeps its copy of the interrupt flag, in an emulated machine."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pvspec.x86.effects import effects
 Options = Mapping[str, bool]
 
 
-class Place(Value):
-    """Some bytes of memory that are a flag: it is 1 while they are `number`, or, if `bits`, have these bits."""
+class ShadowFlag(Value):
+    """Bytes of memory that represent a flag: it is 1 while they equal `number`, or, if `bits`, have these bits set."""
 
     address: int
     size: int
@@ -23,14 +23,14 @@ class Place(Value):
     bits: bool
 
     def flag(self, value: int) -> int:
-        """The flag that this number in memory means."""
+        """The flag that this number in memory represents."""
         return int(value & self.number == self.number if self.bits else value == self.number)
 
 
 def option_settings(
     backend: model.Backend, interface: model.Interface, guards: list[Guard | None]
 ) -> Iterator[Options]:
-    """Every setting of the options that some guard asks for; the others stay at their defaults."""
+    """Every setting of the options that some guard tests; the others have their defaults."""
     defaults = {**interface.names.options, **backend.names.options}
     asked = {question.option for guard in guards for question in questions(guard) if isinstance(question, OptionSet)}
     names = sorted(asked & defaults.keys())
@@ -39,21 +39,21 @@ def option_settings(
 
 
 def may_hold(guard: Guard | None, options: Options) -> bool:
-    """Whether a guard can be true with these options, whatever else it asks for."""
+    """Whether a guard can be true with these options, for some answers to its other questions."""
     return guard is None or evaluate(guard, model.OptionSettings(options)) is not False
 
 
-def kept_place(
+def shadow_flag(
     backend: model.Backend, options: Options, program: Program, addresses: Mapping[str, int], bases: Mapping[str, int]
-) -> Place | None:
-    """Where the backend keeps the flag with these options; None if in the CPU, as usual."""
-    for kept in backend.kept:
-        if kept in program.shadows and may_hold(kept.guard, options):
-            code = program.shadows[kept]
+) -> ShadowFlag | None:
+    """Where the backend keeps the flag with these options; None if it is in the CPU, as usual."""
+    for shadow in backend.shadows:
+        if shadow in program.shadows and may_hold(shadow.guard, options):
+            code = program.shadows[shadow]
             ((access,),) = (effect.memory for effect in effects(code, program.spec.machine.bits))
             start = sum(addresses[hole.symbol] + hole.addend for hole in code.holes) + (
                 access.displacement if not code.holes else 0
             )
             address = (start + bases.get(access.segment or "", 0)) & ((1 << program.spec.machine.bits) - 1)
-            return Place(address, access.size, kept.number, kept.bits)
+            return ShadowFlag(address, access.size, shadow.number, shadow.bits)
     return None

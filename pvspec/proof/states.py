@@ -1,4 +1,4 @@
-"""The states from which code is run: all corners of what it may ask for, and many at random."""
+"""The states from which code is run: all combinations of extreme inputs, and many random ones."""
 
 from __future__ import annotations
 
@@ -6,35 +6,41 @@ import itertools
 import random
 from collections.abc import Collection, Iterator, Sequence
 
-from pvspec.proof.shadows import Place
+from pvspec.proof.shadows import ShadowFlag
 from pvspec.x86.emulator.function import CARRY, GENERAL, INTERRUPT, State
 
 RANDOM = 256
 MAX_CORNERS = 1024
 TASK_SWITCHED = 0x8  # of cr0
-FREE_CONTROL = {"cr0": TASK_SWITCHED, "cr2": ~0xFFF, "cr3": 0x7FFFF000}  # what states may vary and the CPU goes on
+FREE_CONTROL = {
+    "cr0": TASK_SWITCHED,
+    "cr2": ~0xFFF,
+    "cr3": 0x7FFFF000,
+}  # bits that states may vary without disturbing the CPU
 _WORDS = (0, 1, INTERRUPT)
 
 
 def states(
-    inputs: Collection[str], bits: int, place: Place | None, control: dict[str, int], count: int = RANDOM
+    inputs: Collection[str], bits: int, shadow: ShadowFlag | None, control: dict[str, int], count: int = RANDOM
 ) -> Iterator[State]:
-    """The states for code with these inputs, the same in every run; `place`: where the interrupt flag is kept.
+    """The states for code with these inputs, the same in every run; `shadow`: where the interrupt flag is kept.
 
-    `count` of them are at random. `control`: the control registers that the code names, and what they hold normally.
+    `count` of them are random. `control`: the control registers that the code names, and their normal values.
     """
     chance = random.Random(bits)
-    for seed, (values, flags, kept, switched) in enumerate(_corners(inputs, bits, place, control, chance)):
+    for seed, (values, flags, shadow_value, switched) in enumerate(_corners(inputs, bits, shadow, control, chance)):
         registers = _anything(bits, chance) | values
-        yield State(registers, flags, _vary(control, chance, switched), _memory(place, kept, chance), seed)
+        yield State(registers, flags, _vary(control, chance, switched), _memory(shadow, shadow_value, chance), seed)
     for seed in range(1 << 20, (1 << 20) + count):
         flags = chance.getrandbits(12) & (CARRY | INTERRUPT)
-        kept = chance.choice(_kept_values(place, chance))
-        yield State(_anything(bits, chance), flags, _vary(control, chance, None), _memory(place, kept, chance), seed)
+        shadow_value = chance.choice(_shadow_values(shadow, chance))
+        yield State(
+            _anything(bits, chance), flags, _vary(control, chance, None), _memory(shadow, shadow_value, chance), seed
+        )
 
 
 def _corners(
-    names: Collection[str], bits: int, place: Place | None, control: dict[str, int], chance: random.Random
+    names: Collection[str], bits: int, shadow: ShadowFlag | None, control: dict[str, int], chance: random.Random
 ) -> Sequence[tuple[dict[str, int], int, int | None, bool | None]]:
     inputs = sorted(set(names) & set(GENERAL[bits]))
     top = 1 << (bits - 1)
@@ -42,10 +48,10 @@ def _corners(
     flags = (0, INTERRUPT, CARRY, CARRY | INTERRUPT)
     switched = (False, True) if "cr0" in control else (None,)
     combined = [
-        (dict(zip(inputs, values, strict=True)), flag, kept, bit)
+        (dict(zip(inputs, values, strict=True)), flag, shadow_value, bit)
         for values in itertools.product(corners, repeat=len(inputs))
         for flag in flags
-        for kept in _kept_values(place, chance)
+        for shadow_value in _shadow_values(shadow, chance)
         for bit in switched
     ]
     return combined if len(combined) <= MAX_CORNERS else chance.sample(combined, MAX_CORNERS)
@@ -66,16 +72,16 @@ def _vary(control: dict[str, int], chance: random.Random, switched: bool | None)
     return varied
 
 
-def _kept_values(place: Place | None, chance: random.Random) -> Sequence[int | None]:
-    if place is None:
+def _shadow_values(shadow: ShadowFlag | None, chance: random.Random) -> Sequence[int | None]:
+    if shadow is None:
         return (None,)
-    top = (1 << 8 * place.size) - 1
-    return sorted({0, 1, top, place.number & top, ~place.number & top, chance.getrandbits(8 * place.size)})
+    top = (1 << 8 * shadow.size) - 1
+    return sorted({0, 1, top, shadow.number & top, ~shadow.number & top, chance.getrandbits(8 * shadow.size)})
 
 
-def _memory(place: Place | None, value: int | None, chance: random.Random) -> dict[int, bytes]:
-    """What is kept, between neighbours that are 0 or 1 or something else."""
-    if place is None or value is None:
+def _memory(shadow: ShadowFlag | None, value: int | None, chance: random.Random) -> dict[int, bytes]:
+    """The shadow's bytes, between neighbours that are 0 or 1 or something else."""
+    if shadow is None or value is None:
         return {}
-    before, behind = (bytes([chance.choice((0, 1, chance.getrandbits(8)))]) for _ in range(2))
-    return {place.address - 1: before + value.to_bytes(place.size, "little") + behind}
+    before, after = (bytes([chance.choice((0, 1, chance.getrandbits(8)))]) for _ in range(2))
+    return {shadow.address - 1: before + value.to_bytes(shadow.size, "little") + after}

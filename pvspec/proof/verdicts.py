@@ -1,4 +1,4 @@
-"""For each op and backend what is known of the code that its sites get, and how."""
+"""For each op and backend, what is known about the code that its sites get, and how."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pvspec.compiler.sound.reach import reachable
 from pvspec.engine.value import Value
 from pvspec.lang import model
 from pvspec.lang.diagnostics import Findings
-from pvspec.proof.equivalence import Blind, Difference, Emitter, blind_spot, check_nop, compare
-from pvspec.proof.shadows import Options, kept_place, may_hold, option_settings
+from pvspec.proof.equivalence import Difference, Emitter, NotEmulated, check_nop, compare, not_emulated
+from pvspec.proof.shadows import Options, may_hold, option_settings, shadow_flag
 from pvspec.x86.code import Code
 from pvspec.x86.decode import disassemble
 from pvspec.x86.effects import effects
@@ -24,7 +24,7 @@ PROVEN, EMULATED, UNPROVEN = "proven", "emulated", "not provable here"
 
 
 class Verdict(Value):
-    """What is known of one arm for one op: how, of how many states, why, and under which assumptions."""
+    """What is known about one arm for one op: how, from how many states, why, and under which assumptions."""
 
     arm: model.Arm
     kind: str
@@ -52,17 +52,17 @@ class Cell(Value):
 
 
 class Prover:
-    """Proves a program's ops; what is wrong goes to the findings."""
+    """Proves a program's ops; wrong code is added to the findings."""
 
     def __init__(self, program: Program, findings: Findings) -> None:
         self.program = program
         self.findings = findings
         self.bits = program.spec.machine.bits
-        self._told: set[model.Arm] = set()
+        self._reported: set[model.Arm] = set()
 
     @cached_property
     def emulator(self) -> Emulator:
-        """The emulator, made when it is first needed."""
+        """The emulator, created when first needed."""
         return Emulator(self.bits)
 
     def nops(self) -> dict[str, int]:
@@ -81,21 +81,21 @@ class Prover:
         return counts
 
     def cells(self) -> Iterator[tuple[model.Backend, tuple[Cell, ...]]]:
-        """For each backend a cell for each op, in the interface's order."""
+        """For each backend, a cell for each op, in the interface's order."""
         interface = self.program.spec.interface
         ops = interface.ops.values() if interface is not None else ()
         for backend in self.program.spec.backends.values():
             yield backend, tuple(self.cell(op, backend) for op in ops)
 
     def cell(self, op: model.Op, backend: model.Backend) -> Cell:
-        """What is known of one op of one backend."""
+        """What is known about one op of one backend."""
         (rule,) = (rule for rule in rules(backend) if op in rule.ops)
         fired = reachable(rule.chain, self.program, op)
         verdicts = [self.verdict(op, arm, backend) for arm in rule.chain if arm in fired]
         return Cell(op, tuple(verdicts))
 
     def verdict(self, op: model.Op, arm: model.Arm, backend: model.Backend) -> Verdict:
-        """What is known of one arm for one op."""
+        """What is known about one arm for one op."""
         match arm.action:
             case model.Keep():
                 return Verdict(arm, PROVEN, 0, "the site stays as it is")
@@ -121,18 +121,18 @@ class Prover:
         code, meaning = self.program.code[arm], interface.meanings.get(op.name)
         assumes = self._assumptions(arm, code)
         if meaning is None:
-            return Verdict(arm, UNPROVEN, 0, "no meaning is stated", assumes)
+            return Verdict(arm, UNPROVEN, 0, "no meaning is declared", assumes)
         if (
             meaning.code is not None
             and self.program.code.get(meaning.code)
             and _same(code, self.program.code[meaning.code])
         ):
             return Verdict(arm, PROVEN, 0, "the same code", assumes)
-        blind = blind_spot(code, self.bits)
-        if blind is None and meaning.code is not None and meaning.code in self.program.code:
-            blind = blind_spot(self.program.code[meaning.code], self.bits)
-        if blind is not None:
-            return Verdict(arm, UNPROVEN, 0, f"`{blind.text}` asks for {blind.why}", assumes)
+        gap = not_emulated(code, self.bits)
+        if gap is None and meaning.code is not None and meaning.code in self.program.code:
+            gap = not_emulated(self.program.code[meaning.code], self.bits)
+        if gap is not None:
+            return Verdict(arm, UNPROVEN, 0, f"`{gap.text}` needs {gap.why}", assumes)
         return self._emulated(op, arm, backend, meaning, assumes)
 
     def _emulated(
@@ -142,7 +142,7 @@ class Prover:
         for emitter in self._emitters(op, arm, backend):
             nops = list(self.program.spec.machine.nops.values())
             found = compare(emitter, meaning, self.program, self.emulator, nops)
-            if isinstance(found, Blind):
+            if isinstance(found, NotEmulated):
                 return Verdict(arm, UNPROVEN, total, f"`{found.text}` is {found.why}", assumes)
             if isinstance(found, Difference):
                 self._differs(op, arm, meaning, found)
@@ -151,7 +151,7 @@ class Prover:
         return Verdict(arm, EMULATED, total, "", assumes)
 
     def _emitters(self, op: model.Op, arm: model.Arm, backend: model.Backend) -> Iterator[Emitter]:
-        """The arm's code in each setting of the options that makes a difference."""
+        """The arm's code with each setting of the options that makes a difference."""
         interface = self.program.spec.interface
         assert interface is not None
         code = self.program.code[arm]
@@ -161,31 +161,31 @@ class Prover:
         addresses |= {name: function.address for name, function in functions.items()}
         bases = {name: self.emulator.segment_base(name) for name in ("fs", "gs")}
         settings: list[Options] = list(
-            option_settings(backend, interface, [arm.guard, *(kept.guard for kept in backend.kept)])
+            option_settings(backend, interface, [arm.guard, *(shadow.guard for shadow in backend.shadows)])
         )
-        places = {
-            kept_place(backend, setting, self.program, addresses, bases)
+        flags = {
+            shadow_flag(backend, setting, self.program, addresses, bases)
             for setting in settings
             if may_hold(arm.guard, setting)
         }
         allowed = op.results | op.clobbers | arm.clobbers
-        for place in sorted(places, key=repr):
-            yield Emitter(op, arm, code, allowed, functions, addresses, place)
+        for flag in sorted(flags, key=repr):
+            yield Emitter(op, arm, code, allowed, functions, addresses, flag)
 
     def _function(self, symbol: model.Symbol, index: int) -> Function:
         return Function(symbol.name, self.emulator.function_address(index), symbol.clobbers)
 
     def _assumptions(self, arm: model.Arm, code: Code) -> tuple[str, ...]:
         called = sorted(_called(code, self.bits))
-        found = [f"`{name}` destroys what the spec says, and does nothing that the op does not mean" for name in called]
+        found = [f"`{name}` destroys only what the spec declares, and does only what the op means" for name in called]
         if undecided(arm, self.program):
-            found.append("its holes reach: each site is checked when it is patched")
+            found.append("its holes reach their targets: this is checked when each site is patched")
         return tuple(found)
 
     def _differs(self, op: model.Op, arm: model.Arm, meaning: model.Meaning, found: Difference) -> None:
-        if arm in self._told:
+        if arm in self._reported:
             return
-        self._told.add(arm)
+        self._reported.add(arm)
         shown = [
             f"{found.site[i.offset : i.offset + i.size].hex(' '):<24} {i.text}"
             for i in disassemble(found.site, self.bits, found.address)

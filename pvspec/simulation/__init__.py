@@ -1,7 +1,7 @@
 """A small i386 machine that patches itself while it runs: the bug that marshalling fixed, replayed; and what is left.
 
-`machine` is the door to unicorn, `guest` what runs in it, `strategies` the ways to patch. `replay` is one processor
-that runs what it patches, `interleave` a second one beside it, `claims` what both must show; `report` says it.
+`guest` is the machine's memory, `strategies` are the ways to patch. `replay` is one processor that runs what it
+patches, `interleave` adds a second one, `claims` are what both must show, and `report` presents the results.
 """
 
 from __future__ import annotations
@@ -25,16 +25,17 @@ def simulate(
     backend: str = "xen",
     strategies: Sequence[str] = tuple(STRATEGIES),
 ) -> Simulation:
-    """Replay ways to patch in a small kernel that runs what it patches.
+    """Replay strategies for patching in a small kernel that runs what it patches.
 
-    `spec`: an i386 spec with a table of ops' sites, or a path of one; without it that of Linux 2.6.23. `backend`: who
-    answers the ops. SpecError: the spec is wrong. SimulationError: it does not fit the guest, or a strategy is unknown.
+    `spec`: an i386 spec with a table of ops' sites, or its path; by default, that of Linux 2.6.23. `backend`: which of
+    its backends to use. SpecError if the spec is invalid; SimulationError if it does not fit the guest, or a strategy
+    is unknown.
     """
     from pvspec.compiler.cached import load_spec
 
     for name in strategies:
         if name not in STRATEGIES:
-            raise SimulationError(f"there is no strategy {name!r}; there are: {', '.join(STRATEGIES)}")
+            raise SimulationError(f"unknown strategy {name!r}; expected one of: {', '.join(STRATEGIES)}")
     if not isinstance(spec, Spec):
         spec = load_spec(Path(spec) if spec is not None else resource("specs", "linux-2.6.23", "i386"))
     return simulate_guest(build(spec, backend), strategies)

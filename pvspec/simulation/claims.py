@@ -1,4 +1,4 @@
-"""A simulation as a whole: each strategy on one processor and beside a second, and what that has to show."""
+"""A simulation: each strategy on one processor and with a second one, and what that must show."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from pvspec.simulation.second_cpu import SecondCpu
 _POKES = tuple(Rules(stores) for stores in STORES)
 RULES: dict[str, tuple[Rules, ...]] = {
     "two-stage": _POKES,
-    "unfilled": (),  # what lies on the stack is another story each time
+    "unfilled": (),  # the contents of the stack differ each time
     "marshalled": _POKES,
     "breakpoint": tuple(Rules("any order", split=True, sync=sync) for sync in ("none", "serialise", "wait")),
 }
-"""What is assumed of the second processor, by strategy: for the first ones the best, for the last one the worst."""
+"""Assumptions about the second processor, by strategy: the best case for the first ones, the worst for the last one."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """The interleavings of one strategy under some rules: for each site their number, and one that breaks."""
+    """The interleavings of one strategy under some rules: for each site, their number, and one that breaks."""
 
     strategy: str
     rules: Rules
     tallies: Mapping[Site, Tally]
-    witnesses: Mapping[Site, Sequence[Event]]
+    counterexamples: Mapping[Site, Sequence[Event]]
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What the simulation has to show, and whether it did."""
+    """What the simulation must show, and whether it did."""
 
     text: str
     held: bool
@@ -40,7 +40,7 @@ class Claim:
 
 @dataclass(frozen=True, repr=False)
 class Simulation:
-    """All that was found: by strategy the replays of each order of the sites, the interleavings, and the claims."""
+    """The results: by strategy, the replays of each order of the sites; the interleavings; and the claims."""
 
     guest: Guest
     replays: Mapping[str, tuple[Replay, ...]]
@@ -53,13 +53,13 @@ class Simulation:
         return f"Simulation({self.guest.backend}, {len(self.replays)} strategies, {claims})"
 
     def lines(self) -> Iterator[str]:
-        """What it showed, for people."""
+        """What it showed, as lines of text."""
         from pvspec.simulation.report import lines
 
         return lines(self)
 
     def as_json(self) -> dict[str, object]:
-        """What it showed, for machines; see docs/commands.md."""
+        """What it showed, as JSON data; see docs/commands.md."""
         from pvspec.simulation.report import as_json
 
         return as_json(self)
@@ -80,16 +80,16 @@ def simulate_guest(guest: Guest, strategies: Sequence[str]) -> Simulation:
 
 
 def changed(guest: Guest) -> list[Site]:
-    """The sites that do not stay as they are."""
+    """The sites that patching changes."""
     return [site for site in guest.sites if guest.patched(site) != site.original]
 
 
 def _row(guest: Guest, strategy: str, rules: Rules, cpus: Sequence[SecondCpu]) -> Row:
-    tallies, witnesses = {}, {}
+    tallies, counterexamples = {}, {}
     for cpu in cpus:
         exploration = Exploration(cpu, program(guest, strategy, cpu.site, rules.stores), rules)
-        tallies[cpu.site], witnesses[cpu.site] = exploration.tally(), exploration.witness()
-    return Row(strategy, rules, tallies, witnesses)
+        tallies[cpu.site], counterexamples[cpu.site] = exploration.tally(), exploration.counterexample()
+    return Row(strategy, rules, tallies, counterexamples)
 
 
 def _claims(guest: Guest, found: Mapping[str, Sequence[Replay]], rows: Sequence[Row]) -> Iterator[Claim]:
@@ -104,7 +104,7 @@ def _claims(guest: Guest, found: Mapping[str, Sequence[Replay]], rows: Sequence[
 
 
 def _breaks(guest: Guest, strategy: str) -> bool:
-    """Whether a strategy has to fail on one processor: an unfilled buffer harms only where something is kept."""
+    """Whether a strategy must fail on one processor: an unfilled buffer only harms sites that are left unchanged."""
     return strategy == "two-stage" or (strategy == "unfilled" and len(changed(guest)) < len(guest.sites))
 
 

@@ -1,4 +1,4 @@
-"""The guest, built: its memory, its sites, and a kernel of the spec bound to it."""
+"""Building the guest: its memory, its sites, and the spec bound to it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pvspec.x86.code import Code
 from pvspec.x86.emulator.machine import PAGE, Machine, Region
 
 TEXT = Region(0xC0100000, 2 * PAGE)
-DETOURS = TEXT.start + PAGE  # copies of sites, for whoever meets a breakpoint
+DETOURS = TEXT.start + PAGE  # copies of sites, for a processor that meets a breakpoint
 RETURN = DETOURS - 16  # where a function that the machine calls returns to
 DATA = Region(0xC0110000, PAGE)
 STACKS = (Region(0xC0120000, PAGE), Region(0xC0122000, PAGE))
@@ -53,15 +53,15 @@ class Site(NamedTuple):
 
     @property
     def end(self) -> int:
-        """The address behind it."""
+        """The address after the last byte."""
         return self.addr + self.len
 
 
 @dataclass(frozen=True)
 class Guest:
-    """`memory`: what lies where, by kernel address. `sites` are in the order of their table.
+    """A small kernel. `memory`: its contents by kernel address. `sites` are in the order of their table.
 
-    `symbols`: addresses of functions and data. `detours`: for a site's address that of the copy of its instructions.
+    `symbols`: addresses of functions and data. `detours`: by site address, the address of a copy of its instructions.
     """
 
     interface: Interface
@@ -73,7 +73,7 @@ class Guest:
     detours: Mapping[int, int]
 
     def machine(self, writable: Collection[Region] = WRITABLE) -> Machine:
-        """A machine in which nothing has run yet; where the guest may write: anywhere, or less."""
+        """A new machine with the guest's memory; `writable` are the regions that the guest may write to."""
         machine = _machine(writable)
         for address, data in self.memory.items():
             machine.write(address, data)
@@ -86,7 +86,7 @@ class Guest:
         return build_records(self.interface.layout, records)
 
     def patched(self, site: Site) -> bytes:
-        """What a site has to become, by the patch function and the padding."""
+        """What a site must become, according to the patch function and the padding."""
         insnbuf = bytearray(site.original)
         used = self.kernel.patch(site.type, site.clobber, insnbuf, site.addr, site.len)
         self.kernel.pad(insnbuf, used, site.len)
@@ -102,7 +102,7 @@ class Guest:
         return self.memory[TEXT.start]
 
     def name(self, address: int) -> str:
-        """A code address by its function, as in `vmap+0x3`; any other in figures."""
+        """A code address relative to its function, as in `vmap+0x3`; any other as a number."""
         starts = {start: name for name, start in self.symbols.items() if _is_code(start) and start <= address}
         if not starts or not _is_code(address):
             return f"{address:#x}"
@@ -119,21 +119,21 @@ def build(spec: Spec, backend: str) -> Guest:
     slots = {slot(op): _OPS_TABLE + 4 * number for op, number in numbers.items()}
     data = {**slots, **_DATA, "window_entry": _machine().entry(WINDOW)}
     code = {name: assemble(text, 32, {*sources, *data}) for name, text in sources.items()}
-    places = {**_places(code, TEXT.start, code.keys() - rom), **_places(code, ROM.start, rom)}
-    symbols = {**data, **places}
-    linked = {name: code[name].filled(place, symbols) for name, place in places.items()}
-    sites = tuple(_sites(code, linked, places, numbers))
+    addresses = {**_addresses(code, TEXT.start, code.keys() - rom), **_addresses(code, ROM.start, rom)}
+    symbols = {**data, **addresses}
+    linked = {name: code[name].filled(address, symbols) for name, address in addresses.items()}
+    sites = tuple(_sites(code, linked, addresses, numbers))
     detours = {site.addr: DETOURS + 64 * number for number, site in enumerate(sites)}
-    targets = {numbers[op]: places[function(backend, op)] for op in OPS}
-    in_text = [(places[name], linked[name]) for name in places if name not in rom]
+    targets = {numbers[op]: addresses[function(backend, op)] for op in OPS}
+    in_text = [(addresses[name], linked[name]) for name in addresses if name not in rom]
     in_text += [(detours[site.addr], _detour(site, detours[site.addr])) for site in sites]
     memory = {
         TEXT.start: _image(TEXT, in_text),
-        ROM.start: _image(ROM, [(places[name], linked[name]) for name in rom]),
+        ROM.start: _image(ROM, [(addresses[name], linked[name]) for name in rom]),
         DATA.start: _INTERRUPTS_ON,
         **{_OPS_TABLE + 4 * number: target.to_bytes(4, "little") for number, target in targets.items()},
     }
-    text_poke = places["text_poke"], places["text_poke"] + len(linked["text_poke"])
+    text_poke = addresses["text_poke"], addresses["text_poke"] + len(linked["text_poke"])
     known = {name: address for name, address in symbols.items() if name in symbol_names(spec)}
     kernel = _bound(spec, backend, targets, known, symbols, text_poke)
     return Guest(interface, backend, kernel, sites, symbols, memory, detours)
@@ -150,17 +150,17 @@ def _is_code(address: int) -> bool:
 
 def _interface(spec: Spec) -> Interface:
     if spec.machine.bits != 32 or spec.interface is None or spec.interface.layout is None:
-        raise SimulationError("the guest is an i386 with a table of ops' sites, and the spec describes something else")
+        raise SimulationError("the spec does not fit the guest, an i386 with a table of ops' sites")
     return spec.interface
 
 
 def _numbers(interface: Interface) -> dict[str, int]:
-    """Op name to number, with the spec's default options."""
+    """Op numbers by name, with the spec's default options."""
     numbers = interface.numbers[tuple(interface.names.options.values())]
     found = {op: number for number, op in numbers.items()}
     for op in OPS:
         if op not in found:
-            raise SimulationError(f"the guest calls the op {op}, which {interface.name} does not have")
+            raise SimulationError(f"the guest calls the op {op}, which {interface.name} lacks")
     return {op: found[op] for op in OPS}
 
 
@@ -186,20 +186,20 @@ def _bound(
         raise SimulationError(str(error)) from None
 
 
-def _places(code: Mapping[str, Code], start: int, names: Collection[str]) -> dict[str, int]:
-    """Addresses of functions, one behind the other."""
-    places = {}
+def _addresses(code: Mapping[str, Code], start: int, names: Collection[str]) -> dict[str, int]:
+    """Addresses of functions, one after the other."""
+    addresses = {}
     for name in (name for name in code if name in names):
-        places[name] = start
+        addresses[name] = start
         start += -(-len(code[name].data) // _ALIGNMENT) * _ALIGNMENT
-    return places
+    return addresses
 
 
 def _sites(
-    code: Mapping[str, Code], linked: Mapping[str, bytes], places: Mapping[str, int], numbers: Mapping[str, int]
+    code: Mapping[str, Code], linked: Mapping[str, bytes], addresses: Mapping[str, int], numbers: Mapping[str, int]
 ) -> Iterator[Site]:
     """The sites that the functions' sources hold: each is the instructions of a call to an op."""
-    for name, place in places.items():
+    for name, address in addresses.items():
         instructions = code[name].instructions
         for op in OPS:
             statements = call(op)
@@ -209,11 +209,11 @@ def _sites(
                     start, end = found[0].offset, found[-1].offset + found[-1].size
                     # CLBR_EAX where the call saves the rest, else CLBR_ANY
                     clobber = 1 if OPS[op].saves else 7
-                    yield Site(op, numbers[op], place + start, end - start, clobber, linked[name][start:end])
+                    yield Site(op, numbers[op], address + start, end - start, clobber, linked[name][start:end])
 
 
 def _image(region: Region, pieces: Iterable[tuple[int, bytes]]) -> bytes:
-    """A region of code: int3 wherever nothing lies."""
+    """A region of code, with int3 in the gaps."""
     image = bytearray(b"\xcc" * region.size)
     for address, code in pieces:
         offset = address - region.start
@@ -221,7 +221,7 @@ def _image(region: Region, pieces: Iterable[tuple[int, bytes]]) -> bytes:
     return bytes(image)
 
 
-def _detour(site: Site, place: int) -> bytes:
-    """A site's instructions, which run anywhere, and a jump to what follows the site."""
-    distance = site.end - (place + site.len + 5)
+def _detour(site: Site, address: int) -> bytes:
+    """A site's instructions, which are position-independent, and a jump to what follows the site."""
+    distance = site.end - (address + site.len + 5)
     return site.original + b"\xe9" + distance.to_bytes(4, "little", signed=True)

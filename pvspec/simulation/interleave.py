@@ -8,7 +8,7 @@ from math import factorial
 from typing import NamedTuple, TypeAlias
 
 from pvspec.simulation.guest import Guest, Site
-from pvspec.simulation.second_cpu import RIGHT, Place, SecondCpu
+from pvspec.simulation.second_cpu import RIGHT, CpuState, SecondCpu
 from pvspec.simulation.strategies import STRATEGIES
 
 Write: TypeAlias = tuple[int, bytes]
@@ -58,7 +58,7 @@ class Rules(NamedTuple):
     """What is assumed: how the bytes of a write appear (STORES), and what the second processor and `sync` do.
 
     `split`: it may fetch an instruction's first byte before the others. `sync`: `none` (does nothing), `serialise`
-    (waits until nothing is half fetched), `wait` (also until the processor has left the site).
+    (waits until no instruction is half fetched), `wait` (also until the processor has left the site).
     """
 
     stores: str
@@ -68,7 +68,7 @@ class Rules(NamedTuple):
 
 @dataclass(frozen=True)
 class Tally:
-    """How many interleavings there are, and in how many of them the site was not run as it has to be."""
+    """How many interleavings there are, and in how many of them the site was not run correctly."""
 
     total: int
     broken: int
@@ -95,7 +95,7 @@ def program(guest: Guest, strategy: str, site: Site, stores: str) -> list[Group]
 
 
 class _Recorder:
-    """The hands of a strategy, which write nothing."""
+    """Records the stores of a strategy."""
 
     def __init__(self, site: Site, stores: Callable[[int, bytes], Iterator[Group]]) -> None:
         self.groups: list[Group] = []
@@ -127,8 +127,8 @@ class Exploration:
         broken, total = self._count(self._start)
         return Tally(total, broken, len(self._counts))
 
-    def witness(self) -> list[Event]:
-        """An interleaving that breaks, as few of its steps on the new code as may be; empty if none does."""
+    def counterexample(self) -> list[Event]:
+        """An interleaving that breaks, with as few steps on the new code as possible; empty if none does."""
         state, events = self._start, list[Event]()
         while self._count(state)[0]:
             after = next((after for after in self._successors(state) if self._count(after)[0]), None)
@@ -143,16 +143,16 @@ class Exploration:
         return _State(0, 0, self._cpu.start)
 
     def _count(self, state: _State) -> tuple[int, int]:
-        """(broken, all) of the interleavings from a state on."""
+        """(broken, all) interleavings from a state on."""
         counts = self._counts.get(state)
         if counts is None:
             counts = self._counts[state] = self._counted(state)
         return counts
 
     def _counted(self, state: _State) -> tuple[int, int]:
-        if state.place.end:
+        if state.cpu.end:
             total = self._orders(state)
-            return (0 if state.place.end == RIGHT else total), total
+            return (0 if state.cpu.end == RIGHT else total), total
         broken = total = 0
         for after in self._successors(state):
             some, all = self._count(after)
@@ -160,7 +160,7 @@ class Exploration:
         return broken, total
 
     def _orders(self, state: _State) -> int:
-        """In how many orders the rest of the program can be."""
+        """The number of orders in which the remaining stores can appear."""
         number = 1
         for index, group in enumerate(self._groups[state.group :]):
             number *= factorial(len(group) - (state.done.bit_count() if index == 0 else 0))
@@ -168,29 +168,29 @@ class Exploration:
 
     def _successors(self, state: _State) -> Iterator[_State]:
         yield from self._writes(state)
-        place = state.place
-        if place.end:
+        cpu = state.cpu
+        if cpu.end:
             return
         code = self._code(state.group, state.done)
-        if self._rules.split and place.fetched is None and self._cpu.in_site(place):
-            yield _State(state.group, state.done, self._cpu.fetch(place, code))
+        if self._rules.split and cpu.fetched is None and self._cpu.in_site(cpu):
+            yield _State(state.group, state.done, self._cpu.fetch(cpu, code))
         else:
-            yield _State(state.group, state.done, self._cpu.step(place, code).place)
+            yield _State(state.group, state.done, self._cpu.step(cpu, code).state)
 
     def _writes(self, state: _State) -> Iterator[_State]:
         if state.group == len(self._groups):
             return
         group = self._groups[state.group]
-        if group == SYNC and not self._syncs(state.place):
+        if group == SYNC and not self._syncs(state.cpu):
             return
         whole = (1 << len(group)) - 1
         for done in [state.done | 1 << number for number in range(len(group)) if not state.done >> number & 1] or [0]:
-            yield _State(state.group + 1, 0, state.place) if done == whole else _State(state.group, done, state.place)
+            yield _State(state.group + 1, 0, state.cpu) if done == whole else _State(state.group, done, state.cpu)
 
     def _event(self, before: _State, after: _State) -> Event:
-        """What leads from one state to the next."""
-        place = before.place
-        if after.place is place:
+        """The event that leads from one state to the next."""
+        cpu = before.cpu
+        if after.cpu is cpu:
             group = self._groups[before.group]
             done = after.done if after.group == before.group else (1 << len(group)) - 1
             for number, (offset, code) in enumerate(group):
@@ -198,23 +198,23 @@ class Exploration:
                     return Event("write", self._cpu.site.addr + offset, code)
             return Event("sync", self._cpu.site.addr, b"")
         code = self._code(before.group, before.done)
-        if after.place.fetched is not None:
-            return Event("fetch", place.address, bytes((after.place.fetched,)))
-        executed = self._cpu.step(place, code).executed
-        return Event("run", place.address, executed.code if executed else b"", after.place.end)
+        if after.cpu.fetched is not None:
+            return Event("fetch", cpu.address, bytes((after.cpu.fetched,)))
+        executed = self._cpu.step(cpu, code).executed
+        return Event("run", cpu.address, executed.code if executed else b"", after.cpu.end)
 
-    def _syncs(self, place: Place) -> bool:
-        """Whether a `sync` comes to its end while the processor is there."""
+    def _syncs(self, cpu: CpuState) -> bool:
+        """Whether a `sync` completes while the processor is in this state."""
         if self._rules.sync == "none":
             return True
-        return place.fetched is None and not (self._rules.sync == "wait" and self._cpu.inside(place))
+        return cpu.fetched is None and not (self._rules.sync == "wait" and self._cpu.inside(cpu))
 
     def _code(self, group: int, done: int) -> bytes:
-        """The site when so many groups, and these stores of the next, have appeared."""
+        """The site's code when so many groups, and these stores of the next group, have appeared."""
         key = group, done
         if key not in self._codes:
             number = done.bit_length() - 1
-            if number < 0:  # the group before has appeared as a whole
+            if number < 0:  # all of the previous group has appeared
                 self._codes[key] = self._code(group - 1, (1 << len(self._groups[group - 1])) - 1)
             else:
                 before = self._code(group, done ^ 1 << number)
@@ -223,14 +223,14 @@ class Exploration:
 
 
 def written(code: bytes, write: Write) -> bytes:
-    """A site's code when a store has appeared."""
+    """A site's code after a store has appeared."""
     offset, data = write
     return code[:offset] + data + code[offset + len(data) :]
 
 
 class _State(NamedTuple):
-    """Groups that have appeared, a mask of the stores of the next, and where the processor is."""
+    """Groups that have appeared, a mask of the stores of the next group, and the processor's state."""
 
     group: int
     done: int
-    place: Place
+    cpu: CpuState

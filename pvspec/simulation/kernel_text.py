@@ -1,6 +1,6 @@
-"""The source of the guest's kernel: a text_poke whose way to memory leads through sites, and the ops behind them.
+"""The source of the guest's kernel: a text_poke that runs through sites on its way to memory, and the ops they call.
 
-The way is that of Linux at commit 19d36ccdc34f ("x86: Fix alternatives and kprobes to remap write-protected kernel
+It follows Linux at commit 19d36ccdc34f ("x86: Fix alternatives and kprobes to remap write-protected kernel
 text"): text_poke() asks lookup_address(), which calls pgd_val; a page that is write-protected is mapped a second time
 by vmap(), which disables interrupts on its way through kmalloc().
 """
@@ -13,7 +13,7 @@ from pvspec.x86.emulator.machine import KERNEL
 
 
 class Op(NamedTuple):
-    """How C calls an op: `saves` if the call saves ecx and edx around itself, `result` if eax comes back with one.
+    """How C calls an op: `saves` if the call saves and restores ecx and edx, `result` if it returns one in eax.
 
     `argument` is what eax holds. As include/asm-i386/paravirt.h of Linux 2.6.23: PVOP_CALL, __raw_local_save_flags.
     """
@@ -115,7 +115,7 @@ KERNEL_TEXT = {
     "check_events": "ret",
 }
 
-# What answers the ops. C may destroy ecx and edx, so all of it does.
+# The functions for the ops. C functions may destroy ecx and edx, so all of these do.
 _DESTROY = "mov ecx, 0xdeadc0de; mov edx, ecx; ret"
 _FLAG = {
     "pgd_val": _DESTROY,
@@ -135,7 +135,7 @@ _WORD = {
     "irq_disable": f"mov dword ptr [irq_enabled], 0; {_DESTROY}",
     "restore_fl": f"mov [irq_enabled], eax; {_DESTROY}",
 }
-# VMI's calls leave all other registers alone, so that its branches fit where C promises no register.
+# VMI's calls preserve all other registers, so its branches also fit sites where C has no register to spare.
 _VMI = {
     "pgd_val": _DESTROY,
     "save_fl": "pushfd; pop eax; ret",
@@ -145,14 +145,14 @@ _VMI = {
 _BY_BACKEND = {"xen": _EVENT_MASK, "lguest": _WORD, "vmi": _VMI}
 
 ROM_CALLS = {"vmi": {30: "irq_disable", 31: "save_fl", 32: "restore_fl"}}
-"""By backend, which op a ROM's call answers: VMI_CALL_*, include/asm-i386/vmi.h of Linux 2.6.23."""
+"""By backend, the op that each ROM call implements: VMI_CALL_*, include/asm-i386/vmi.h of Linux 2.6.23."""
 
 
 def function(backend: str, op: str) -> str:
-    """The symbol of the function behind an op."""
+    """The symbol of the function that implements an op."""
     return f"{backend}_{op}"
 
 
 def functions(backend: str) -> dict[str, str]:
-    """What the ops' slots lead to: symbol to source. A backend that the guest does not know gets the native ones."""
+    """The functions that the ops' slots point to: source by symbol. Unknown backends get the native ones."""
     return {function(backend, op): text for op, text in _BY_BACKEND.get(backend, _FLAG).items()}

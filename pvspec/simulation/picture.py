@@ -1,4 +1,4 @@
-"""The timelines as one picture: a band for each site, in it a panel for each strategy."""
+"""The timelines as one picture: a band for each site, with a panel for each strategy."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from pvspec.simulation.second_cpu import RIGHT, TORN, WRONG, SecondCpu
 from pvspec.simulation.timeline import WAITS, Timeline, timeline
 from pvspec.support.templates import fill
 
-_CELL = 15  # pixels, as all figures here
+_CELL = 15  # pixels, like all numbers here
 _LEFT = 180
 _HEAD = 100
 _GAP = 26
 _MARKS = {RIGHT: "", TORN: "~", WRONG: "≠", "fault": "x", WAITS: "·"}
 _LEGEND = {
-    RIGHT: "comes out right",
-    TORN: "so, but ran what is neither old nor new",
-    WRONG: "comes out wrong",
+    RIGHT: "ends right",
+    TORN: "ends right, but ran code that is neither old nor new",
+    WRONG: "ends wrong",
     "fault": "exception",
-    WAITS: "does not happen: sync waits",
+    WAITS: "cannot happen: sync waits",
 }
 _NOTES = (
     "across: the first processor's stores to the site, byte by byte; a dark line is a sync",
-    "down: where the second processor is in the old code; the square: what becomes of it if it goes on just then",
+    "down: where the second processor is in the old code; square: what happens if it continues at that moment",
 )
 
 
 def picture(guest: Guest, strategies: Sequence[str]) -> str:
-    """The text of an SVG with all sites that change; what is unfilled has no timeline of its own."""
+    """The text of an SVG with all sites that change; the strategy `unfilled` has no separate timeline."""
     drawn = [strategy for strategy in strategies if strategy != "unfilled"]
     bands, y, width = [], _HEAD, 640
     for site in changed(guest):

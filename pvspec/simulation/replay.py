@@ -12,17 +12,17 @@ from pvspec.simulation.strategies import STRATEGIES
 from pvspec.x86.emulator.machine import BREAKPOINT, INT3, PAGE, REGISTERS, Executed, Stop
 
 _INSNBUF = STACKS[0].start + PAGE - 256  # apply_paravirt()'s buffer: char insnbuf[MAX_PATCH_LEN]
-_FRAME = _INSNBUF - 16  # the stack pointer while it calls
-_EARLIER = _INSNBUF + 24  # that of calls before it, whose return addresses and registers the buffer then holds
-_LIMIT = 2000  # instructions of one poke, which takes some 80
+_FRAME = _INSNBUF - 16  # the stack pointer at its calls
+_EARLIER = _INSNBUF + 24  # the stack pointer of earlier calls, which leave return addresses and registers in the buffer
+_LIMIT = 2000  # instructions per poke, which takes about 80
 _FLAGS = 0x202
 
 
 class Step(NamedTuple):
     """One write of a strategy, and what ran for it.
 
-    `torn`: the places in the trace of instructions of a site that was then neither the original nor the final code
-    (int3 is none). `fault`: the exception that ended it. `traps`: the breakpoints that it met and came over.
+    `torn`: indices in the trace of instructions in a site that was neither the original nor the final code at that
+    time (int3 excepted). `fault`: the exception that ended it. `traps`: how many breakpoints it met and survived.
     """
 
     stage: str  # `in place`, or `poke`
@@ -36,7 +36,7 @@ class Step(NamedTuple):
 
 
 class Replay(NamedTuple):
-    """What became of one order of the sites: `wrong` are the sites that did not end as they have to."""
+    """The result of one order of the sites; `wrong` are the sites that did not end right."""
 
     strategy: str
     order: tuple[Site, ...]
@@ -60,7 +60,7 @@ class Replay(NamedTuple):
 
 
 class _Crash(Exception):
-    """The guest cannot go on."""
+    """The guest cannot continue."""
 
 
 def replay(guest: Guest, strategy: str, order: Sequence[Site]) -> Replay:
@@ -79,18 +79,18 @@ def replays(guest: Guest, strategy: str) -> Iterator[Replay]:
 
 
 class _Processor:
-    """The hands of a strategy, in a machine: they call the guest's text_poke."""
+    """The primitives of a strategy, in a machine: they call the guest's text_poke."""
 
     def __init__(self, guest: Guest) -> None:
         self.steps: list[Step] = []
         self._guest = guest
         self._machine = guest.machine()
-        self._whole = {site: (site.original, guest.patched(site)) for site in guest.sites}
-        # The kernel has poked before, deeper in its calls: that is where a stack gets its garbage from.
+        self._intact = {site: (site.original, guest.patched(site)) for site in guest.sites}
+        # The kernel has poked before, deeper in the call chain: that is where the garbage on its stack comes from.
         self._poke(guest.sites[0], RETURN + 8, INT3, _EARLIER)
 
     def code(self, site: Site) -> bytes:
-        """What lies at a site."""
+        """The code at a site."""
         return self._machine.read(site.addr, site.len)
 
     def in_place(self, address: int, code: bytes) -> None:
@@ -98,7 +98,7 @@ class _Processor:
         self.steps.append(Step("in place", self._site(address), address, code))
 
     def text_poke(self, address: int, code: bytes) -> None:
-        half_patched = [site for site in self._guest.sites if self.code(site) not in self._whole[site]]
+        half_patched = [site for site in self._guest.sites if self.code(site) not in self._intact[site]]
         step = self._poke(self._site(address), address, code, _FRAME)
         torn = tuple(index for index, ran in enumerate(step.trace) if _torn(ran, half_patched))
         self.steps.append(step._replace(torn=torn))
@@ -106,7 +106,7 @@ class _Processor:
             raise _Crash
 
     def sync(self) -> None:
-        """There is no other processor."""
+        """Does nothing: there is only one processor."""
 
     def stack(self, size: int) -> bytes:
         return self._machine.read(_INSNBUF, size)
@@ -115,7 +115,7 @@ class _Processor:
         return next(site for site in self._guest.sites if site.addr <= address < site.end)
 
     def _poke(self, site: Site, address: int, code: bytes, stack: int) -> Step:
-        """Call text_poke, and take it over the breakpoints that it meets."""
+        """Call text_poke, and emulate the handler of breakpoints that it meets."""
         self._machine.write(_INSNBUF, code)
         self._machine.write(stack, RETURN.to_bytes(4, "little"))
         registers = dict.fromkeys(REGISTERS, 0) | {"esp": stack, "eflags": _FLAGS}

@@ -1,9 +1,8 @@
-"""A simulation for people, in lines, and for machines."""
+"""A simulation as lines of text, and as JSON data."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from pvspec.simulation.claims import Row, Simulation, changed
 from pvspec.simulation.guest import Guest, Site
@@ -12,16 +11,16 @@ from pvspec.simulation.replay import Replay, Step
 from pvspec.x86.decode import disassemble
 from pvspec.x86.emulator.machine import Executed
 
-_FIRST, _LAST = 10, 3  # instructions that are shown of many
+_FIRST, _LAST = 10, 3  # instructions shown of a long trace
 _SYNC = {"none": "no sync", "serialise": "sync serialises", "wait": "sync waits"}
 
 
 def lines(simulation: Simulation) -> Iterator[str]:
     """What the simulation showed."""
     guest = simulation.guest
-    yield f"{guest.backend}: the sites on text_poke's own way to memory, and what they become"
+    yield f"{guest.backend}: the sites on text_poke's own path to memory, and what they become"
     for site in guest.sites:
-        after = guest.patched(site).hex(" ") if site in changed(guest) else "kept"
+        after = guest.patched(site).hex(" ") if site in changed(guest) else "unchanged"
         yield f"  {site.op:<12} {guest.name(site.addr):<20} {site.original.hex(' '):<29}  {after}"
     yield ""
     yield "one processor, which runs what it patches"
@@ -31,7 +30,7 @@ def lines(simulation: Simulation) -> Iterator[str]:
         yield from _interleavings(simulation)
 
 
-def as_json(simulation: Simulation) -> dict[str, Any]:
+def as_json(simulation: Simulation) -> dict[str, object]:
     """The same as data; see docs/commands.md."""
     guest = simulation.guest
     return {
@@ -60,7 +59,7 @@ def _replay(guest: Guest, strategy: str, all: Sequence[Replay]) -> Iterator[str]
     for number, step in enumerate(first.steps, 1):
         yield from _step(guest, number, step)
     if first.wrong and not first.fault:
-        yield f"    at the end wrong: {', '.join(site.op for site in first.wrong)}"
+        yield f"    wrong at the end: {', '.join(site.op for site in first.wrong)}"
 
 
 def _step(guest: Guest, number: int, step: Step) -> Iterator[str]:
@@ -72,7 +71,7 @@ def _step(guest: Guest, number: int, step: Step) -> Iterator[str]:
 
 
 def _torn(guest: Guest, step: Step) -> Iterator[str]:
-    """What ran from the first torn instruction on, the middle left out."""
+    """What ran from the first torn instruction on, without the middle."""
     ran = list(enumerate(step.trace))[step.torn[0] :]
     left_out = range(_FIRST, len(ran) - _LAST)
     for number, (index, executed) in enumerate(ran):
@@ -105,7 +104,7 @@ def _interleavings(simulation: Simulation) -> Iterator[str]:
         yield f"  {row.strategy:<11} {_rules(row.rules):<25}{cells}"
     states = sum(tally.states for row in simulation.rows for tally in row.tallies.values())
     yield f"  {states} states explored"
-    yield from _witness(simulation)
+    yield from _counterexample(simulation)
 
 
 def _rules(rules: Rules) -> str:
@@ -120,16 +119,16 @@ def _cell(tally: Tally) -> str:
     return f"{tally.broken / tally.total:.2%}"
 
 
-def _witness(simulation: Simulation) -> Iterator[str]:
+def _counterexample(simulation: Simulation) -> Iterator[str]:
     """One interleaving that breaks a marshalled poke."""
     rows = [row for row in simulation.rows if row.strategy == "marshalled"]
-    found = ((row, site) for row in rows for site in changed(simulation.guest) if row.witnesses[site])
+    found = ((row, site) for row in rows for site in changed(simulation.guest) if row.counterexamples[site])
     row, site = next(found, (None, None))
     if row is None or site is None:
         return
     yield ""
     yield f"{row.strategy}, {row.rules.stores}, {site.op}: for example"
-    for event in row.witnesses[site]:
+    for event in row.counterexamples[site]:
         yield from _event(simulation.guest, event)
         if event.end:
             return
@@ -146,15 +145,15 @@ def _event(guest: Guest, event: Event) -> Iterator[str]:
         yield f"         {event.end}"
 
 
-# ---- for machines
+# ---- JSON
 
 
-def _site_json(guest: Guest, site: Site) -> dict[str, Any]:
+def _site_json(guest: Guest, site: Site) -> dict[str, object]:
     record = {"op": site.op, "address": site.addr, "place": guest.name(site.addr), "clobber": site.clobber}
     return {**record, "before": site.original.hex(), "after": guest.patched(site).hex()}
 
 
-def _replays_json(guest: Guest, strategy: str, all: Sequence[Replay]) -> dict[str, Any]:
+def _replays_json(guest: Guest, strategy: str, all: Sequence[Replay]) -> dict[str, object]:
     return {
         "strategy": strategy,
         "orders": len(all),
@@ -166,7 +165,7 @@ def _replays_json(guest: Guest, strategy: str, all: Sequence[Replay]) -> dict[st
     }
 
 
-def _step_json(guest: Guest, step: Step) -> dict[str, Any]:
+def _step_json(guest: Guest, step: Step) -> dict[str, object]:
     ran = [
         {
             "address": executed.address,
@@ -181,7 +180,7 @@ def _step_json(guest: Guest, step: Step) -> dict[str, Any]:
     return {**write, "ran": ran, "traps": step.traps, "fault": step.fault.fault if step.fault else None}
 
 
-def _tally_json(row: Row, site: Site) -> dict[str, Any]:
+def _tally_json(row: Row, site: Site) -> dict[str, object]:
     tally, rules = row.tallies[site], row.rules
     assumed = {"stores": rules.stores, "split_fetch": rules.split, "sync": rules.sync if rules.split else None}
     count = {"total": tally.total, "broken": tally.broken, "states": tally.states}

@@ -1,4 +1,4 @@
-"""The ways to patch: what each writes, through hands that a replay or a recording lends it."""
+"""Strategies for patching: what each writes, with primitives that a replay or a recorder provides."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import Any, Protocol, TypeAlias
 from pvspec.simulation.guest import TEXT, Guest, Site
 
 
-class Hands(Protocol):
+class Primitives(Protocol):
     """What a strategy can do."""
 
     def in_place(self, address: int, code: bytes) -> None:
-        """Write as the patch functions did that were given the site itself."""
+        """Write to the site directly, as early patch functions did."""
 
     def text_poke(self, address: int, code: bytes) -> None:
-        """Have the guest's text_poke write."""
+        """Write with the guest's text_poke."""
 
     def sync(self) -> None:
         """Wait for all processors."""
 
     def stack(self, size: int) -> bytes:
-        """What lies in a buffer on the stack that nobody has filled."""
+        """The contents of an uninitialised buffer on the stack."""
 
 
-Strategy: TypeAlias = Callable[[Guest, Sequence[Site], Hands], None]
+Strategy: TypeAlias = Callable[[Guest, Sequence[Site], Primitives], None]
 
 
-def two_stage(guest: Guest, sites: Sequence[Site], hands: Hands) -> None:
+def two_stage(guest: Guest, sites: Sequence[Site], primitives: Primitives) -> None:
     """The patch function writes into the site, then nop_out() pokes the padding, a nop at a time.
 
     As arch/i386/kernel/alternative.c, apply_paravirt() and nop_out(), before commit ab144f5ec64c.
@@ -36,34 +36,34 @@ def two_stage(guest: Guest, sites: Sequence[Site], hands: Hands) -> None:
         insnbuf = bytearray(site.original)
         used = guest.kernel.patch(site.type, site.clobber, insnbuf, site.addr, site.len)
         if insnbuf != site.original:
-            hands.in_place(site.addr, bytes(insnbuf[:used]))
+            primitives.in_place(site.addr, bytes(insnbuf[:used]))
         while used < site.len:
             nop = guest.kernel.nops[min(site.len - used, len(guest.kernel.nops)) - 1]
-            hands.text_poke(site.addr + used, nop)
+            primitives.text_poke(site.addr + used, nop)
             used += len(nop)
 
 
-def unfilled(guest: Guest, sites: Sequence[Site], hands: Hands) -> None:
-    """One poke a site, from a buffer that the original instructions were never copied into.
+def unfilled(guest: Guest, sites: Sequence[Site], primitives: Primitives) -> None:
+    """One poke per site, from a buffer into which the original instructions were never copied.
 
-    As apply_paravirt() at commit ab144f5ec64c: what is kept returns `len`, and the buffer is poked as it is.
+    As apply_paravirt() at commit ab144f5ec64c: for unchanged sites `len` is returned, and the buffer is poked as is.
     """
     for site in sites:
-        insnbuf = bytearray(hands.stack(site.len))
+        insnbuf = bytearray(primitives.stack(site.len))
         used = guest.kernel.patch(site.type, site.clobber, insnbuf, site.addr, site.len)
         guest.kernel.pad(insnbuf, used, site.len)
-        hands.text_poke(site.addr, bytes(insnbuf))
+        primitives.text_poke(site.addr, bytes(insnbuf))
 
 
-def marshalled(guest: Guest, sites: Sequence[Site], hands: Hands) -> None:
-    """One poke a site, from a buffer that began as the original instructions: the engine's applier."""
-    guest.kernel.apply(guest.table(sites), guest.text, TEXT.start, poke=hands.text_poke)
+def marshalled(guest: Guest, sites: Sequence[Site], primitives: Primitives) -> None:
+    """One poke per site, from a buffer initialised with the original instructions: the engine's applier."""
+    guest.kernel.apply(guest.table(sites), guest.text, TEXT.start, poke=primitives.text_poke)
 
 
-def breakpoint_first(guest: Guest, sites: Sequence[Site], hands: Hands) -> None:
+def breakpoint_first(guest: Guest, sites: Sequence[Site], primitives: Primitives) -> None:
     """int3, the tail, the first byte: the applier with `strategy="breakpoint"`, as text_poke_bp() of Linux 5.x."""
-    options: dict[str, Any] = {"strategy": "breakpoint", "sync": hands.sync}
-    guest.kernel.apply(guest.table(sites), guest.text, TEXT.start, poke=hands.text_poke, **options)
+    options: dict[str, Any] = {"strategy": "breakpoint", "sync": primitives.sync}
+    guest.kernel.apply(guest.table(sites), guest.text, TEXT.start, poke=primitives.text_poke, **options)
 
 
 STRATEGIES: dict[str, Strategy] = {

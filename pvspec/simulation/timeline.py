@@ -1,4 +1,4 @@
-"""Each moment of a patch against each place of a second processor: what becomes of it if the rest takes its time."""
+"""Each moment of a patch against each state of a second processor: what happens if the next store is late."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from pvspec.simulation.guest import Guest, Site
 from pvspec.simulation.interleave import SYNC, Group, program, written
-from pvspec.simulation.second_cpu import Place, SecondCpu
+from pvspec.simulation.second_cpu import CpuState, SecondCpu
 from pvspec.x86.decode import disassemble
 
 WAITS = "waits"
-"""The moment does not come while the processor is there: a `sync` waits for it to leave."""
+"""The moment cannot occur while the processor is there: a `sync` waits until it has left."""
 
 
 class Moment(NamedTuple):
@@ -22,9 +22,9 @@ class Moment(NamedTuple):
 
 
 class Lane(NamedTuple):
-    """A place of the second processor, by what it runs next, and what becomes of it at each moment.
+    """A state of the second processor, shown as what it runs next, and its outcome at each moment.
 
-    The outcomes are those of `Place.end`, and WAITS.
+    The outcomes are those of `CpuState.end`, and WAITS.
     """
 
     next: str
@@ -41,9 +41,9 @@ class Timeline(NamedTuple):
 
 
 def timeline(guest: Guest, strategy: str, cpu: SecondCpu) -> Timeline:
-    """The moments of a strategy at the processor's site, against all places on the way through the original code."""
+    """The moments of a strategy at the processor's site, against all states while it runs the original code."""
     groups = program(guest, strategy, cpu.site, "bytes upward")
-    lanes = (Lane(_next(guest, cpu, place), tuple(_outcomes(cpu, place, groups))) for place in _places(cpu))
+    lanes = (Lane(_next(guest, cpu, state), tuple(_outcomes(cpu, state, groups))) for state in _states(cpu))
     return Timeline(strategy, cpu.site, tuple(_moments(groups)), tuple(lanes))
 
 
@@ -58,26 +58,26 @@ def _moments(groups: Sequence[Group]) -> Iterator[Moment]:
             synced = False
 
 
-def _places(cpu: SecondCpu) -> Iterator[Place]:
-    place = cpu.start
-    while not place.end:
-        yield place
-        place = cpu.step(place, cpu.site.original).place
+def _states(cpu: SecondCpu) -> Iterator[CpuState]:
+    state = cpu.start
+    while not state.end:
+        yield state
+        state = cpu.step(state, cpu.site.original).state
 
 
-def _next(guest: Guest, cpu: SecondCpu, place: Place) -> str:
-    if not cpu.in_site(place):
-        return f"in {guest.name(place.address).partition('+')[0]}"
-    offset = place.address - cpu.site.addr
-    return disassemble(cpu.site.original[offset:], 32, place.address)[0].text
+def _next(guest: Guest, cpu: SecondCpu, state: CpuState) -> str:
+    if not cpu.in_site(state):
+        return f"in {guest.name(state.address).partition('+')[0]}"
+    offset = state.address - cpu.site.addr
+    return disassemble(cpu.site.original[offset:], 32, state.address)[0].text
 
 
-def _outcomes(cpu: SecondCpu, place: Place, groups: Sequence[Group]) -> Iterator[str]:
+def _outcomes(cpu: SecondCpu, state: CpuState, groups: Sequence[Group]) -> Iterator[str]:
     code, waits = cpu.site.original, False
-    yield cpu.finish(place, code).end
+    yield cpu.finish(state, code).end
     for group in groups:
         if group == SYNC:
-            waits = waits or cpu.inside(place)
+            waits = waits or cpu.inside(state)
         else:
             code = written(code, group[0])
-            yield WAITS if waits else cpu.finish(place, code).end
+            yield WAITS if waits else cpu.finish(state, code).end

@@ -1,7 +1,7 @@
 """Runs the `test` blocks of a spec against the value that it compiles to.
 
 `binding` is what a case binds, `site` the record and memory it describes,
-`expected` what it expects, put together without the engine; `run` compares.
+`expected` what it expects, computed without the engine; `run` compares.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["Result", "run_cases", "run_tests"]
 
 
 def run_tests(path: str | os.PathLike[str]) -> list[Result]:
-    """Run every case of a spec's `test` blocks; SpecError if the spec is wrong, or has no test."""
+    """Run every case of a spec's `test` blocks; SpecError if the spec is invalid, or lacks tests."""
     from pvspec.compiler.lower import lower
     from pvspec.compiler.pipeline import check_spec
     from pvspec.lang.diagnostics import Diagnostic, SpecError
@@ -23,5 +23,5 @@ def run_tests(path: str | os.PathLike[str]) -> list[Result]:
     program = check_spec(Path(path)).sound()
     results = list(run_cases(program.spec, lower(program).spec))
     if not results:
-        raise SpecError([Diagnostic("PV502", f"{path}: the spec has no `test` block")])
+        raise SpecError([Diagnostic("PV502", f"{path}: the spec lacks a `test` block")])
     return results

@@ -1,4 +1,4 @@
-"""What a case binds. A name that it does not bind stands for some address of its own."""
+"""What a case binds. Each name that it does not bind gets an address of its own."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pvspec.spectest.subject import Subject
 
 _SOMEWHERE = {32: 0xCF000000, 64: 0xFFFFFFFF8F000000}
 _STEP = 0x1000
-_TARGETS, _FUNCTIONS, _PROTECTED = 0x800000, 0xFFE000, 0xFFF000  # behind the symbols
+_TARGETS, _FUNCTIONS, _PROTECTED = 0x800000, 0xFFE000, 0xFFF000  # after the symbols
 
 
 @dataclass
 class Binding:
-    """Values for a spec's names, as `Facts` takes them, but targets by op name."""
+    """Values for a spec's names, in the form that `Facts` takes, but with targets by op name."""
 
     symbols: dict[str, int] = field(default_factory=dict)
     targets: dict[str, int] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class Binding:
     backend: str | None = None
 
     def kernel(self, subject: Subject, spec: Spec, memory: Mapping[int, bytes]) -> Kernel:
-        """A kernel with these values; PatchError if they cannot be. `memory`: contents by address."""
+        """A kernel with these values; PatchError if they are impossible. `memory`: contents by address."""
         backend = subject.backend
         targets = {number: self.targets[name] for name, number in subject.numbers(self.options).items()}
         facts = Facts(
@@ -60,14 +60,14 @@ class Binding:
         return Kernel(facts)
 
     def _other_tables(self, spec: model.Spec) -> set[str]:
-        """The symbols of the tables of functions that a backend takes words from."""
+        """The symbols of the tables of functions from which a backend takes targets."""
         targets = [target for backend in spec.backends.values() for target in backend.targets]
         return {target.symbol for target in targets if target.table and target.symbol in self.symbols}
 
     def _table(
         self, symbol: str, targets: Mapping[int, int], subject: Subject, memory: Mapping[int, bytes]
     ) -> dict[int, int]:
-        """Op number to function in another table of functions: what the case has there, else as in the kernel's own."""
+        """Functions by op number in another table: what the case puts there, else those in the kernel's own."""
         size, start, table = subject.spec.machine.bits // 8, self.symbols[symbol], dict(targets)
         for address, data in memory.items():
             for number in table:
@@ -79,14 +79,14 @@ class Binding:
 
 @dataclass(frozen=True)
 class _Answers:
-    """A ROM that knows some answers."""
+    """A ROM with the answers of the case."""
 
     rom: str
     answers: Mapping[tuple[str, int], int]
 
     def __call__(self, argument: int) -> int:
         if (self.rom, argument) not in self.answers:
-            raise LookupError(f"the case does not say what `{self.rom}({argument})` answers")
+            raise LookupError(f"the case lacks the answer to `{self.rom}({argument})`")
         return self.answers[self.rom, argument]
 
 
@@ -100,7 +100,7 @@ def bind_case(subject: Subject) -> Binding:
 
 def _defaults(subject: Subject) -> Binding:
     bound, base = Binding(), _SOMEWHERE[subject.spec.machine.bits]
-    # a chain with a name may call for symbols that another family declares
+    # a named chain may refer to symbols that another family declares
     for names in (*subject.names, *(family.names for family in subject.spec.families.values())):
         for name in names.symbols:
             bound.symbols.setdefault(name, base + _STEP * len(bound.symbols))

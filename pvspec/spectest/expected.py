@@ -1,4 +1,4 @@
-"""What a case expects, worked out without the engine (code, holes, runs of nops): the two are independent."""
+"""What a case expects, computed without the engine (code, holes, runs of nops), so that the two are independent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _OPCODES = {"call": b"\xe8", "jmp": b"\xe9"}
 
 
 def expected(subject: Subject, bound: Binding, site: Site, nops: tuple[bytes, ...], jumps: bool) -> bytes | ast.Text:
-    """The site's bytes, or what the message of the expected `bug` contains."""
+    """The site's bytes, or the text that the message of the expected `bug` must contain."""
     wants = subject.case.wants
     if any(want.kind in ("bug", "keep") for want in wants):
         return wants[0].value if isinstance(wants[0].value, ast.Text) else site.original

@@ -22,7 +22,7 @@ from pvspec.x86.decode import disassemble
 
 @dataclass(frozen=True)
 class Result:
-    """One case: the test's name, where it stands, and what was wrong with it, if anything."""
+    """One case: the test's name, its location, and its failure, if any."""
 
     test: str
     span: Span
@@ -35,7 +35,7 @@ class Result:
 
 
 def run_cases(spec: model.Spec, lowered: Spec) -> Iterator[Result]:
-    """Run every case of every test block; `lowered` is the spec as the engine has it."""
+    """Run every case of every test block; `lowered` is the spec as the engine's value."""
     for test in spec.tests:
         for case in test.cases:
             findings = Findings()
@@ -77,7 +77,7 @@ def _outcome(site: Site, kernel: Kernel) -> bytes | str:
 
 
 def _headline(subject: Subject, wanted: bytes | ast.Text, got: bytes | str) -> str:
-    """What differs first."""
+    """The first difference."""
     if isinstance(wanted, ast.Text):
         what = "expected another error" if isinstance(got, str) else "expected an error, got code"
     elif isinstance(got, str):
@@ -91,7 +91,7 @@ def _headline(subject: Subject, wanted: bytes | ast.Text, got: bytes | str) -> s
 
 
 def _differences(subject: Subject, wanted: bytes | ast.Text, got: bytes | str) -> list[str]:
-    """How outcome and expectation differ, in lines; none if they do not."""
+    """The differences between outcome and expectation, in lines; empty if they agree."""
     if wanted == got or (isinstance(wanted, ast.Text) and isinstance(got, str) and wanted.value in got):
         return []
     shown = [f"error    {wanted.value}"] if isinstance(wanted, ast.Text) else _shown(subject, wanted)

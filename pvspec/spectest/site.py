@@ -1,4 +1,4 @@
-"""The site under test: the record that names it, and what is in memory."""
+"""The site under test: its record, and the contents of memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pvspec.lang.check.tested import table_address
 from pvspec.spectest.binding import Binding
 from pvspec.spectest.subject import Subject
 
-FILLER = 0xCC  # the original instructions, where a case does not say
+FILLER = 0xCC  # the original instructions, if a case does not give them
 
 
 class Site:
@@ -29,7 +29,7 @@ class Site:
         self.record = self._op_record(bound) if subject.backend else self._family_record()
 
     def patched(self, kernel: Kernel) -> bytes:
-        """The site's bytes once its one record was applied; PatchError, Lacking."""
+        """The site's bytes after its one record was applied; raises PatchError or Lacking."""
         if self.subject.backend is None:
             return self._by_family(kernel)
         interface = kernel.spec.interface
@@ -51,8 +51,8 @@ class Site:
     def _by_family(self, kernel: Kernel) -> bytes:
         base = min(self.memory)
         end = max(address + len(data) for address, data in self.memory.items())
-        # Mapped, for up to 64 MiB of which a case touches a few bytes must cost no memory; and unmapped by hand, since
-        # whoever runs the tests may have switched the garbage collector off.
+        # Mapped, because up to 64 MiB, of which a case touches a few bytes, must not cost memory; and unmapped here,
+        # because the caller may have disabled the garbage collector.
         with mmap(-1, max(end - base, 1)) as buffer:
             for address, data in self.memory.items():
                 buffer[address - base : address - base + len(data)] = data
@@ -81,7 +81,7 @@ class Site:
         return {"addr": self.address, "type": number, "len": len(self.original), "clobber": mask}
 
     def _mask(self, interface: model.Interface) -> int:
-        """The clobber mask of the case, all registers if it names none."""
+        """The clobber mask of the case; all registers if it does not name any."""
         everything = sum(interface.clobbers.values())
         if not self.subject.case.clobbers:
             return everything
@@ -93,7 +93,7 @@ class Site:
     def _family_record(self) -> dict[str, int]:
         family = self.subject.family
         assert family is not None
-        # what a case does not say is 0; an address that counts from its own place must be one in reach
+        # what a case does not set is 0; a relative field must hold an address within reach
         record = {item.name: self.address if item.relative else 0 for item in family.layout.fields}
         if "site" in record:
             record["site"] = self.address

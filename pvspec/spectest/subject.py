@@ -1,4 +1,4 @@
-"""A case as it runs, and how it says that it cannot."""
+"""A case as it runs, and the exception for a case that cannot be run."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class Lacking(Exception):
 
 
 class Subject(Tested):
-    """One case of a test that the checks have found sound, and what running it finds."""
+    """One case that passed the checks, and the findings from running it."""
 
     findings: Findings
 
     def lack(self, message: str, span: Span, text: str = "") -> Lacking:
-        """Note what is missing; the exception to raise."""
+        """Report what is missing; returns the exception to raise."""
         self.findings.add("PV502", message, (span, text))
         return Lacking()

@@ -1,1 +1,1 @@
-"""What every room may need and no kernel has to do with: where our files are, whole writes, the user's cache."""
+"""What is not about kernels: where pvspec's files are, atomic writes, the user's cache, templates."""

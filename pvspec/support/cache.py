@@ -1,13 +1,13 @@
-"""Results that are worth keeping for later runs: data in the user's cache folder, never code.
+"""Results that are kept for later runs: data in the user's cache folder, never code.
 
-An entry is a file KIND-KEY: its contents, then 32 bytes that authenticate them and the entry's name. Three things make
-an entry ours: the folder is ours and others cannot write to it; the file is regular, ours, and others cannot write to
-it; the last 32 bytes are an HMAC-SHA256 under a random key that only we can read. So flipped bits, a file that is cut
-short, an entry renamed to another one's place and a file that somebody else put there are all the same as no entry,
-and are removed in silence. Where no such folder can be had everything works, only slower.
+An entry is a file KIND-KEY: its contents, then 32 bytes that authenticate them and the entry's name. An entry is used
+only if the folder belongs to the user and others cannot write to it; the file is regular, belongs to the user, and
+others cannot write to it; and its last 32 bytes are an HMAC-SHA256 under a random key that only the user can read. So
+an entry that has flipped bits, is truncated, was renamed or was written by somebody else counts as missing, and is
+silently removed. Without such a folder everything works, only slower.
 
-SHA-256, since processors have instructions for it: an unpacked kernel of 51 MiB is checked in 30 ms (blake2b takes 57,
-and a checksum such as CRC-32 would take 13 and authenticate nothing).
+SHA-256 is used because processors have instructions for it: checking an unpacked kernel of 51 MiB takes 30 ms (blake2b
+takes 57 ms; a checksum such as CRC-32 would take 13 ms, but does not authenticate).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _OTHERS_WRITE = 0o022
 _OTHERS = 0o077
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO in an entry's place must not block
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_ABANDONED = 3600  # seconds after which a temporary file is that of a run that was killed
+_ABANDONED = 3600  # seconds after which a temporary file must be from a run that was killed
 
 _Contents = TypeVar("_Contents", bytes, mmap.mmap)
 
@@ -53,15 +53,15 @@ class Cache:
         self._folder = folder
 
     def get(self, kind: str, key: str) -> bytes | None:
-        """The contents of an entry, at most MAX_READ bytes; None if there is none that is whole and ours."""
+        """The contents of an entry, at most MAX_READ bytes; None if there is no authentic one."""
         return self._authentic(kind, key, MAX_READ, os.pread)
 
     def mapped(self, kind: str, key: str) -> mmap.mmap | None:
-        """As `get`, for at most MAX_MAPPED bytes, which are mapped read-only instead of copied."""
+        """Like `get`, for at most MAX_MAPPED bytes, which are mapped read-only instead of copied."""
         return self._authentic(kind, key, MAX_MAPPED, _map)
 
     def put(self, kind: str, key: str, data: bytes, most: int) -> None:
-        """Write an entry, whole or not at all, and remove the oldest of its kind beyond `most`."""
+        """Write an entry atomically, and remove the oldest entries of its kind beyond `most`."""
         name = f"{kind}-{key}"
         with suppress(OSError), self._opened() as folder:
             secret = _key(folder) or _new_key(folder)
@@ -70,7 +70,7 @@ class Cache:
 
     @contextmanager
     def _opened(self) -> Iterator[int]:
-        """The folder, made if need be; OSError if there is none, or others can write to it."""
+        """The folder, created if missing; OSError if it cannot be, or if others can write to it."""
         if self._folder is None:
             raise FileNotFoundError
         with open_folder(self._folder, make=True) as place:
@@ -85,7 +85,7 @@ class Cache:
     def _authentic(
         self, kind: str, key: str, limit: int, take: Callable[[int, int, int], _Contents]
     ) -> _Contents | None:
-        """What `take` finds in the file of an entry, if it is authentic; a file that is not is removed."""
+        """What `take` returns for the file of an entry, if it is authentic; otherwise the file is removed."""
         name = f"{kind}-{key}"
         with suppress(OSError), self._opened() as folder:
             contents = _taken(folder, name, limit, take)
@@ -114,7 +114,7 @@ def _taken(folder: int, name: str, limit: int, take: Callable[[int, int, int], _
 
 @contextmanager
 def _opened_file(folder: int, name: str) -> Iterator[int | None]:
-    """A file's descriptor; None if it cannot be opened, as a link, a socket or nothing."""
+    """A file's descriptor; None if it cannot be opened: it is missing, a link or a socket."""
     try:
         file = os.open(name, _READ, dir_fd=folder)
     except OSError:
@@ -139,13 +139,13 @@ def _is_file(found: os.stat_result, forbidden: int) -> bool:
 
 
 def _digest(key: bytes, name: str, contents: bytes | mmap.mmap) -> bytes:
-    """The name is in the key, so that an entry in another one's place fails, and large contents are not copied."""
+    """The name is part of the key: so a renamed entry fails, and large contents are not copied."""
     own = hmac.digest(key, name.encode(), "sha256")
     return hmac.digest(own, contents, "sha256")
 
 
 def _key(folder: int) -> bytes | None:
-    """The folder's key; None if it has none that only we can read."""
+    """The folder's key; None if it lacks one that only the user can read."""
     with _opened_file(folder, _KEY) as file:
         if file is None or not _is_file(os.fstat(file), _OTHERS):
             return None
@@ -154,14 +154,14 @@ def _key(folder: int) -> bytes | None:
 
 
 def _new_key(folder: int) -> bytes:
-    """A key for a folder without one. If two runs make one at once, the entries of the first are lost, no more."""
+    """Create the key of a folder. If two runs do so at once, only the entries of the first are lost."""
     key = os.urandom(_KEY_SIZE)
     _write(folder, _KEY, key)
     return key
 
 
 def _write(folder: int, name: str, *parts: bytes) -> None:
-    """A file in a folder, whole or not at all; what was in its place, be it a link, is replaced itself."""
+    """Write a file atomically; whatever had its name is replaced itself, even a link."""
     temporary = f".{name}.{os.urandom(8).hex()}"
     try:
         with os.fdopen(os.open(temporary, _CREATE, 0o600, dir_fd=folder), "wb") as file:
@@ -174,11 +174,11 @@ def _write(folder: int, name: str, *parts: bytes) -> None:
 
 
 def _remove_old(folder: int, kind: str, most: int) -> None:
-    """Remove the oldest entries of a kind beyond `most`, and what runs that were killed left of it."""
+    """Remove the oldest entries of a kind beyond `most`, and temporary files of runs that were killed."""
     ages: dict[str, float] = {}
     for name in os.listdir(folder):
         if name.startswith((f"{kind}-", f".{kind}-")):
-            with suppress(FileNotFoundError):  # another run removes, too
+            with suppress(FileNotFoundError):  # another run may have removed it
                 ages[name] = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime
     entries = sorted((name for name in ages if name[0] != "."), key=ages.__getitem__)
     abandoned = [name for name in ages if name[0] == "." and ages[name] < time.time() - _ABANDONED]

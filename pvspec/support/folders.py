@@ -1,4 +1,4 @@
-"""Folders opened so that nobody else can exchange them, nor lead elsewhere by a link."""
+"""Opening folders so that no other user can replace them, or redirect them with a link."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _ENTER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_MAX_LINKS = 40  # as Linux
+_MAX_LINKS = 40  # as in Linux
 
 
 @contextmanager
 def open_folder(path: Path, make: bool = False) -> Iterator[int]:
-    """A descriptor of a folder, to be used as `dir_fd`; with `make`, folders that are missing are made, for us alone.
+    """A descriptor of a folder, for use as `dir_fd`; with `make`, missing folders are created, accessible to us alone.
 
-    Symbolic links on the way are followed if root or we made them; those of others could lead anywhere. OSError.
+    Symbolic links on the way are followed if they are root's or ours; others' could lead anywhere. Raises OSError.
     """
     folder = os.open("/" if path.is_absolute() else ".", _ENTER)
     try:
@@ -50,13 +50,13 @@ def _entered(folder: int, name: str, make: bool) -> int:
     except FileNotFoundError:
         if not make:
             raise
-    with suppress(FileExistsError):  # another run made it meanwhile
+    with suppress(FileExistsError):  # another run has just created it
         os.mkdir(name, 0o700, dir_fd=folder)
     return os.open(name, _ENTER, dir_fd=folder)
 
 
 def _link(folder: int, name: str) -> str | None:
-    """Where a symbolic link leads; None for anything else. OSError: it belongs to another user."""
+    """The target of a symbolic link; None for anything else. OSError if it belongs to another user."""
     try:
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -67,5 +67,5 @@ def _link(folder: int, name: str) -> str | None:
         raise OSError(errno.ELOOP, f"`{name}` on the way to it is another user's symbolic link")
     target = os.readlink(name, dir_fd=folder)
     if not os.path.samestat(found, os.stat(name, dir_fd=folder, follow_symlinks=False)):
-        raise OSError(errno.ELOOP, f"`{name}` on the way to it was exchanged while it was read")
+        raise OSError(errno.ELOOP, f"`{name}` on the way to it was replaced while it was read")
     return target

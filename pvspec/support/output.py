@@ -1,4 +1,4 @@
-"""Writing results: whole or not at all, to regular files, and to nothing that a link leads to."""
+"""Writing results: atomically, to regular files, and never through a link."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file beside `path` which takes its place when the block ends without an exception.
+    """A file beside `path` that replaces it when the block ends without an exception.
 
-    It keeps the permissions and the group of a file of ours that it replaces, never its set-uid bits; it gets those of
-    a new file otherwise, less what another user's file denies. OSError: `path` is a symbolic link or no regular file,
-    it is another user's file in a folder that everybody may write to, or it cannot be written; it is as it was then.
+    It keeps the permissions and group of a file of ours that it replaces, but not set-uid bits; otherwise it gets those
+    of a new file, less what another user's file denies. OSError if `path` is a symbolic link or not a regular file, is
+    another user's file in a folder that everybody may write to, or cannot be written; it is then unchanged.
     """
     with open_folder(path.parent) as folder:
         old = _replaceable(folder, path)
@@ -33,13 +33,13 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
                 _set_permissions(file.fileno(), old)
             os.replace(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
-            with suppress(OSError):  # it was stopped before it was made, or after the rename
+            with suppress(OSError):  # interrupted before it was created, or after the rename
                 os.unlink(temporary, dir_fd=folder)
             raise
 
 
 def write_file(path: Path, data: bytes) -> bool:
-    """Write a file by `replacing` it, unless it holds these bytes already; whether it was written. OSError."""
+    """Write a file by `replacing` it, unless it already holds these bytes; returns whether it was written. OSError."""
     if _holds(path, data):
         return False
     with replacing(path) as file:
@@ -48,7 +48,7 @@ def write_file(path: Path, data: bytes) -> bool:
 
 
 def _replaceable(folder: int, path: Path) -> os.stat_result | None:
-    """What is replaced, None if that is nothing; OSError if it must not be."""
+    """The file to be replaced, None if there is none; OSError if it must not be replaced."""
     try:
         found = os.stat(path.name or ".", dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -73,7 +73,7 @@ def _set_permissions(file: int, old: os.stat_result | None) -> None:
         if os.fstat(file).st_gid != old.st_gid:
             try:
                 os.chown(file, -1, old.st_gid)
-            except OSError:  # what the old group could do, the new one cannot do for that
+            except OSError:  # the new group does not get the permissions of the old one
                 mode = mode & 0o707 | (mode & 0o007) << 3 & mode
     elif old is not None:
         mode &= old.st_mode
@@ -81,7 +81,7 @@ def _set_permissions(file: int, old: os.stat_result | None) -> None:
 
 
 def _holds(path: Path, data: bytes) -> bool:
-    """Whether this is what a file holds that could be replaced."""
+    """Whether a file that could be replaced already holds these bytes."""
     with suppress(OSError), open_folder(path.parent) as folder:
         found = _replaceable(folder, path)
         if found is not None and found.st_size == len(data):

@@ -1,7 +1,7 @@
 """Where the grammar, the templates, the shipped specs and the user's cache are.
 
-What ships is at the top of a checkout and inside the package in a wheel; an editable install runs from the checkout.
-So: in the package, then one level up.
+Shipped files are at the top of a checkout, and inside the package in a wheel; an editable install runs from the
+checkout. So the package is searched first, then the folder above it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def resource(*parts: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """The user's cache folder for pvspec, which need not exist: $PVSPEC_CACHE, or pvspec in the user's cache."""
+    """The cache folder of pvspec, which need not exist: $PVSPEC_CACHE, or `pvspec` in the user's cache folder."""
     chosen = os.environ.get("PVSPEC_CACHE")
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(chosen) if chosen else Path(home, "pvspec")

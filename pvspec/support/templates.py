@@ -1,4 +1,4 @@
-"""Templates filled in: the only door to jinja2."""
+"""Filling in templates; nothing else imports jinja2."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def fill(template: str, **values: object) -> str:
-    """The text of a template in `templates/`; in an SVG every value is escaped, in all else it is written as it is."""
+    """The filled-in text of a template in `templates/`; in an SVG values are escaped, elsewhere left as they are."""
     return _environment(template.endswith(".svg.jinja")).get_template(template).render(**values)
 
 

@@ -1,4 +1,4 @@
-"""Assemble one statement: in words that keystone understands, corrected where keystone is known to be wrong."""
+"""Assemble one statement: in a form that keystone understands, corrected where keystone is known to be wrong."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def answer(
 ) -> tuple[bytes, Reading]:
     """Assemble a statement of numbers only, and read it back.
 
-    `written` is what the user wrote, where `statement` is that in other words: the answer must say what was written.
-    Raises AsmError if there is no answer, or one that does not say so.
+    `written` is what the user wrote, `statement` the same in another form: the answer must match what was written.
+    Raises AsmError if there is no answer, or if it does not match.
     """
     data = _prefixed(statement, _bytes(statement, bits, assembler))
     address = -len(all_prefixes(statement)) % (1 << 64)  # keystone counts from the end of our prefixes
@@ -82,7 +82,7 @@ def _bytes(statement: Statement, bits: int, assembler: Assembler) -> bytes:
 
 
 def _xbegin(statement: Statement) -> bytes:
-    """Encode what keystone lacks, as if it were at address 0."""
+    """Encode what keystone lacks, as at address 0."""
     match statement.operands:
         case (Immediate(Value(target)),) if -(1 << 31) <= target - 6 < 1 << 31:
             return b"\xc7\xf8" + (target - 6).to_bytes(4, "little", signed=True)
@@ -92,14 +92,14 @@ def _xbegin(statement: Statement) -> bytes:
 def _question(operand: Operand, statement: Statement, bits: int) -> Operand:
     """Spell a memory operand so that keystone cannot misread it.
 
-    It drops some segments (they are added to the answer), takes `[number]` for rip-relative in 64-bit mode (`riz`
+    It drops some segments (they are added to the answer), reads `[number]` as rip-relative in 64-bit mode (`riz`
     is its name for no index), and does not know the sizes of far pointers.
     """
     if not isinstance(operand, Memory):
         return operand
     has_no_size = statement.mnemonic in FAR_POINTERS | SEGMENT_QUERIES
     operand = operand.changed(segment=None, size=None if has_no_size else operand.size)
-    if address_width(operand, bits) == 16:  # where keystone takes numbers for unsigned
+    if address_width(operand, bits) == 16:  # where keystone reads numbers as unsigned
         return operand.changed(displacement=Value(_signed_word(operand.displacement.number)))
     if bits == 32 or operand.base or operand.index or statement.mnemonic == "movabs":
         return operand
@@ -108,22 +108,22 @@ def _question(operand: Operand, statement: Statement, bits: int) -> Operand:
 
 
 def _signed_word(number: int) -> int:
-    """A number of 16 bits as a signed one; a larger one as it is, to be refused."""
+    """A 16-bit number as a signed one; a larger one unchanged, to be refused."""
     return number - (1 << 16) if 1 << 15 <= number < 1 << 16 else number
 
 
 def refused(statement: Statement) -> AsmError:
     """Return the error for a statement without an encoding."""
     help = f"check the spelling, or {AS_BYTES}"
-    return AsmError("no such instruction, or not with these operands", help, statement.start, statement.end)
+    return AsmError("unknown instruction, or invalid operands", help, statement.start, statement.end)
 
 
 def _prefixed(statement: Statement, data: bytes) -> bytes:
-    """Add the statement's prefixes, and put all of them into the order of GNU as."""
+    """Add the statement's prefixes, and put all prefixes into the order of GNU as."""
     own = bytes(takewhile(PREFIX_RANK.__contains__, data))
     named = bytes(PREFIX_BYTES[prefix] for prefix in all_prefixes(statement))
-    kept = bytes(b for b in own if not (b == 0x66 and _has_no_operand_size(statement)))
-    ranked = sorted((PREFIX_RANK[byte], byte) for byte in named + kept)
+    remaining = bytes(b for b in own if not (b == 0x66 and _has_no_operand_size(statement)))
+    ranked = sorted((PREFIX_RANK[byte], byte) for byte in named + remaining)
     return bytes(byte for _, byte in ranked) + data[len(own) :]
 
 

@@ -1,7 +1,7 @@
-"""Assemble Intel-syntax source to code with holes: the door to keystone.
+"""Assemble Intel-syntax source to code with holes, with keystone.
 
-Keystone 0.9.2 answers with wrong code where it should refuse, so it gets one statement a call, with literal numbers
-only, and every answer is read back. Never set its `syntax` or its `sym_resolver`: numbers are hexadecimal from then on.
+Keystone 0.9.2 returns wrong code where it should refuse, so it gets one statement per call, with literal numbers only,
+and every answer is read back. Never set its `syntax` or its `sym_resolver`: it then reads numbers as hexadecimal.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ from pvspec.x86.statements import StatementCache
 _STATEMENT = re.compile(r"[^;\n]+")
 _COMMENT = re.compile(r"#[^\n]*")
 _LABEL = re.compile(r"\s*([A-Za-z_.$][\w.$]*)\s*:", re.ASCII)
-_ANY_LABEL = "<label>"  # stands for every label, so that equal branches to different labels are encoded once
+_ANY_LABEL = "<label>"  # in place of every label, so that equal branches to different labels are encoded once
 
 
-_IN_MEMORY = StatementCache()  # a memo that lasts as long as the process
+_IN_MEMORY = StatementCache()  # lasts as long as the process
 
 
 class AsmErrors(Exception):
-    """All the statements that were refused, in the order of the source."""
+    """All errors in a source, in its order."""
 
     def __init__(self, errors: tuple[AsmError, ...]) -> None:
         super().__init__("; ".join(error.message for error in errors))
         self.errors = errors
 
 
-def assemble(source: str, bits: int, symbols: Collection[str], kept: StatementCache = _IN_MEMORY) -> Code:
+def assemble(source: str, bits: int, symbols: Collection[str], cache: StatementCache = _IN_MEMORY) -> Code:
     """Assemble statements, separated by newlines or `;`, for a 32- or 64-bit machine.
 
     A name in `symbols` becomes a hole; labels are local. Branches to labels are short where that reaches.
-    `kept` knows statements that were encoded before. Raises AsmErrors with every error of the source.
+    `cache` has statements that were encoded before. Raises AsmErrors with every error of the source.
     """
     errors: list[AsmError] = []
     lines = list(_lines(source, errors))
@@ -57,7 +57,7 @@ def assemble(source: str, bits: int, symbols: Collection[str], kept: StatementCa
     items: list[Label | Placeable] = []
     for line in lines:
         try:
-            items.append(line if isinstance(line, Label) else _item(source, line, bits, labels, symbols, kept))
+            items.append(line if isinstance(line, Label) else _item(source, line, bits, labels, symbols, cache))
         except AsmError as error:
             errors.append(error)
     if not errors:
@@ -94,7 +94,7 @@ def _labels(lines: list[Label | Statement], symbols: Collection[str], errors: li
 
 
 def _item(
-    source: str, statement: Statement, bits: int, labels: set[str], symbols: Collection[str], kept: StatementCache
+    source: str, statement: Statement, bits: int, labels: set[str], symbols: Collection[str], cache: StatementCache
 ) -> Placeable:
     statement = _unaliased(statement, bits)
     is_branch = statement.mnemonic in BRANCHES
@@ -104,9 +104,9 @@ def _item(
         _check_names(operand, is_branch, labels, symbols)
     text = source[statement.start : statement.end]
     if target is None:
-        forms = kept.forms(statement, bits, "statement", lambda: (encode(statement, bits, _assembler(bits)),))
+        forms = cache.forms(statement, bits, "statement", lambda: (encode(statement, bits, _assembler(bits)),))
         return Placeable(statement, text, forms, None)
-    return _to_label(statement, bits, target, text, kept)
+    return _to_label(statement, bits, target, text, cache)
 
 
 def _unaliased(statement: Statement, bits: int) -> Statement:
@@ -114,7 +114,7 @@ def _unaliased(statement: Statement, bits: int) -> Statement:
     if mnemonic in REFUSED[bits]:
         help = REFUSED[bits][mnemonic]
         raise AsmError(
-            f"`{statement.mnemonic}` is not the name of one instruction",
+            f"`{statement.mnemonic}` is not an accepted mnemonic",
             f"write {help}" if help else None,
             statement.start,
             statement.end,
@@ -128,7 +128,7 @@ def _check_short(statement: Statement) -> None:
     jumps = statement.mnemonic in BRANCHES and statement.mnemonic not in ("call", "xbegin")
     for operand in statement.operands if not jumps else ():
         if isinstance(operand, Immediate) and operand.short:
-            raise AsmError("only a jump is `short`", "leave the word out", operand.start, operand.end)
+            raise AsmError("only a jump is `short`", "remove `short`", operand.start, operand.end)
 
 
 def _checked_target(statement: Statement, labels: set[str], symbols: Collection[str]) -> str | None:
@@ -138,11 +138,13 @@ def _checked_target(statement: Statement, labels: set[str], symbols: Collection[
     operand = statement.operands[0]
     name = operand.value.symbol
     if name is None:
-        raise AsmError("a branch out of the code needs a name", "declare a symbol for it", operand.start, operand.end)
+        raise AsmError(
+            "a branch out of the code must go to a symbol", "declare a symbol for it", operand.start, operand.end
+        )
     if operand.offset or name not in labels:
         return None
     if operand.value.number:
-        raise AsmError("a branch goes to a label, not near it", None, operand.start, operand.end)
+        raise AsmError("a branch goes to a label itself, without an offset", None, operand.start, operand.end)
     return name
 
 
@@ -153,7 +155,7 @@ def _check_names(operand: Operand, is_branch: bool, labels: set[str], symbols: C
     if name is None:
         return
     if name in labels:
-        raise AsmError(f"label `{name}` can only be branched to", None, operand.start, operand.end)
+        raise AsmError(f"label `{name}` can only be the target of a branch", None, operand.start, operand.end)
     if name not in symbols:
         raise _unknown(name, operand, is_branch, {*labels, *symbols} if is_branch else {*symbols, *REGISTERS})
     if isinstance(operand, Immediate) and operand.offset == is_branch:
@@ -165,28 +167,28 @@ def _unknown(name: str, operand: Operand, is_branch: bool, known: set[str]) -> A
     if name[0] == "$" and name[1:] in known:
         help = f"that is AT&T syntax: write `offset {name[1:]}`"
     elif "$" in name:
-        help = "`$` begins a word of `each`, and no `each` around this has that word"
+        help = "`$` begins a variable of `each`, and no enclosing `each` declares this one"
     elif close:
         help = f"did you mean `{close[0]}`?"
     elif isinstance(operand, Immediate) and not (operand.offset or is_branch):
         help = f"declare it as a symbol; then `offset {name}` is its address, `[{name}]` what is there"
     else:
         help = "declare it as a symbol"
-    return AsmError(f"`{name}` is no register, label or symbol", help, operand.start, operand.end)
+    return AsmError(f"`{name}` is not a register, label or symbol", help, operand.start, operand.end)
 
 
 def _bare_name(name: str, operand: Operand, is_branch: bool) -> AsmError:
     if is_branch:
         return AsmError("a branch takes the name without `offset`", f"write `{name}`", operand.start, operand.end)
     help = f"write `offset {name}` for its address, `[{name}]` for what is there"
-    return AsmError(f"`{name}` alone is memory to some assemblers", help, operand.start, operand.end)
+    return AsmError(f"`{name}` alone is ambiguous: some assemblers read it as memory", help, operand.start, operand.end)
 
 
-def _to_label(statement: Statement, bits: int, target: str, source: str, kept: StatementCache) -> Placeable:
+def _to_label(statement: Statement, bits: int, target: str, source: str, cache: StatementCache) -> Placeable:
     (operand,) = statement.operands
     assert isinstance(operand, Immediate)
     anywhere = statement.changed(operands=(operand.changed(value=Value(0, _ANY_LABEL)),))
-    forms = kept.forms(anywhere, bits, "branch", lambda: _branch_forms(anywhere, bits))
+    forms = cache.forms(anywhere, bits, "branch", lambda: _branch_forms(anywhere, bits))
     return Placeable(statement, source, forms, target)
 
 

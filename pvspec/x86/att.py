@@ -1,4 +1,4 @@
-"""AT&T syntax, recognised so that it can be refused by name, and respelt where that is simple."""
+"""AT&T syntax, recognised so that the message can name it, and converted where that is simple."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WORDS = """
 """
 _SUFFIXED = frozenset(_WORDS.split())
 _EXTENDING = re.compile(r"mov([sz])([bw])([wlq])")
-_IN_ORDER = frozenset(["enter", "bound"])  # operands stand as in Intel syntax
+_IN_ORDER = frozenset(["enter", "bound"])  # operands are in the order of Intel syntax
 
 
 def is_att(statement: str) -> bool:
@@ -29,7 +29,7 @@ def is_att(statement: str) -> bool:
 
 
 def intel_spelling(statement: str) -> str | None:
-    """A statement of AT&T syntax in Intel syntax; None where that takes more than other spelling."""
+    """A statement of AT&T syntax in Intel syntax; None if that takes more than respelling."""
     found = _STATEMENT.fullmatch(statement.replace("%%", "%"))
     if found is None or found[2] in _IN_ORDER or found[2].startswith("f"):  # x87 has letters of its own for sizes
         return None

@@ -1,4 +1,4 @@
-"""Assembled code, and what its instructions do. A `Hole` is the engine's: a field that is filled at each site."""
+"""Assembled code, and what its instructions do. `Hole` is the engine's: a field that is filled at each site."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["Code", "Hole", "Instruction", "InstructionEffects", "MemoryAccess", 
 
 
 class Instruction(Value):
-    """One instruction: its place in the code (bytes), its canonical disassembly, the statement it came from.
+    """One instruction: its offset and size in bytes, its canonical disassembly, and the statement it came from.
 
-    `source` is empty where there is none, that is, in a disassembly.
+    `source` is empty in a disassembly.
     """
 
     offset: int
@@ -37,8 +37,8 @@ class Code(Value):
     def filled(self, address: int, symbols: Mapping[str, int]) -> bytes:
         """The bytes at `address`, each hole filled modulo its size; KeyError for a symbol that is missing.
 
-        This is for code that is known to fit, such as that of a test or a proof. The engine, which patches kernels,
-        has its own way, which refuses what does not fit its field.
+        This is for code that is known to fit, such as in a test or a proof. The engine, which patches kernels, fills
+        holes itself and refuses a value that does not fit.
         """
         data = bytearray(self.data)
         for hole in self.holes:
@@ -50,7 +50,7 @@ class Code(Value):
 class MemoryAccess(Value):
     """One access to memory: its address `segment:[base + index*scale + displacement]` and what is done there.
 
-    `size` is in bytes, 0 where the instruction does not fix it; a hole's displacement is 0.
+    `size` is in bytes, 0 if the instruction does not fix it; a hole's displacement is 0.
     """
 
     segment: str | None
@@ -66,8 +66,8 @@ class MemoryAccess(Value):
 class RegisterUse(Value):
     """What an instruction does with a register or a part of one.
 
-    `register` is the full-width name; `offset` and `size` count bytes in it. `certain`: what is written is
-    written whatever the values are (not so for `cmov`, `bsf` of 0, or a repeated string instruction).
+    `register` is the full-width name; `offset` and `size` count bytes in it. `certain`: the write happens
+    for all values (not so for `cmov`, `bsf` of 0, or a repeated string instruction).
     """
 
     register: str
@@ -84,9 +84,9 @@ class InstructionEffects(Value):
     Registers go by their full-width names (`eax` in 32-bit code, `rax` in 64-bit code, `zmm0`), flags by theirs
     (`cf`, `zf`, `if` …). What is written on some paths only, or left undefined, counts as written.
     `stack_delta` is the change of the stack pointer in bytes, as seen by the next instruction (so 0 for a call,
-    whose callee returns), and None where it is not known.
+    whose callee returns), and None if it is unknown.
     `kind`: plain, branch (conditional), jump, call, return, trap (int, syscall, hypercalls), exception (ud2).
-    `uses` tells of registers part by part. `flags_unsure` are those of `flags_written` that hold nothing to rely on:
+    `uses` lists registers part by part. `flags_unsure` are those of `flags_written` that are not reliable:
     undefined, or unchanged if a count is 0. `ip_relative`: memory is addressed from the instruction pointer.
     `target` is the offset of a branch's target within the code, None for a hole or an indirect branch.
     """

@@ -1,7 +1,7 @@
-"""Read machine code back: the door to the disassemblers.
+"""Read machine code back, with two disassemblers.
 
 iced-x86 reads everything: it shares no tables with keystone, whereas capstone, like keystone, comes from LLVM and could
-share its mistakes. Capstone, the slowest to import, is a second witness, asked for by name.
+share its mistakes. Capstone, the slowest to import, is the second decoder, used only where a function says so.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 BAD = "(bad)"
 _LONGEST = 15  # bytes of an x86 instruction
-# iced's spelling on the left, on the right the one that GNU as takes for the same bytes
+# iced's spelling on the left, GNU as's spelling of the same bytes on the right
 _SPELLINGS = (
     (re.compile(r"^data64 ret far\b"), "retfq"),
     (re.compile(r"\bret far\b"), "retf"),
@@ -30,7 +30,7 @@ _SPELLINGS = (
     (re.compile(r"^(lea|sgdt|sidt|lgdt|lidt)(.*?)(?:[ft]word|tbyte) ptr "), r"\1\2"),
     (re.compile(r"\bst(?=,|$)"), "st(0)"),
     (re.compile(r"^notrack (?=.*\bds:\[)"), ""),  # one prefix, which iced names twice
-    # of x87's operands GNU as leaves out the top of the stack where there is no choice
+    # GNU as omits x87's stack top as an operand where there is no choice
     (re.compile(r"^(f\w+) st\(0\), (?=.*\])"), r"\1 "),
     (re.compile(r"^(f\w+ .*\]), st\(0\)$"), r"\1"),
     (re.compile(r"^(fld|fxch|fu?comp?) st\(0\), (?=st)"), r"\1 "),
@@ -66,7 +66,7 @@ class Reading(Value):
 
 
 def read(data: bytes, bits: int, address: int = 0) -> Reading | None:
-    """Decode the first instruction of `data`, None if it is not a valid one."""
+    """Decode the first instruction of `data`; None if it is invalid."""
     return _reader().read(data, bits, address)
 
 
@@ -81,8 +81,8 @@ def disassemble(data: bytes, bits: int, address: int = 0) -> tuple[Instruction, 
 def second_opinions(data: bytes, bits: int, address: int = 0) -> tuple[Instruction, ...]:
     """Return capstone's reading of each instruction for which it sees another length than `disassemble` does.
 
-    These are places to look at: processors differ (`66 0f 80` in 64-bit code), or capstone errs (it splits
-    `0f b9 cc` in two, and reads `lock` before what cannot be locked). Empty if the decoders agree.
+    Then either processors differ (`66 0f 80` in 64-bit code), or capstone is wrong (it splits `0f b9 cc` in two, and
+    reads `lock` before what cannot be locked). Empty if the decoders agree.
     """
     readings = (_capstone_reading(data, bits, address, i.offset) for i in disassemble(data, bits, address))
     lengths = {(i.offset, i.size) for i in disassemble(data, bits, address)}
@@ -90,7 +90,7 @@ def second_opinions(data: bytes, bits: int, address: int = 0) -> tuple[Instructi
 
 
 class Facts(Value):
-    """What capstone says an instruction does; registers and flags go by small names, registers as it names them."""
+    """What capstone says an instruction does; names of registers (capstone's) and flags are in lower case."""
 
     size: int
     reads: frozenset[str]
@@ -100,11 +100,13 @@ class Facts(Value):
 
 
 def second_facts(data: bytes, bits: int) -> Facts | None:
-    """Return what capstone says the first instruction does, None if it sees none."""
+    """Return what capstone says the first instruction does; None if it sees no instruction."""
     engine = _capstone_with_facts(bits)
     for instruction in engine.disasm(data, 0, 1):
         reads, writes = instruction.regs_access()
-        flags = 0 if instruction.mnemonic.startswith("f") else instruction.eflags  # of x87: other flags, same field
+        flags = (
+            0 if instruction.mnemonic.startswith("f") else instruction.eflags
+        )  # x87 has other flags in the same field
         return Facts(
             instruction.size,
             frozenset(engine.reg_name(number) for number in reads),
@@ -156,7 +158,7 @@ def _capstone(bits: int) -> Any:
 
 
 def decoder_library() -> Any:
-    """Import iced-x86, which nothing else does."""
+    """Import iced-x86; nothing else does."""
     import iced_x86
 
     return iced_x86

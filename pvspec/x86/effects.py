@@ -1,6 +1,6 @@
-"""What instructions read and write, and where they go on: iced-x86's facts in the terms of a calling contract.
+"""What instructions read and write, and where they continue: iced-x86's facts in the terms of a calling contract.
 
-Capstone is not asked: its list is empty for `cli`, `sti`, `iretd`, `sysexit` and `clts`.
+Capstone is not used: its lists are empty for `cli`, `sti`, `iretd`, `sysexit` and `clts`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ENDS = ("jump", "return", "exception")
 
 
 def effects(code: Code, bits: int) -> tuple[InstructionEffects, ...]:
-    """Tell what each instruction of assembled code does."""
+    """Return what each instruction of assembled code does."""
     return tuple(_analyst().effects(code.data, i, bits, bool(code.holes_of(i))) for i in code.instructions)
 
 
@@ -46,7 +46,7 @@ class _Analyst:
         self._kinds = _kinds(iced.FlowControl)
         self._high = {getattr(iced.Register, name): 1 for name in ("AH", "BH", "CH", "DH")}
         self._bit_tests = {getattr(iced.Mnemonic, name) for name in ("BT", "BTS", "BTR", "BTC")}
-        self._may_fail = {iced.Mnemonic.VMREAD}  # and then writes nothing, whatever iced says
+        self._may_fail = {iced.Mnemonic.VMREAD}  # it may fail, and then writes nothing, though iced says otherwise
         self._by_count = {getattr(iced.Mnemonic, name) for name in _BY_COUNT}
 
     def effects(self, data: bytes, source: Instruction, bits: int, has_hole: bool) -> InstructionEffects:
@@ -104,7 +104,7 @@ class _Analyst:
         return frozenset(name for bit, name in self._flags.items() if mask & bit)
 
     def _access(self, used: iced_x86.UsedMemory, instruction: iced_x86.Instruction, bits: int) -> MemoryAccess:
-        # a bit's number in a register reaches far beyond the operand
+        # a bit number in a register may be far outside the operand
         open_end = instruction.mnemonic in self._bit_tests and instruction.op1_kind == self._iced.OpKind.REGISTER
         return MemoryAccess(
             self._name(used.segment),
@@ -153,7 +153,7 @@ class _Analyst:
 
 
 def _kinds(flow: Any) -> dict[int, str]:
-    """Map iced's control flow; what it counts as calls beside `call` itself are entries to another privilege."""
+    """Map iced's control flow; its calls other than `call` itself are changes of privilege."""
     return {
         flow.NEXT: "plain",
         flow.XBEGIN_XABORT_XEND: "branch",
@@ -169,7 +169,7 @@ def _kinds(flow: Any) -> dict[int, str]:
 
 
 def _increment(instruction: iced_x86.Instruction, mnemonics: Any) -> int | None:
-    """Tell what `push` and the like add; `leave` sets the stack pointer from another register."""
+    """Return what `push` and the like add; `leave` sets the stack pointer from another register."""
     return None if instruction.mnemonic == mnemonics.LEAVE else instruction.stack_pointer_increment
 
 

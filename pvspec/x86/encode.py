@@ -26,8 +26,8 @@ from pvspec.x86.intel import (
 from pvspec.x86.legality import check_statement
 from pvspec.x86.readback import address_width
 
-# Numbers that stand for symbols. They fit a signed field of their width and not a narrower one; two sets, as what
-# changes between them is the field.
+# Numbers in place of symbols. They fit a signed field of their width and not a narrower one; there are two sets,
+# because the bytes that differ between them are the field.
 _STAND_INS = {
     8: ((0x123456789ABCDE01, 0x2132435465768703), (0x6EDCBA9876543F02, 0x5F6E7D8C9BAAB904)),
     4: ((0x12345671, 0x21324355), (0x6DCBA98E, 0x5E6D7C8A)),
@@ -35,7 +35,7 @@ _STAND_INS = {
     1: ((0x31, 0x35), (0x4E, 0x4A)),
 }
 _SIZES = (1, 2, 4, 8, 16, 32)
-_STACK_WIDTH = ("call", "jmp", "push", "pop")  # without a size these move what the mode's stack slots hold
+_STACK_WIDTH = ("call", "jmp", "push", "pop")  # without a size, the operand is as wide as the mode's stack slots
 
 
 class Encoded(Frozen):
@@ -49,7 +49,7 @@ class Encoded(Frozen):
 def encode(statement: Statement, bits: int, assembler: Assembler, widths: tuple[int, ...] = ()) -> Encoded:
     """Encode one statement whose names are all symbols and whose mnemonic is no alias.
 
-    `widths` are the sizes that are tried for a number that stands for a symbol, in bytes, the best first.
+    `widths` are the sizes that are tried for a symbol's number, in bytes, the best first.
     Raises AsmError if the assembler refuses it or if its answer does not read back as the statement.
     """
     check_statement(statement, bits)
@@ -86,7 +86,7 @@ def _with_holes(
                 return Encoded(_blank(data, fields), holes, text)
     error = error or refused(statement)
     for operand in (statement.operands[place] for place in symbolic):
-        if (operand.start, operand.end) == (error.start, error.end):  # its number is a stand-in, which nobody wrote
+        if (operand.start, operand.end) == (error.start, error.end):  # the number is ours: the user did not write it
             message = f"the address of `{_value(operand).symbol}` does not fit here"
             raise AsmError(message, "use a wider operand", operand.start, operand.end)
     raise error
@@ -142,7 +142,7 @@ def _blank(data: bytes, fields: list[Field]) -> bytes:
 
 
 def _named(text: str, statement: Statement, stand_in: Statement, symbolic: list[int]) -> str | None:
-    """Put the symbols into a disassembly, None if a number of its own looks like one of the stand-ins."""
+    """Put the symbols into a disassembly; None if another number in it looks like a symbol's."""
     for place in symbolic:
         number = rf"\b{_value(stand_in.operands[place]).number:#x}\b"
         text, count = re.subn(number, _spelling(statement.operands[place]), text)
@@ -181,9 +181,9 @@ def _with_value(operand: Operand, value: Value) -> Operand:
 
 
 def _in_keystones_words(statement: Statement) -> Statement:
-    """Write `mov ds, eax` as `mov ds, ax`, and `lar eax, cx` as `lar eax, ecx`: only 16 bits are read of either.
+    """Write `mov ds, eax` as `mov ds, ax`, and `lar eax, cx` as `lar eax, ecx`: both read only 16 bits.
 
-    Of `lar rax, rcx` keystone takes `ecx` for the name of the source, of `lsl rax, rcx` its own.
+    Keystone expects `ecx` as the source of `lar rax, rcx`, but `rcx` as that of `lsl rax, rcx`.
     """
     match statement:
         case Statement(mnemonic="mov", operands=(Register(segment) as to, Register(name) as source)) if (
@@ -224,7 +224,7 @@ def _sized(statement: Statement, bits: int, assembler: Assembler) -> Statement:
         return _with_size(statement, place, bits // 8)
     if statement.mnemonic in ONE_WIDTH and (size := _general_size(statement)):
         return _with_size(statement, place, size)
-    if _is_possible(statement, bits, assembler):  # as the disassembler names no size either, there is none
+    if _is_possible(statement, bits, assembler):  # the disassembler does not name a size either, so there is none
         return statement
     possible = [sized for sized in _all_sizes(statement, place) if _is_possible(sized, bits, assembler)]
     if not _needs_size(statement) and len(possible) < 2:
@@ -233,11 +233,11 @@ def _sized(statement: Statement, bits: int, assembler: Assembler) -> Statement:
     operands = [sized.operands[place] for sized in possible]
     sizes = [f"`{SIZE_NAMES[o.size]} ptr […]`" for o in operands if isinstance(o, Memory) and o.size is not None]
     help = f"write {' or '.join(sizes)}" if sizes else None
-    raise AsmError("the operand's size is not clear", help, memory.start, memory.end)
+    raise AsmError("the operand's size is ambiguous", help, memory.start, memory.end)
 
 
 def _needs_size(statement: Statement) -> bool:
-    """Tell whether the size must be written even if the other operand fits one size only, as in `or [eax], 0x10000`."""
+    """Whether the size must be written even if the other operand fits only one size, as in `or [eax], 0x10000`."""
     has_number = any(isinstance(operand, Immediate) for operand in statement.operands)
     return statement.mnemonic in ALWAYS_SIZED or (statement.mnemonic in ONE_WIDTH and has_number)
 

@@ -1,6 +1,6 @@
-"""What keystone 0.9.2 refuses, or answers with another instruction: encodings as data (Intel SDM vol. 2, AMD APM 3).
+"""What keystone 0.9.2 refuses, or encodes as another instruction: encodings as data (Intel SDM vol. 2, AMD APM 3).
 
-Every row is read back by the disassembler like all else, so that a wrong one is refused and cannot reach a kernel.
+Every row is read back by the disassembler like everything else, so a wrong one is refused and cannot reach a kernel.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def _one_byte(names: str, codes: bytes) -> dict[str, bytes]:
     return {name: bytes([code]) for name, code in zip(names.split(", "), codes, strict=True)}
 
 
-FIXED = {  # what keystone would be asked, and the answer
+FIXED = {  # what keystone would get, and the right answer
     32: _rows(_BOTH, _ONLY_32)
     | _one_byte("push es, push cs, push ss, push ds, pop es, pop ss, pop ds", b"\x06\x0e\x16\x1e\x07\x17\x1f")
     | {"clzero eax": b"\x0f\x01\xfc", "pvalidate eax": b"\xf2\x0f\x01\xff"},
     64: _rows(_BOTH, _ONLY_64) | {"clzero rax": b"\x0f\x01\xfc", "pvalidate rax": b"\xf2\x0f\x01\xff"},
 }
-# GNU as shortens these to another instruction, which does not read back: so they are refused.
+# GNU as shortens these to another instruction, which does not read back; so they are refused.
 for _fixed in FIXED.values():
     _fixed |= {"int 0x3": b"\xcc", "xchg rax, rax": b"\x90"}
 
@@ -101,10 +101,10 @@ ALIASES_BY_MODE = {
     64: {"pushf": "pushfq", "popf": "popfq", "lretq": "retfq", "retq": "ret"},
 }
 _IMPLYING = ("vmrun", "vmload", "vmsave", "clzero", "pvalidate")
-# Written without the register that their address size implies.
+# These are written without the register that their address size implies.
 IMPLIED = {32: dict.fromkeys(_IMPLYING, "eax"), 64: dict.fromkeys(_IMPLYING, "rax")}
 _WAITING = {name: f"fwait; fn{name[1:]}" for name in ("fstsw", "fstcw", "fstenv", "fsave", "finit", "fclex")}
-REFUSED = {  # mnemonics that GNU as warns about or does not take, with what to write
+REFUSED = {  # mnemonics that GNU as warns about or refuses, and what to write instead
     32: {**_WAITING, "salc": None, "retq": "ret", "retn": "ret"},
     64: {
         **_WAITING,
@@ -126,15 +126,15 @@ STRINGS = frozenset(
 )
 WORD_STORES = frozenset(("str", "sldt"))  # GNU as drops REX.W here, and for `mov r64, segment`
 LONG_VECTORS = frozenset(f"m{n}" for n in (8, 9)) | frozenset(map(str, range(10, 16)))
-SEGMENT_QUERIES = frozenset(("lar", "lsl"))  # which read 16 bits of a selector, however wide the register
+SEGMENT_QUERIES = frozenset(("lar", "lsl"))  # these read 16 bits of a selector, however wide the register is
 FAR_POINTERS = frozenset(("lds", "les", "lss", "lfs", "lgs"))
 HIGH_BYTES = frozenset(("ah", "ch", "dh", "bh"))
-PREFIX_USERS = {  # prefixes that mean nothing, or something else, before other instructions
+PREFIX_USERS = {  # prefixes that have no meaning, or another one, before other instructions
     **{name: frozenset((*STRINGS, "ret")) for name in ("rep", "repe", "repz")},
     **{name: STRINGS for name in ("repne", "repnz")},
     "notrack": frozenset(("jmp", "call")),
 }
-# Instructions whose memory operand is as wide as their register, and those that always have to say it.
+# Instructions whose memory operand is as wide as their register, and those whose size must always be written.
 _ONE_WIDTH = """
     mov add or adc sbb and sub xor cmp test xchg xadd cmpxchg imul bt bts btr btc bsf bsr popcnt lzcnt tzcnt movbe
     movnti

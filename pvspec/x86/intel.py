@@ -14,7 +14,7 @@ GENERAL_SIZES = {  # the general registers, in bytes
     **dict.fromkeys(["rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"], 8),
     **{f"r{n}{suffix}": size for n in range(8, 16) for suffix, size in (("b", 1), ("w", 2), ("d", 4), ("", 8))},
 }
-_FAMILIES = (  # the names of one register, the widest first; where there are five, the last is the second byte
+_FAMILIES = (  # the names of each register, the widest first; if there are five, the last is the second byte
     *((f"r{a}x", f"e{a}x", f"{a}x", f"{a}l", f"{a}h") for a in "abcd"),
     *((f"r{a}", f"e{a}", a, f"{a}l") for a in ("si", "di", "bp", "sp")),
     *((f"r{n}", f"r{n}d", f"r{n}w", f"r{n}b") for n in range(8, 16)),
@@ -57,7 +57,7 @@ SIZE_NAMES = {size: name for name, size in SIZES.items()}
 
 
 def full_width(name: str, bits: int) -> str:
-    """The general register of a 32- or 64-bit machine that a name is a part of; another register's name as it is."""
+    """The full-width general register that a name is part of; other registers' names are returned unchanged."""
     names = _WHOLE.get(name)
     return name if names is None else names[0 if bits == 64 else 1]
 
@@ -69,18 +69,18 @@ def register_bytes(name: str) -> range:
 
 
 def part_name(register: str, bytes_: Collection[int]) -> str | None:
-    """The name of just these bytes of a full-width general register, None if they have no name."""
+    """The name of these bytes of a full-width general register; None if they lack a name."""
     names = _WHOLE[register]
     return next((name for name in names if bytes_ and set(register_bytes(name)) == set(bytes_)), None)
 
 
-AS_BYTES = 'write it as `bytes "…"`'  # the way out where the assembler knows no better
+AS_BYTES = 'write it as `bytes "…"`'  # for what the assembler cannot encode
 
 
 class AsmError(Exception):
-    """A statement that is refused: why, what to do about it, and where.
+    """A refused statement: why, what to do about it, and where.
 
-    `start` and `end` are character offsets into the source given to the assembler.
+    `start` and `end` are character offsets in the source.
     """
 
     def __init__(self, message: str, help: str | None = None, start: int = 0, end: int = 0) -> None:
@@ -99,7 +99,7 @@ class Value(Frozen):
 
 
 class Placed(Frozen):
-    """Something at characters [start, end) of a source; comparisons ignore where it is."""
+    """Something at characters [start, end) of a source; comparisons ignore the position."""
 
     def _compared(self) -> tuple[object, ...]:
         return tuple(getattr(self, name) for name in self._fields if name not in ("start", "end"))
@@ -130,7 +130,7 @@ class Immediate(Placed):
 
 
 class Memory(Placed):
-    """`size ptr segment:[base + index*scale + displacement]`; size in bytes, None where it is not written."""
+    """`size ptr segment:[base + index*scale + displacement]`; size in bytes, None if it is not written."""
 
     size: int | None
     segment: str | None
@@ -146,7 +146,7 @@ Operand = Register | Immediate | Memory
 
 
 class Statement(Placed):
-    """Prefixes, mnemonic and operands, all names in lower case but the symbols'."""
+    """Prefixes, mnemonic and operands; all names except symbols are in lower case."""
 
     prefixes: tuple[str, ...]
     mnemonic: str
@@ -155,7 +155,7 @@ class Statement(Placed):
     end: int = 0
 
     def spelling(self) -> str:
-        """A text that is the same for equal statements alone."""
+        """A text that is the same only for equal statements."""
         return repr((self.prefixes, self.mnemonic, *map(_spelling, self.operands)))
 
 
@@ -164,7 +164,7 @@ def _spelling(operand: Operand) -> tuple[object, ...]:
 
 
 def format_statement(statement: Statement) -> str:
-    """Spell a statement without symbols so that every assembler reads the same: numbers in hexadecimal."""
+    """Spell a statement without symbols so that all assemblers agree on it: numbers in hexadecimal."""
     head = " ".join((*statement.prefixes, statement.mnemonic))
     return f"{head} {', '.join(map(_format_operand, statement.operands))}".rstrip()
 

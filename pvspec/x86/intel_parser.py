@@ -44,16 +44,16 @@ _RESERVED = {
 }
 _TOKEN = re.compile(r"\s*(?:(st\s*\(\s*[0-7]\s*\)|[A-Za-z_.$][\w.$]*)|(\d\w*)|(\S))", re.IGNORECASE | re.ASCII)
 _WORDS = ("bx", "bp", "si", "di")
-_BASES_ONLY = ("esp", "rsp", "bx", "bp")  # which cannot be an index; if one is written as one, GNU as exchanges them
+_BASES_ONLY = ("esp", "rsp", "bx", "bp")  # these cannot be an index; GNU as swaps them with the base
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[bB][01]+|0|[1-9][0-9]*")
 _FOREIGN_COMMENT = re.compile(r"//|/\*|\*/")
-_MAX_DIGITS = 66  # 0b and 64 bits: the longest spelling of a number that any field can hold
+_MAX_DIGITS = 66  # 0b and 64 bits: the longest spelling of a number that fits a field
 
 
 def parse_statement(text: str, start: int = 0) -> Statement:
     """Parse one statement without its label; `start` is where `text` begins in the whole source.
 
-    Raises AsmError, which points at the word that does not fit.
+    Raises AsmError, which points at the unexpected word.
     """
     if "%" in text or "$" in text:
         from pvspec.x86.att import is_att  # what is written in Intel syntax does not pay for it
@@ -77,10 +77,10 @@ def _att(text: str, start: int) -> AsmError:
             _Parser(spelling, 0).statement()
         except AsmError:
             spelling = None
-    general = "the destination is written first, memory as [ … ], and nothing with `%` or `$`"
+    general = "write the destination first and memory as [ … ], without `%` and `$`"
     help = f"write `{spelling}`" if spelling is not None else general
     first = start + len(text) - len(text.lstrip())
-    return AsmError("this is AT&T syntax; code is written in Intel syntax", help, first, start + len(text.rstrip()))
+    return AsmError("this is AT&T syntax; code must be in Intel syntax", help, first, start + len(text.rstrip()))
 
 
 class _Token(NamedTuple):
@@ -88,7 +88,7 @@ class _Token(NamedTuple):
     text: str
     start: int
     end: int
-    word: str  # a word without blanks and in lower case; empty for all else
+    word: str  # a word in lower case and without blanks; empty for other kinds
 
     def error(self, message: str, help: str | None = None) -> AsmError:
         return AsmError(message, help, self.start, self.end)
@@ -108,7 +108,7 @@ class _Parser:
         self._tokens = list(_tokens(text, start))
         self._start = self._tokens[0].start if self._tokens else start
         self._stop = self._tokens[-1].end if self._tokens else start
-        self._tokens += [_Token("end", "", self._start, self._stop, "")] * 2  # one to look at, one to look ahead to
+        self._tokens += [_Token("end", "", self._start, self._stop, "")] * 2  # the current token, and one of lookahead
         self._position = 0
 
     def statement(self) -> Statement:
@@ -118,7 +118,7 @@ class _Parser:
             prefixes.append(word)
             if self._peek().kind == "end":
                 raise self._peek().error(
-                    f"`{word}` is a prefix and needs its instruction",
+                    f"`{word}` is a prefix without an instruction",
                     f"write both in one statement, as in `{word} …`",
                 )
             word = self._mnemonic()
@@ -128,7 +128,7 @@ class _Parser:
     def _mnemonic(self) -> str:
         token = self._next()
         if token.text.startswith("."):
-            raise token.error(f"directive `{token.text}` is not an instruction", 'raw bytes are written `bytes "…"`')
+            raise token.error(f"directive `{token.text}` is not an instruction", 'write raw bytes as `bytes "…"`')
         if token.kind != "word":
             raise token.error(f"expected an instruction, not `{token.text}`")
         return token.text.lower()
@@ -160,7 +160,7 @@ class _Parser:
     def _immediate(self, start: int, offset: bool = False, short: bool = False) -> Immediate:
         sum_ = self._sum()
         if sum_.registers:
-            raise AsmError("a register cannot be part of this number", "memory is written [ … ]", start, self._end())
+            raise AsmError("a register cannot be part of this number", "write memory as [ … ]", start, self._end())
         if offset and sum_.symbol is None:
             raise AsmError("`offset` needs a symbol", None, start, self._end())
         return Immediate(Value(sum_.number, sum_.symbol), offset, short, start, self._end())
@@ -170,8 +170,8 @@ class _Parser:
         size = self._size()
         segment = self._segment()
         if size is not None and segment is None and self._peek().kind == "number":
-            raise self._peek().error("a number takes no size", f"if the size matters, {AS_BYTES}")
-        self._expect("[", "memory is written [ … ]")
+            raise self._peek().error("a number cannot have a size", f"if the size matters, {AS_BYTES}")
+        self._expect("[", "write memory as [ … ]")
         sum_ = self._sum()
         self._expect("]")
         base, index, scale = _address(sum_.registers, start, self._end())
@@ -219,18 +219,20 @@ class _Parser:
             factor = _number(self._next()) if self._accept("*") else None
             self._scaled(sum_, sign, token, factor)
         elif token.kind != "word" or name in _RESERVED:
-            help = f"leave it out, or {AS_BYTES}" if name in ("near", "far", "flat") else None
+            help = f"remove it, or {AS_BYTES}" if name in ("near", "far", "flat") else None
             raise token.error(f"expected a register, a number or a symbol, not `{token.text}`", help)
         elif sum_.symbol is not None or sign < 0:
-            raise token.error("one symbol at most can be added up", "a difference of symbols is not known here")
+            raise token.error(
+                "an expression can contain at most one symbol", "a difference of symbols is unknown at this point"
+            )
         else:
             sum_.symbol = token.text
 
     def _scaled(self, sum_: _Sum, sign: int, token: _Token, factor: int | None) -> None:
         if token.word not in REGISTERS:
-            raise token.error(f"expected a register, not `{token.text}`", "work the product out by hand")
+            raise token.error(f"expected a register, not `{token.text}`", "calculate the product yourself")
         if sign < 0 or factor not in (None, 1, 2, 4, 8):
-            raise token.error(f"`{token.text}` can only be added, times 1, 2, 4 or 8")
+            raise token.error(f"`{token.text}` can only be added, or multiplied by 1, 2, 4 or 8")
         sum_.registers.append((token.word, factor))
 
     def _peek(self, ahead: int = 0) -> _Token:
@@ -239,7 +241,7 @@ class _Parser:
     def _next(self) -> _Token:
         token = self._peek()
         if token.kind == "end":
-            raise token.error("the statement ends too early")
+            raise token.error("the statement is incomplete")
         self._position += 1
         return token
 
@@ -261,12 +263,12 @@ class _Parser:
 class _Sum:
     number: int = 0
     symbol: str | None = None
-    registers: list[tuple[str, int | None]] = field(default_factory=list)  # with the factor, if one is written
+    registers: list[tuple[str, int | None]] = field(default_factory=list)  # with the factor, if there is one
 
 
 def _number(token: _Token) -> int:
     if not _NUMBER.fullmatch(token.text) or len(token.text) > _MAX_DIGITS:
-        raise token.error(f"`{token.text}` is not a number here", "numbers are decimal, 0x… or 0b…")
+        raise token.error(f"`{token.text}` is not a valid number", "numbers are decimal, 0x… or 0b…")
     return int(token.text, 0)
 
 
@@ -275,9 +277,9 @@ def _address(registers: list[tuple[str, int | None]], start: int, end: int) -> t
     plain = [name for name, factor in registers if factor is None]
     scaled = [(name, factor) for name, factor in registers if factor is not None]
     if len(registers) > 2 or len(scaled) > 1:
-        raise AsmError("an address has one base and one scaled index at most", None, start, end)
+        raise AsmError("an address has at most one base and one scaled index", None, start, end)
     if scaled and scaled[0][0] in _WORDS:
-        raise AsmError("an index of 16 bits takes no factor", "use registers of 32 bits", start, end)
+        raise AsmError("a 16-bit index cannot have a factor", "use 32-bit registers", start, end)
     if scaled:
         return (plain[0] if plain else None), *scaled[0]
     if len(plain) > 1 and plain[1] in _BASES_ONLY:

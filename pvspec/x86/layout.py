@@ -13,7 +13,7 @@ from pvspec.x86.intel import AsmError, Immediate, Statement
 
 
 class Label(Value):
-    """A label, which names the place of what follows it; `start` and `end` are its place in the source."""
+    """A label, which names the address of what follows; `start` and `end` are its position in the source."""
 
     name: str
     start: int
@@ -84,7 +84,7 @@ def _is_too_short(placed: _Placed, labels: dict[str, int]) -> bool:
         message = f"`{placed.item.target}` is out of reach for `{statement.mnemonic}`"
         (operand,) = statement.operands
         is_short = isinstance(operand, Immediate) and operand.short
-        help = "leave `short` out" if is_short else "branch over a `jmp`, which reaches farther"
+        help = "remove `short`" if is_short else "branch over a `jmp`, which reaches farther"
         raise AsmError(message, help, statement.start, statement.end)
     return True
 
@@ -103,7 +103,7 @@ def _code(placed: list[_Placed], labels: dict[str, int], bits: int) -> Code:
 
 
 def _filled(placed: _Placed, labels: dict[str, int], bits: int) -> bytes:
-    """Fill a branch to a label in, and let the disassembler say where it goes."""
+    """Fill in a branch to a label, and let the disassembler check where it goes."""
     if placed.item.target is None:
         return placed.encoded.data
     (hole,) = placed.encoded.holes

@@ -1,4 +1,4 @@
-"""What keystone must not be asked: statements that abort it, make it print, or that it takes for others."""
+"""Statements that keystone must not get: they abort it, make it print, or are read as something else."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def check_statement(statement: Statement, bits: int) -> None:
     _check_string(statement)
     _check_far_pointer(statement)
     _check_addresses(statement)
-    if statement.mnemonic == "nop" and len(statement.operands) > 1:  # keystone has reserved opcodes for it
-        raise AsmError("`nop` takes one operand at most", None, statement.start, statement.end)
+    if statement.mnemonic == "nop" and len(statement.operands) > 1:  # keystone would use reserved opcodes for it
+        raise AsmError("`nop` has at most one operand", None, statement.start, statement.end)
 
 
 def all_prefixes(statement: Statement) -> list[str]:
-    """Name the prefixes that a statement asks for, those of its memory operands last."""
+    """Name the prefixes of a statement, those of its memory operands last."""
     segments = [o.segment for o in statement.operands if isinstance(o, Memory) and o.segment]
     return [*statement.prefixes, *segments]
 
@@ -42,15 +42,15 @@ def _check_registers(statement: Statement, bits: int) -> None:
     if stores_word and any(map(_is_wide, names)):
         raise AsmError("only 16 bits are moved", "write the 32-bit register", statement.start, statement.end)
     if names & HIGH_BYTES and (any(map(_needs_rex, names)) or any(name[1:2].isdigit() for name in addresses)):
-        # keystone's way to refuse these is to abort the process
-        raise AsmError("`ah`, `ch`, `dh` and `bh` have no encoding here", None, statement.start, statement.end)
+        # keystone aborts the process for these
+        raise AsmError("`ah`, `ch`, `dh` and `bh` cannot be encoded here", None, statement.start, statement.end)
 
 
 def _check_addresses(statement: Statement) -> None:
     """Refuse a segment that has no effect."""
     for operand in statement.operands if statement.mnemonic == "lea" else ():
         if isinstance(operand, Memory) and operand.segment:
-            message, help = "the address that `lea` works out is in no segment", "leave the segment out"
+            message, help = "`lea` does not use a segment", "remove the segment"
             raise AsmError(message, help, operand.start, operand.end)
 
 
@@ -59,7 +59,7 @@ def _check_string(statement: Statement) -> None:
     if statement.mnemonic in (*STRINGS, "xlatb") and statement.operands:
         names = [o.name for o in statement.operands if isinstance(o, Register)]
         if not any(name.startswith("xmm") for name in names):
-            raise AsmError("string instructions are written without operands", None, statement.start, statement.end)
+            raise AsmError("write string instructions without operands", None, statement.start, statement.end)
 
 
 def _is_long(name: str) -> bool:
@@ -91,11 +91,13 @@ def _check_branch_prefixes(statement: Statement, prefixes: list[str]) -> None:
     """Refuse what GNU as drops with a warning: all but the hints `cs` and `ds` before a `jmp` or `jcc`."""
     takes_hints = statement.mnemonic[0] == "j" and not statement.mnemonic.endswith("cxz")
     if set(prefixes) - ({"cs", "ds"} if takes_hints else set()):
-        raise AsmError("this branch takes no such prefix", 'write it as `bytes "…"`', statement.start, statement.end)
+        raise AsmError(
+            "this branch cannot have such a prefix", 'write it as `bytes "…"`', statement.start, statement.end
+        )
 
 
 def _check_far_pointer(statement: Statement) -> None:
     """Refuse far pointers of 80 bits, for which GNU as has no spelling with a size."""
     for operand in statement.operands if statement.mnemonic in FAR_POINTERS else ():
         if isinstance(operand, Memory) and operand.size not in (None, SIZES["fword"]):
-            raise AsmError("a far pointer is an `fword ptr` here", None, operand.start, operand.end)
+            raise AsmError("write a far pointer as `fword ptr` here", None, operand.start, operand.end)

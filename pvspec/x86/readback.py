@@ -1,9 +1,8 @@
-"""Does a disassembly say what the user wrote?
+"""Does a disassembly match what the user wrote?
 
-Both sides are parsed statements, so that nothing depends on spelling; numbers are compared at the width that the
-encoding gives them. What is compared is the statement as it was written, not as it was put to the assembler: whatever
-was left out or put in other words on the way must come back. So this knows by itself which segment is the default, and
-which operands have two names.
+Both sides are parsed statements, so spelling does not matter; numbers are compared at the width that they are encoded
+with. The statement is compared as it was written, not as it was passed to the assembler: whatever was left out or
+changed on the way must come back. So this file has its own rules about default segments and operands with two names.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _REPEATS = {"repe": "rep", "repz": "rep", "repnz": "repne"}
 def check_reading(statement: Statement, reading: Reading, bits: int, sizes_may_lack: bool = False) -> None:
     """Compare a statement (numbers only, no aliases of mnemonics) with what its bytes decode to.
 
-    With `sizes_may_lack` memory without a size may have any: for what a user wrote, whose size was worked out.
+    With `sizes_may_lack`, memory without a size may have any size: for what a user wrote, as its size was inferred.
     Raises AsmError, which points at the operand that differs, or else at the whole statement.
     """
     got = parse_statement(reading.text)
@@ -51,7 +50,7 @@ def check_reading(statement: Statement, reading: Reading, bits: int, sizes_may_l
 
 
 def _same_segment(written: Statement, got: Statement, reading: Reading) -> bool:
-    """Whether there is the prefix that was written (`notrack` is one), and memory is in the segment that was."""
+    """Whether the prefix (`notrack` is one) and the segment of memory are those that were written."""
     prefixes = ["ds" if prefix == "notrack" else prefix for prefix in written.prefixes]
     prefixes = [prefix for prefix in prefixes if prefix in SEGMENTS]
     segments = [o.segment for o in written.operands if isinstance(o, Memory) and o.segment]
@@ -74,7 +73,7 @@ def _with_size_of(want: Operand, have: Operand) -> Operand:
 
 def _differs(statement: Statement, reading: Reading) -> AsmError:
     return AsmError(
-        "the assembler's answer cannot be read back as this statement",
+        "the assembler's answer does not read back as this statement",
         f"it gave `{reading.text}`; write the instruction in full, or {AS_BYTES}",
         statement.start,
         statement.end,
@@ -91,7 +90,7 @@ def _prefixes(statement: Statement) -> list[str]:
 
 
 def _explicit(statement: Statement) -> tuple[Operand, ...]:
-    """Write out `imul eax, 4`, which is encoded, and read, with three operands."""
+    """Expand `imul eax, 4`, which is encoded and disassembled with three operands."""
     operands = statement.operands
     if statement.mnemonic == "imul" and len(operands) == 2 and isinstance(operands[1], Immediate):
         return (operands[0], *operands)
@@ -127,7 +126,7 @@ def _same(want: Operand, have: Operand, field: Field | None, reading: Reading, b
 
 
 def _same_register(want: Register, have: Register, statement: Statement) -> bool:
-    """Whether two names mean the same: only 16 bits of a selector are read, whatever its register is called."""
+    """Whether two names mean the same: only 16 bits of a selector are read, however wide its register is."""
     to = statement.operands[0]
     takes_selector = statement.mnemonic in SEGMENT_QUERIES or (isinstance(to, Register) and to.name in SEGMENTS)
     if want == to or not takes_selector or 2 not in (GENERAL_SIZES.get(want.name), GENERAL_SIZES.get(have.name)):
@@ -144,7 +143,7 @@ def _same_memory(want: Memory, have: Memory, bits: int) -> bool:
 
 
 def address_width(memory: Memory, bits: int) -> int:
-    """Tell the width of an address in bits, which its registers decide."""
+    """The width of an address in bits, which follows from its registers."""
     name = memory.base or memory.index
     if name is None:
         return bits
@@ -159,7 +158,7 @@ def same_number(want: int, have: int, width: int) -> bool:
 
 
 def _operand_error(want: Operand, have: Operand, field: Field | None, reading: Reading) -> AsmError:
-    message = "the assembler's answer cannot be read back as this operand"
+    message = "the assembler's answer does not read back as this operand"
     answer = f"the assembler's answer reads `{reading.text}`"
     match want:
         case Immediate(Value(number)) if field is not None and reading.target is None and field.width:
@@ -169,7 +168,7 @@ def _operand_error(want: Operand, have: Operand, field: Field | None, reading: R
                 message = f"the displacement {number:#x} does not fit this address"
                 return AsmError(message, answer, want.start, want.end)
             if want.size and want.size != have.size:
-                return AsmError("the operand's size is not the instruction's", answer, want.start, want.end)
+                return AsmError("the operand has the wrong size for this instruction", answer, want.start, want.end)
         case Register(name) if isinstance(have, Register):
             message = f"`{name}` cannot be encoded here"
     return AsmError(message, f"{answer}; {AS_BYTES}", want.start, want.end)

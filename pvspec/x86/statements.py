@@ -1,7 +1,7 @@
-"""Statements that were encoded before, in this run or, in the user's cache, in an earlier one.
+"""A cache of encoded statements, from this run and, in the user's cache, from earlier ones.
 
-Asking the assembler twice and reading the answers back is most of what a small compilation costs, and its result
-depends on nothing but the statement, this package and the two libraries, whose files' times and sizes name the cache.
+Running the assembler twice and reading its answers back takes most of the time of a small compilation. The result
+depends only on the statement, this package and the two libraries; the times and sizes of their files are in the key.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from pvspec.x86.intel import Statement
 
 Forms = tuple[Encoded, ...]
 
-MAX_STATEMENTS = 1024  # a spec with more of them would pay more for the file than it saves
+MAX_STATEMENTS = 1024  # for a spec with more of them the file would cost more time than it saves
 
 
 class StatementCache:
-    """Encoded statements; with a cache, those of earlier runs too, and `save` leaves them to later ones."""
+    """Encoded statements; with a cache, also those of earlier runs, and `save` keeps them for later ones."""
 
     def __init__(self, cache: Cache | None = None) -> None:
         self._cache = cache
@@ -35,7 +35,7 @@ class StatementCache:
         self._new = False
 
     def forms(self, statement: Statement, bits: int, what: str, encode: Callable[[], Forms]) -> Forms:
-        """What `encode` returns for a statement; called only if that is not known. `what` tells its kinds apart."""
+        """What `encode` returns for a statement; it is called only if that is unknown. `what` is part of the key."""
         key = f"{what} {bits} {statement.spelling()}"
         forms = self._forms.get(key) or _forms(self._earlier.get(key))
         if forms is None:
@@ -56,7 +56,7 @@ class StatementCache:
 
 
 def _generation() -> str:
-    """A name that changes with this package's files and the libraries'."""
+    """A key that changes with the files of this package and the libraries."""
     specs = [find_spec(name) for name in ("keystone", "iced_x86")]
     libraries = [Path(spec.origin) for spec in specs if spec is not None and spec.origin is not None]
     stamps: list[tuple[object, ...]] = [Hole._fields]
@@ -69,8 +69,8 @@ def _generation() -> str:
 def _load(cache: Cache | None, key: str) -> dict[str, Any]:
     data = cache.get("statements", key) if cache is not None else None
     with suppress(ValueError):
-        kept = json.loads(data) if data is not None else {}
-        return kept if isinstance(kept, dict) else {}
+        entries = json.loads(data) if data is not None else {}
+        return entries if isinstance(entries, dict) else {}
     return {}
 
 

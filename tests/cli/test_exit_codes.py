@@ -42,7 +42,7 @@ def test_a_spec_without_tests(run: Run, spec: Path) -> None:
     spec.write_text(SPEC.partition("test native")[0], encoding="utf-8")
     done = run("test", spec)
     assert done.code == 1
-    assert "the spec has no `test` block" in done.err
+    assert "the spec lacks a `test` block" in done.err
 
 
 def test_one_wrong_spec_of_two(run: Run, spec: Path, wrong: Path) -> None:

@@ -130,7 +130,7 @@ def test_a_folder_of_specs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         Path("linux", name).mkdir(parents=True)
         Path("linux", name, "spec.pvs").write_text(SPEC)
     done = pvspec("check", "linux")
-    assert "linux holds no .pvs file; its folders do: i386, x86_64" in done.stderr
+    assert "linux contains no .pvs file; its folders do: i386, x86_64" in done.stderr
     assert done.returncode == 1
 
 
@@ -140,7 +140,7 @@ def test_a_folder_that_is_no_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     Path("folder/spec.txt").write_text(SPEC)
     done = pvspec("check", "folder")
     assert "PV001" in done.stderr
-    assert "folder holds no .pvs file\n" in done.stderr
+    assert "folder contains no .pvs file\n" in done.stderr
     assert done.returncode == 1
 
 

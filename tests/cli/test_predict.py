@@ -119,14 +119,14 @@ class TestState:
     @pytest.mark.parametrize(
         ("dump", "message"),
         [
-            (lambda image: running(image)[:-1], "is neither an ELF core nor a flat dump: it has 20485 bytes"),
-            (lambda image: b"", "is neither an ELF core nor a flat dump: it has 0 bytes"),
+            (lambda image: running(image)[:-1], "is neither an ELF core nor a flat dump: it is 20485 bytes long"),
+            (lambda image: b"", "is neither an ELF core nor a flat dump: it is 0 bytes long"),
             (lambda image: bytes(len(image.memory)), "not a dump of vmlinux (9.9.0-test): 4130 of 8192 bytes"),
             (lambda image: core(image, bytes(len(image.memory))), "differ (first at 0xffffffff81001000); no banner"),
-            (lambda image: core(image, running(image))[:-0x4000], "is cut short: its headers describe 20718 bytes"),
+            (lambda image: core(image, running(image))[:-0x4000], "is truncated: its headers describe 20718 bytes"),
             (lambda image: core(image, running(image))[:100], "ELF program headers are outside the file"),
             (lambda image: Path("vmlinux").read_bytes(), "is an ELF file, but not a core dump"),
-            (lambda image: core(image, running(image)).replace(bytes([1, 0, 0, 0]), bytes(4)), "has no memory at"),
+            (lambda image: core(image, running(image)).replace(bytes([1, 0, 0, 0]), bytes(4)), "lacks memory at"),
         ],
         ids=["short", "empty", "zeros", "zeros in a core", "core cut", "headers cut", "no core", "no pieces"],
     )  # fmt: skip
@@ -197,7 +197,7 @@ class TestKaslr:
 
     @pytest.mark.parametrize(
         ("slide", "message"),
-        [("0x1000", "must be a multiple of 0x200000"), ("0x40000000", "must not come to be above 0xffffffffc0000000")],
+        [("0x1000", "must be a multiple of 0x200000"), ("0x40000000", "must not be above 0xffffffffc0000000")],
     )
     def test_where_it_cannot_lie(self, run: Run, kernel: Path, slide: str, message: str) -> None:
         assert_refused(run("predict", kernel, *SPEC, "--kaslr", slide, "-o", "text"), message, "vmlinux: ")
@@ -208,7 +208,7 @@ class TestKaslr:
 
     def test_without_the_table(self, run: Run, vmlinux: Path) -> None:
         done = run("predict", vmlinux, *SPEC, "--kaslr", "0x200000", "-o", "text")
-        assert_refused(done, "lacks a relocation table after its ELF file: give the kernel's bzImage", "vmlinux: ")
+        assert_refused(done, "lacks a relocation table after its ELF file: use the kernel's bzImage", "vmlinux: ")
         assert run("predict", vmlinux, *SPEC, "--kaslr", "0").code == 0
 
     def test_a_module(self, run: Run, kernel: Path) -> None:

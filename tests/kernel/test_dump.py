@@ -83,7 +83,7 @@ def test_one_that_is_cut_short(image: KernelImage, dump: Path, missing: int) -> 
     data = memory(image)
     whole = elf_file(image.bits, [Part("", data, image.base)], CORE)
     dump.write_bytes(whole[: whole.index(data) + len(data) - missing])
-    with pytest.raises(ImageError, match="cut short"):
+    with pytest.raises(ImageError, match="truncated"):
         open_dump(dump, image)
 
 

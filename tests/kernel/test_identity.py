@@ -95,14 +95,14 @@ OTHERS: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("other", OTHERS)
 def test_the_text_of_another(image: KernelImage, other: str, form: Callable[[KernelImage, bytes], bytes]) -> None:
     dump = form(image, OTHERS[other](running_text(image)))
-    message = "it has no read-only data to compare, and less than half of its text is the same; no banner was found"
+    message = "it lacks the read-only data, and less than half of its text is the same; no banner was found"
     with pytest.raises(ImageError, match=f"^<dump>: not a dump of <image> .6.1.0-9-test.: {message}"):
         open_dump(dump, image)
 
 
 @pytest.mark.parametrize("missing", [1, TEXT // 2])
 def test_text_that_is_cut(image: KernelImage, missing: int) -> None:
-    with pytest.raises(ImageError, match=r"it has no memory at 0x[0-9a-f]+, where the read-only data would begin"):
+    with pytest.raises(ImageError, match=r"it lacks memory at 0x[0-9a-f]+, where the read-only data would begin"):
         open_dump(as_core(image, running_text(image)[:-missing]), image)
 
 

@@ -133,5 +133,5 @@ def test_a_line_end_in_a_name() -> None:
     image[image.index(b"t1_\0")] = ord("\n")
     at = image.index(b"\x03taa")
     image[at : at + 4] = b"\x03t\x01a"
-    with pytest.raises(ImageError, match="a symbol name has a line end"):
+    with pytest.raises(ImageError, match="a symbol name contains a newline"):
         decode_kallsyms(image, BASE[64], 64)

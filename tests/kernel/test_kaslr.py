@@ -74,7 +74,7 @@ def test_an_image_is_not_changed(kernel: Path) -> None:
     assert image.moved(SLIDE).moved(SLIDE).memory == image.moved(SLIDE).memory != before
     assert image.memory == before
     assert image.slide == 0
-    with pytest.raises(ImageError, match="is moved already"):
+    with pytest.raises(ImageError, match="was already moved"):
         image.moved(SLIDE).moved(2 * SLIDE)
 
 
@@ -121,13 +121,13 @@ def test_the_alignment_is_that_of_the_header(tmp_path: Path, kernel: Path) -> No
 
 def test_without_a_table(plain: Path) -> None:
     image = open_kernel(plain)
-    with pytest.raises(ImageError, match="lacks a relocation table after its ELF file: give the kernel's bzImage"):
+    with pytest.raises(ImageError, match="lacks a relocation table after its ELF file: use the kernel's bzImage"):
         image.moved(SLIDE)
     image.moved(0)
 
 
 def test_a_module_is_not_moved(assembled: Path) -> None:
-    with pytest.raises(ImageError, match="is a module: KASLR moves the kernel that loads it, which --vmlinux names"):
+    with pytest.raises(ImageError, match="is a module: KASLR moves the kernel that loads it; give that with --vmlinux"):
         open_kernel(assembled).moved(SLIDE)
 
 
@@ -174,9 +174,9 @@ def test_a_field_between_segments(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"\1\1\1\1" * 9, "does not end"),
-        (b"\0\0\0\0" * 3_000_000, "larger than that of any kernel"),
-        (b"garbage", "does not end"),
+        (b"\1\1\1\1" * 9, "lacks an end"),
+        (b"\0\0\0\0" * 3_000_000, "larger than any kernel"),
+        (b"garbage", "lacks an end"),
         (b"abc", "lacks a relocation table"),
     ],
 )

@@ -151,7 +151,7 @@ def test_without_a_table(tmp_path: Path, dump: Path) -> None:
     image = opened(tmp_path, kernel_file(64))
     dump.write_bytes(running(image))
     plain = opened(tmp_path, kernel_file(64)[: image._elf.size])
-    with pytest.raises(ImageError, match=r"differ .*; if KASLR moved it, give the kernel's bzImage or package"):
+    with pytest.raises(ImageError, match=r"differ .*; if KASLR moved it, use the kernel's bzImage or package"):
         open_dump(dump, plain)
 
 
@@ -180,7 +180,7 @@ def test_what_vmcoreinfo_says(tmp_path: Path, dump: Path) -> None:
         dump.write_bytes(core_file(64, [Load(BASE[64] + SLIDE, 0, running(image))], line))
         assert open_dump(dump, image).slide == SLIDE
     dump.write_bytes(core_file(64, [memory], note))
-    with pytest.raises(ImageError, match=r"not a dump of .*: it has no memory at|\d+ of \d+ bytes of read-only data"):
+    with pytest.raises(ImageError, match=r"not a dump of .*: it lacks memory at|\d+ of \d+ bytes of read-only data"):
         open_dump(dump, image)
 
 

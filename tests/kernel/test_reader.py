@@ -133,7 +133,7 @@ def test_one_that_is_interrupted(image: KernelImage) -> None:
 
 def test_a_reader_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader_module, "MAX_FILE", 3 << 20)
-    with pytest.raises(ImageError, match="its reader has more than 3 MiB: that is no kernel's file"):
+    with pytest.raises(ImageError, match="its reader has more than 3 MiB: no kernel file is so large"):
         open_kernel(hostile(bytes))
     with pytest.raises(ImageError, match="is not an ELF file"):
         open_kernel(Short({0: bytes(3 << 20)}))
@@ -143,9 +143,9 @@ def test_no_bytes(image: KernelImage) -> None:
     for empty in (b"", hostile(lambda _: b"")):
         with pytest.raises(ImageError, match=r"^<image>: is empty$"):
             open_kernel(empty)
-    with pytest.raises(ImageError, match=r"^<dump>: is neither an ELF core nor a flat dump: it has 0 bytes"):
+    with pytest.raises(ImageError, match=r"^<dump>: is neither an ELF core nor a flat dump: it is 0 bytes long"):
         open_dump(b"", image)
-    with pytest.raises(ImageError, match=r"^<dump>: not a dump of <image> .*: it has no memory at"):
+    with pytest.raises(ImageError, match=r"^<dump>: not a dump of <image> .*: it lacks memory at"):
         open_dump(hostile(lambda _: b""), image)
 
 

@@ -53,7 +53,7 @@ def test_a_package_of_debug_symbols(file: Path) -> None:
     ("contents", "message"),
     [
         (package("./boot/System.map-6.1.0-50-686-pae", MAP), "not a kernel's package of debug symbols"),
-        (package("./usr/lib/debug/boot/System.map-6.1", MAP)[:300], "damaged Debian package|holds no"),
+        (package("./usr/lib/debug/boot/System.map-6.1", MAP)[:300], "damaged Debian package|lacks"),
         (b"\x7fELF", "ELF"),
         (b"\xff\xfe", "cannot be read as a System.map"),
         (b"no map", "not a System.map line"),

@@ -31,11 +31,9 @@ def test_each_is_shown_where_it_is(at: int) -> None:
     for char in CHARACTERS:
         text = TEXT[:at] + char + TEXT[at:]
         found = parse_what_can_be(Source("m.pvs", text)).diagnostics
-        assert [(f.message, f.labels[0].span.start) for f in found] == [(f"`{char}` cannot stand here", at)], hex(
-            ord(char)
-        )
+        assert [(f.message, f.labels[0].span.start) for f in found] == [(f"unexpected `{char}`", at)], hex(ord(char))
         shown = render(found[0])
-        assert f"`{printable(char)}` cannot stand here" in shown
+        assert f"unexpected `{printable(char)}`" in shown
         assert f"U+{ord(char):04X} " in shown
         assert all(line.isprintable() for line in shown.split("\n"))
 

@@ -137,7 +137,7 @@ def test_what_the_emulator_cannot_judge_is_named(spec: Spec) -> None:
     assert [verdict.why for verdict in cells["write_cr0"].verdicts] == [
         "`mov cr0, rdi` asks for another mode of the CPU"
     ]
-    assert [verdict.why for verdict in cells["wbinvd"].verdicts] == ["no meaning is stated"]
+    assert [verdict.why for verdict in cells["wbinvd"].verdicts] == ["no meaning is declared"]
 
 
 @pytest.mark.parametrize(

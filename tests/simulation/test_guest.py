@@ -87,13 +87,13 @@ def test_a_spec_without_the_ops() -> None:
     assert whole.interface is not None
     numbers = {(): {n: op for n, op in whole.interface.numbers[False, False].items() if op != "save_fl"}}
     interface = whole.interface.changed(numbers=numbers, names=whole.interface.names.changed(options={}))
-    with pytest.raises(SimulationError, match="the op save_fl, which paravirt_ops does not have"):
+    with pytest.raises(SimulationError, match="the op save_fl, which paravirt_ops lacks"):
         build(whole.changed(interface=interface), "native")
 
 
 def test_a_spec_for_64_bits() -> None:
     whole = spec()
-    with pytest.raises(SimulationError, match="the spec describes something else"):
+    with pytest.raises(SimulationError, match="the spec does not fit the guest"):
         build(whole.changed(machine=whole.machine.changed(bits=64)), "native")
 
 

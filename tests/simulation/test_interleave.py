@@ -10,8 +10,8 @@ import pytest
 
 from pvspec.simulation.guest import Guest, Site
 from pvspec.simulation.interleave import STORES, SYNC, Exploration, Group, Rules, Tally, program, written
-from pvspec.simulation.second_cpu import RIGHT, Place, SecondCpu
-from pvspec.simulation.strategies import STRATEGIES, Hands
+from pvspec.simulation.second_cpu import RIGHT, CpuState, SecondCpu
+from pvspec.simulation.strategies import STRATEGIES, Primitives
 
 from .conftest import built
 
@@ -42,13 +42,13 @@ def enumerated(cpu: SecondCpu, groups: Sequence[Group]) -> tuple[int, int]:
         for write in orders:
             codes.append(written(codes[-1], write))
         for before in merges(len(orders), 14):
-            place, steps = cpu.start, 0
+            state, steps = cpu.start, 0
             for count in before:
-                if place.end:
+                if state.end:
                     break
-                place, steps = cpu.step(place, codes[count]).place, steps + 1
-            assert place.end
-            schedules[orders, before[:steps]] = place.end != RIGHT
+                state, steps = cpu.step(state, codes[count]).state, steps + 1
+            assert state.end
+            schedules[orders, before[:steps]] = state.end != RIGHT
     return sum(schedules.values()), len(schedules)
 
 
@@ -129,20 +129,20 @@ def test_without_sync_not_even_that(xen: Guest) -> None:
 # ---- strategies that are wrong on purpose
 
 
-def first_byte_early(guest: Guest, sites: Sequence[Site], hands: Hands) -> None:
+def first_byte_early(guest: Guest, sites: Sequence[Site], primitives: Primitives) -> None:
     for site in sites:
         code = guest.patched(site)
         for offset, part in (0, b"\xcc"), (0, code[:1]), (1, code[1:]):
-            hands.text_poke(site.addr + offset, part)
-            hands.sync()
+            primitives.text_poke(site.addr + offset, part)
+            primitives.sync()
 
 
-def tail_before_breakpoint(guest: Guest, sites: Sequence[Site], hands: Hands) -> None:
+def tail_before_breakpoint(guest: Guest, sites: Sequence[Site], primitives: Primitives) -> None:
     for site in sites:
         code = guest.patched(site)
         for offset, part in (1, code[1:]), (0, b"\xcc"), (0, code[:1]):
-            hands.text_poke(site.addr + offset, part)
-            hands.sync()
+            primitives.text_poke(site.addr + offset, part)
+            primitives.sync()
 
 
 @pytest.mark.parametrize("strategy", [first_byte_early, tail_before_breakpoint])
@@ -170,30 +170,30 @@ def test_the_programs(xen: Guest) -> None:
 
 
 @pytest.mark.parametrize("stores", STORES)
-def test_a_witness_breaks(guest: Guest, stores: str) -> None:
+def test_a_counterexample_breaks(guest: Guest, stores: str) -> None:
     for site in guest.sites[:1] if stores == "any order" else guest.sites:
         cpu = SecondCpu(guest, site)
         rules = Rules(stores, split=True, sync="serialise")
         for strategy in "marshalled", "breakpoint":
             exploration = Exploration(cpu, program(guest, strategy, site, stores), rules)
-            events = exploration.witness()
+            events = exploration.counterexample()
             assert bool(events) == bool(exploration.tally().broken)
             if not events:
                 continue
-            code, place = site.original, cpu.start
+            code, state = site.original, cpu.start
             for event in events:
                 if event.kind == "write":
                     code = written(code, (event.address - site.addr, event.code))
                 elif event.kind == "fetch":
-                    place = cpu.fetch(place, code)
+                    state = cpu.fetch(state, code)
                 elif event.kind == "run":
-                    place = cpu.step(place, code).place
-            assert place.end not in ("", RIGHT)
+                    state = cpu.step(state, code).state
+            assert state.end not in ("", RIGHT)
             assert code == guest.patched(site)
 
 
-def test_places_are_one_object_each(xen: Guest) -> None:
+def test_states_are_one_object_each(xen: Guest) -> None:
     cpu = SecondCpu(xen, xen.sites[0])
     ends = {cpu.finish(cpu.start, xen.sites[0].original) for _ in range(3)}
     assert len(ends) == 1
-    assert isinstance(ends.pop(), Place)
+    assert isinstance(ends.pop(), CpuState)

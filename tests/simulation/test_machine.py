@@ -83,4 +83,4 @@ def test_a_page_is_mapped_a_second_time(machine: Machine) -> None:
 
 def test_memory_that_is_not_there(machine: Machine) -> None:
     machine.write(machine.entry(WINDOW), (0x07000003).to_bytes(4, "little"))
-    assert run(machine, "a1 00 00 00 d0") == Stop(CODE, "access to physical memory that is not there")
+    assert run(machine, "a1 00 00 00 d0") == Stop(CODE, "access to missing physical memory")

@@ -11,7 +11,7 @@ import pytest
 from pvspec.simulation import replay as replaying
 from pvspec.simulation.guest import Guest, Site
 from pvspec.simulation.replay import Replay, replay, replays
-from pvspec.simulation.strategies import STRATEGIES, Hands
+from pvspec.simulation.strategies import STRATEGIES, Primitives
 from pvspec.x86.decode import disassemble
 
 from .conftest import built
@@ -91,17 +91,17 @@ def replayed(guest: Guest, monkeypatch: pytest.MonkeyPatch, strategy: object) ->
 
 
 def test_a_filled_buffer_is_all_that_was_missing(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
-    def filled(guest: Guest, sites: Sequence[Site], hands: Hands) -> None:
+    def filled(guest: Guest, sites: Sequence[Site], primitives: Primitives) -> None:
         for site in sites:
-            hands.text_poke(site.addr, guest.patched(site))
+            primitives.text_poke(site.addr, guest.patched(site))
 
     assert replayed(guest, monkeypatch, filled).survived
 
 
 def test_a_wrong_byte_is_found(xen: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(guest: Guest, sites: Sequence[Site], hands: Hands) -> None:
+    def wrong(guest: Guest, sites: Sequence[Site], primitives: Primitives) -> None:
         site = sites[-1]
-        hands.text_poke(site.addr, guest.patched(site)[:-1] + b"\x90")
+        primitives.text_poke(site.addr, guest.patched(site)[:-1] + b"\x90")
 
     result = replayed(xen, monkeypatch, wrong)
     assert (result.survived, result.fault, result.torn) == (False, None, False)
@@ -116,9 +116,9 @@ def test_breakpoints_without_a_handler_stop_the_machine(xen: Guest) -> None:
 
 
 def test_a_poke_that_does_not_return(xen: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
-    def hang(guest: Guest, sites: Sequence[Site], hands: Hands) -> None:
+    def hang(guest: Guest, sites: Sequence[Site], primitives: Primitives) -> None:
         for _ in range(2):
-            hands.text_poke(sites[0].addr, b"\xeb\xfe")
+            primitives.text_poke(sites[0].addr, b"\xeb\xfe")
 
     monkeypatch.setattr(replaying, "_LIMIT", 300)
     result = replayed(xen, monkeypatch, hang)

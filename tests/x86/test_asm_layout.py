@@ -104,12 +104,12 @@ def test_a_branch_that_cannot_grow() -> None:
         ("x: x: nop", ("`x` is already a label", "x")),
         ("sym: nop", ("`sym` is already a symbol", "sym")),
         ("eax: nop", ("`eax` is already a register", "eax")),
-        ("x: mov eax, offset x", ("label `x` can only be branched to", "offset x")),
-        ("x: jmp x + 1", ("a branch goes to a label, not near it", "x + 1")),
+        ("x: mov eax, offset x", ("label `x` can only be the target of a branch", "offset x")),
+        ("x: jmp x + 1", ("a branch goes to a label itself, without an offset", "x + 1")),
         ("x: call short x", ("only a jump is `short`", "short x")),
         ("x: mov eax, short 5", ("only a jump is `short`", "short 5")),
-        ("x: jmp short x + 1", ("a branch goes to a label, not near it", "short x + 1")),
-        ("jmp y", ("`y` is no register, label or symbol", "y")),
+        ("x: jmp short x + 1", ("a branch goes to a label itself, without an offset", "short x + 1")),
+        ("jmp y", ("`y` is not a register, label or symbol", "y")),
     ],
 )
 def test_wrong_labels(source: str, error: tuple[str, str]) -> None:

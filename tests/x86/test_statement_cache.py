@@ -44,9 +44,9 @@ def entry(folder: Path) -> Path:
 @pytest.mark.parametrize("data", [b"", b"[]", b"{", b"null", b"\xff", b'{"x": 5}'])
 def test_an_entry_of_another_shape_is_no_entry(data: bytes, tmp_path: Path) -> None:
     """Shapes that an entry of ours could only have by a fault of ours: they are authentic."""
-    kept = StatementCache(Cache(tmp_path))
-    anew = assemble(SOURCE, 32, SYMBOLS, kept)
-    kept.save()
+    cache = StatementCache(Cache(tmp_path))
+    anew = assemble(SOURCE, 32, SYMBOLS, cache)
+    cache.save()
     Cache(tmp_path).put("statements", entry(tmp_path).name.partition("-")[2], data, 1)
     assert assemble(SOURCE, 32, SYMBOLS, StatementCache(Cache(tmp_path))) == anew
 
@@ -54,9 +54,9 @@ def test_an_entry_of_another_shape_is_no_entry(data: bytes, tmp_path: Path) -> N
 @pytest.mark.parametrize(("code", "other"), [('"fa"', "17"), ('"fa"', '"fb"'), ('"fa"', '"90"'), ("fa", "fb")])
 def test_an_entry_that_was_changed_is_encoded_anew(code: str, other: str, tmp_path: Path) -> None:
     """A nop in the place of an instruction would pass for what was read back."""
-    kept = StatementCache(Cache(tmp_path))
-    anew = assemble("cli", 32, (), kept)
-    kept.save()
+    cache = StatementCache(Cache(tmp_path))
+    anew = assemble("cli", 32, (), cache)
+    cache.save()
     data = entry(tmp_path).read_bytes()
     assert code.encode() in data
     entry(tmp_path).write_bytes(data.replace(code.encode(), other.encode()))
@@ -64,17 +64,17 @@ def test_an_entry_that_was_changed_is_encoded_anew(code: str, other: str, tmp_pa
 
 
 def test_too_many_statements_are_not_kept(tmp_path: Path) -> None:
-    kept = StatementCache(Cache(tmp_path))
-    assemble("\n".join(f"mov eax, {n}" for n in range(MAX_STATEMENTS + 1)), 32, (), kept)
-    kept.save()
+    cache = StatementCache(Cache(tmp_path))
+    assemble("\n".join(f"mov eax, {n}" for n in range(MAX_STATEMENTS + 1)), 32, (), cache)
+    cache.save()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     Path(tmp_path, "file").touch()
-    kept = StatementCache(Cache(tmp_path / "file" / "nowhere"))
-    assemble("cli", 32, (), kept)
-    kept.save()
+    cache = StatementCache(Cache(tmp_path / "file" / "nowhere"))
+    assemble("cli", 32, (), cache)
+    cache.save()
 
 
 def test_a_second_compilation_needs_no_assembler(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Program to the text of a Python module; the only door to jinja2."""
+"""From program to the text of a Python module: the printed module."""
 
 from pvspec.compiler.printout.module import render
 

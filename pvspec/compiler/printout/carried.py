@@ -1,4 +1,4 @@
-"""The engine's text, as printed modules carry it: one text, its imports gathered on top."""
+"""The engine's text, as printed modules contain it: one text, with all imports at the top."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Carried(Value):
     parts: tuple[tuple[str, str], ...]
 
 
-# what the generated functions themselves need
+# what the printed functions themselves need
 _OWN = {
     "collections.abc": ("Callable", "Iterable", "Mapping"),
     "enum": ("IntEnum",),
@@ -38,7 +38,7 @@ def carried() -> Carried:
 
 
 def _body(text: str, needs: dict[str, set[str]]) -> str:
-    """The text behind docstring and imports; what it imports from the standard library goes to `needs`."""
+    """The text after the docstring and the imports; what it imports from the standard library is added to `needs`."""
     header = _HEADER.match(text)
     assert header is not None
     rest = _STATEMENT.search(text, header.end())
@@ -70,7 +70,7 @@ def _from_import(module: str, names: list[str]) -> str:
 
 
 def _sorted(names: set[str]) -> list[str]:
-    """As ruff's isort has it: constants, then classes, then the rest."""
+    """The order of ruff's isort: constants, then classes, then the rest."""
     return sorted(names, key=lambda name: (not name.isupper(), name[0].islower(), name))
 
 

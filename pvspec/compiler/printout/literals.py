@@ -1,6 +1,6 @@
 """Values of the engine as Python literals, laid out as a formatter would.
 
-A value from a spec reaches the output through `literal` alone, so a name or string in a spec stays data.
+A value from a spec reaches the output only through `literal`, so a name or string in a spec remains data.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ WIDTH = 120
 
 
 class Name(str):
-    """A name of the output's own making, written as it is."""
+    """A name that the printed module defines; it is written as it is."""
 
     __slots__ = ()
 
 
 Names: TypeAlias = Mapping[int, Name]
-"""What has a name of its own in the output: by the identity of the value."""
+"""The values that have names in the printed module, by identity."""
 
 _Parts: TypeAlias = tuple[str, list[tuple[str, object]], str]
 _NO_NAMES: Names = {}
 
 
 def literal(value: object, names: Names = _NO_NAMES, indent: int = 0, used: int = 0) -> str:
-    """The value's text; `indent` is that of its line, `used` what else is on the line, both in columns."""
+    """The value's text; `indent` is the indentation of its line, `used` the width of what else is on it, in columns."""
     return names[id(value)] if id(value) in names else _laid_out(value, names, indent, used)
 
 
 def assignment(target: str, value: object, names: Names = _NO_NAMES) -> str:
-    """`target = value`, at the left margin; names are for the value's parts."""
+    """`target = value`, at the left margin; `names` are for parts of the value."""
     return f"{target} = {_laid_out(value, names, 0, len(target) + 3)}"
 
 
@@ -68,7 +68,7 @@ def _written_flat(value: object, names: Names) -> str:
 
 
 def _parts(value: object, names: Names) -> _Parts:
-    """How a composite opens, its parts with what precedes each, and how it closes."""
+    """How a composite opens; its parts, with what precedes each; and how it closes."""
     match value:
         case Value():
             return f"{type(value).__name__}(", list(_fields(value, _defaults(value))), ")"
@@ -84,7 +84,7 @@ def _parts(value: object, names: Names) -> _Parts:
 
 
 def _fields(value: object, defaults: Mapping[str, object]) -> Iterator[tuple[str, object]]:
-    """What to call a class with for this value: fields that need one by place, others by name if not as by default."""
+    """The arguments for this value: positional for required fields, by name for others that are not the default."""
     for name in cast("tuple[str, ...]", getattr(value, "_fields")):  # noqa: B009 - not every object has it
         part: object = getattr(value, name)
         if name not in defaults:

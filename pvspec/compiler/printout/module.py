@@ -22,7 +22,7 @@ WIDTH = 120
 
 
 def render(program: Program) -> str:
-    """The module's text; the same program gives the same text to the byte."""
+    """The module's text; the same program gives the same bytes."""
     spec, lowered = program.spec, lower(program)
     names = _arm_names(lowered)
     enumerations = map(_enumeration, _enumerations(spec.interface) if spec.interface else ())
@@ -68,7 +68,7 @@ def {backend}_patch(type: int, clobber: int, insnbuf: Buffer, addr: int, len: in
 
 
 def _safe(text: str) -> str:
-    """A spec's or file's name where the output is no literal: in the docstring and comments."""
+    """The name of a spec or file outside literals: in the docstring and comments."""
     return re.sub(r"[^\w .,:/+()-]", "_", text, flags=re.ASCII)
 
 
@@ -94,7 +94,7 @@ def _digest(spec: model.Spec) -> str:
 
 
 def _arm_names(lowered: Lowered) -> dict[int, Name]:
-    """A constant for each arm, named after the spec line that it is in; by the identity of the engine's arm."""
+    """A constant for each arm, named after its line in the spec; keyed by the identity of the engine's arm."""
     names: dict[int, Name] = {}
     taken: set[str] = set()
     for arm, value in lowered.arms.items():
@@ -135,7 +135,7 @@ def _listing(code: Code) -> Iterator[str]:
 
 
 class Enumeration(Value):
-    """Op numbers in one configuration: `name` of the class, `settings` for people, members sorted by number."""
+    """Op numbers in one configuration: `name` of the class, `settings` as a comment, members sorted by number."""
 
     name: str
     settings: str
@@ -167,7 +167,7 @@ def _ops(interface: model.Interface, configuration: model.Configuration) -> list
 
 
 def _constants(lowered: Lowered, names: dict[int, Name]) -> Iterator[str]:
-    """The spec's own parts, each a constant that later ones name."""
+    """The spec's own parts, each a constant that later ones refer to."""
     spec = lowered.spec
     parts: list[tuple[str, Value | None]] = [("ARCHITECTURE", spec.machine)]
     if spec.interface is not None:

@@ -1,4 +1,4 @@
-"""Checks that need the code: does it fit, is it ever reached, does it keep the op's contract?"""
+"""Checks that need code: does it fit, can it be reached, does it honour the op's contract?"""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["verify"]
 
 
 def verify(program: Program, findings: Findings) -> None:
-    """All findings about a program's code."""
+    """Report all findings about a program's code."""
     check_nops(program.spec, findings)
     check_fit(program, findings)
     check_reach(program, findings)

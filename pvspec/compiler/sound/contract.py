@@ -1,9 +1,9 @@
 """The calling contract, on every path through an emitter's code.
 
-An emitter asks only for its op's inputs, leaves everything as it found it but for its op's results and what the op and
-the arm declare clobbered, leaves the stack alone, touches memory only through symbols and inputs, works wherever it is
-put, and goes on after its end, or never where the op is `noreturn`. Control, debug and segment registers are what
-system ops are for: what becomes of them is for an op's meaning to say.
+An emitter reads only its op's inputs, changes only its op's results and what the op and the arm declare clobbered,
+leaves the stack alone, touches memory only through symbols and inputs, works at any address, and continues after its
+end, or never does if the op is `noreturn`. Control, debug and segment registers are what system ops are for: an op's
+meaning says what happens to them.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ _SYSTEM = re.compile(r"(cr|dr|tr)\d+|[c-gs]s|[er]?sp|[er]?ip|gdtr?|idtr?|ldtr?|m
 
 
 def check_contracts(program: Program, findings: Findings) -> None:
-    """PV403 to PV408 for each arm that breaks the contract of an op it answers, once an arm; and for each meaning."""
+    """PV403 to PV408 for each arm that breaks the contract of one of its ops, once per arm; and for each meaning."""
     interface = program.spec.interface
     if interface is None:
         return
-    told: set[model.Arm] = set()
+    reported: set[model.Arm] = set()
     for op, arm in _answers(program):
-        if arm in program.code and arm not in told and Contract(op, arm, program, findings).broken():
-            told.add(arm)
+        if arm in program.code and arm not in reported and Contract(op, arm, program, findings).broken():
+            reported.add(arm)
 
 
 def _answers(program: Program) -> Iterator[tuple[model.Op, model.Arm]]:
@@ -89,7 +89,7 @@ class Contract:
         self.effects = () if isinstance(arm.action, model.Branch) else effects(self.code, self.bits)
 
     def broken(self) -> bool:
-        """Report what breaks the contract; whether anything does."""
+        """Report what breaks the contract; return whether anything does."""
         found = len(self.findings.found)
         if isinstance(self.arm.action, model.Branch):
             self._check_branch(self.arm.action)
@@ -99,7 +99,7 @@ class Contract:
             self._check_code()
         return len(self.findings.found) > found
 
-    # ---- what needs no instructions
+    # ---- arms without code
 
     def _check_branch(self, action: model.Branch) -> None:
         symbol = self.arm.symbols.get(action.symbol)
@@ -107,16 +107,16 @@ class Contract:
         if extra and not self.op.noreturn:
             self._writes(f"`{action.symbol}` may destroy {_list(extra)}", extra, None)
         if action.mnemonic == "jmp" and not self.op.noreturn:
-            self._leaves("a jump that does not come back", None)
+            self._leaves("a jump that does not return", None)
 
     def _check_nothing(self) -> None:
-        """No code: the results must be where the inputs were; a target that does nothing may leave them anywhere."""
+        """Without code, the results must be where the inputs were, unless the target does nothing."""
         if not asks_target(self.arm.guard) and not self.op.noreturn:
             self._check_results(self.op.results - self.op.inputs)
 
     def _check_results(self, missing: Iterable[str]) -> None:
         if wanting := [name for name in missing if is_general(name)]:
-            self._add("PV403", f"the result {_list(wanting)} of `{self.op.name}` is never written", "", None)
+            self._add("PV403", f"result {_list(wanting)} of `{self.op.name}` is never written", "", None)
 
     # ---- code
 
@@ -127,7 +127,7 @@ class Contract:
             self._check_reads(effect, state, paths)
             self._check_memory(effect, state)
             self._check_control(effect)
-        if paths.clash_at is not None:  # what follows was not looked at, so this is refused for `noreturn`, too
+        if paths.clash_at is not None:  # what follows was not examined, so this is refused for `noreturn` too
             self._clashes(paths)
         elif self.op.noreturn:
             if paths.at_end() is not None:
@@ -136,13 +136,13 @@ class Contract:
             self._check_end(end)
 
     def _called(self, effect: InstructionEffects) -> frozenset[str]:
-        """What a call may destroy: all that the interface knows of, if it is not to a symbol."""
+        """What a call may destroy: all clobber registers of the interface, unless it calls a symbol."""
         for hole in self.code.holes_of(effect.instruction):
             if hole.relative and hole.symbol in self.arm.symbols:
                 return self.arm.symbols[hole.symbol].clobbers
         return self.everything
 
-    # ---- what is read
+    # ---- reads
 
     def _check_reads(self, effect: InstructionEffects, state: State, paths: Paths) -> None:
         asked = self._pushed_flags(effect, state) or set()
@@ -159,12 +159,12 @@ class Contract:
             names = _list(asked)
             help: str | None = f"declare it: `({names})` among the inputs of `{self.op.name}`, or write it first"
             if not asked <= REGISTERS[self.bits] | {FLAGS_REGISTER}:
-                help = None  # no contract can say that
+                help = None  # no contract can declare that
             self._asks(f"`{effect.instruction.text}` reads {names}", effect, help)
         self._check_flag_reads(effect, state)
 
     def _undeclared_addresses(self, effect: InstructionEffects, state: State) -> set[str]:
-        """The registers of addresses that PV406 refuses, so that PV405 does not report them once more."""
+        """The registers of addresses that PV406 refuses, so that PV405 does not report them again."""
         return {
             name
             for access in effect.memory
@@ -174,13 +174,13 @@ class Contract:
         }
 
     def _unknown(self, cells: Iterable[Content]) -> set[str]:
-        """The registers of which some bytes still hold what they did on entry, though they are no inputs."""
+        """The registers of which some bytes still hold their values on entry, though they are not inputs."""
         origins = {origin for cell in cells for origin in cell.origins}
         names = {origin[0] for origin in origins if isinstance(origin, tuple)} - self.op.inputs
         return names | ({CALLERS_STACK} if GARBAGE in origins and not self.op.noreturn else set())
 
     def _pushed_flags(self, effect: InstructionEffects, state: State) -> set[str] | None:
-        """The flags register, if it is pushed half changed: then what is pushed is more than a copy to come back."""
+        """The flags register, if it is pushed half changed: then the value is not just saved, to be restored later."""
         if not effect.instruction.text.startswith("pushf") or FLAGS_REGISTER in self.op.inputs:
             return None
         changed = any(state.flags[name].origins != {ENTRY} for name in ("df", "if", "ac"))
@@ -193,7 +193,7 @@ class Contract:
         for name in sorted(effect.flags_read & STATUS):
             origins = state.flags[name].origins & unknown
             if origins:
-                why = "which nothing has set yet" if ENTRY in origins else "which is undefined here"
+                why = "which has not been set yet" if ENTRY in origins else "which is undefined here"
                 self._asks(f"`{effect.instruction.text}` reads {name}, {why}", effect, "compare something first")
 
     def _asks(self, what: str, effect: InstructionEffects, help: str | None) -> None:
@@ -208,18 +208,18 @@ class Contract:
             if is_stack_access(access, self.bits):
                 self._check_stack_access(access, effect, state)
             elif effect.ip_relative and not self._has_hole(effect):
-                self._fixed("the memory that it addresses moves with the site", effect)
+                self._fixed("the address of this memory moves with the site", effect)
             elif not self._is_declared(access, effect, state):
                 self._add(
                     "PV406",
                     f"code for `{self.op.name}` touches memory that nothing declares",
-                    f"`{effect.instruction.text}` goes through neither a symbol nor an input",
+                    f"`{effect.instruction.text}` uses neither a symbol nor an input as its address",
                     effect,
                     help="declare a symbol for it, or an input that holds its address",
                 )
 
     def _is_return_address(self, access: MemoryAccess, effect: InstructionEffects) -> bool:
-        """Whether this is where a call puts, or a return finds, the address to return to."""
+        """Whether this is where a call puts the return address, or a return finds it."""
         if not is_stack_access(access, self.bits):
             return False
         return effect.kind == "return" or (effect.kind == "call" and access.written and not access.read)
@@ -228,7 +228,7 @@ class Contract:
         start = state.depth + access.displacement
         lowest = min(state.depth, state.depth + (effect.stack_delta or 0))
         if access.size == 0:
-            why = "how far it reaches is known only when it runs"
+            why = "how far it reaches is known only at run time"
         elif start < lowest:
             why = "is below the stack pointer, where an interrupt may write"
         elif start + access.size > 0 and not self.op.noreturn:
@@ -248,7 +248,7 @@ class Contract:
         return bool(declared) and STACK_POINTER not in origins
 
     def _address_registers(self, access: MemoryAccess) -> list[str]:
-        """The general registers of an address, by their full names."""
+        """The general registers in an address, by their full names."""
         names = [full_width(name, self.bits) for name in (access.base, access.index) if name is not None]
         return [name for name in names if is_general(name)]
 
@@ -267,7 +267,7 @@ class Contract:
         instruction, size = effect.instruction, len(self.code.data)
         known = {other.instruction.offset for other in self.effects} | {size}
         if any(target not in known for target in successors(effect)):
-            into = f"`{instruction.text}` goes to byte {effect.target}, which begins no instruction"
+            into = f"`{instruction.text}` goes to byte {effect.target}, which is not the start of an instruction"
             self._add("PV407", f"code for `{self.op.name}` branches into an instruction", into, effect)
         direct = effect.kind in ("call", "jump", "branch") and self._direct(effect)
         if direct and effect.target is None:
@@ -276,17 +276,17 @@ class Contract:
             self._leaves(f"`{instruction.text}` calls into its own code", effect)
         leaves = effect.kind == "return" or (effect.kind in ("jump", "branch") and effect.target is None)
         if leaves and not direct and not self.op.noreturn:
-            self._leaves(f"`{instruction.text}` does not come back", effect)
+            self._leaves(f"`{instruction.text}` does not return", effect)
 
     def _direct(self, effect: InstructionEffects) -> bool:
-        """Whether a branch goes to a number, not to a symbol or through an operand."""
+        """Whether a branch goes to a number, rather than to a symbol or through an operand."""
         start, end = effect.instruction.offset, effect.instruction.offset + effect.instruction.size
         reading = read(self.code.data[start:end], self.bits, start)
         return reading is not None and reading.target is not None and not self.code.holes_of(effect.instruction)
 
     def _fixed(self, why: str, effect: InstructionEffects) -> None:
-        help = "declare a symbol for where it goes"
-        self._add("PV408", f"code for `{self.op.name}` works in one place only", why, effect, help=help)
+        help = "declare a symbol for its target"
+        self._add("PV408", f"code for `{self.op.name}` works at one address only", why, effect, help=help)
 
     def _leaves(self, why: str, effect: InstructionEffects | None) -> None:
         kind = "never returns" if self.op.noreturn else "must continue after the site"
@@ -298,11 +298,11 @@ class Contract:
         if paths.clash is not None and paths.clash.stack_delta is None:
             why = f"`{paths.clash.instruction.text}` sets the stack pointer to an unknown value"
         else:
-            why = "paths meet with different stack depths"
+            why = "paths with different stack depths meet"
         self._unbalanced(why, paths.clash)
 
     def _unbalanced(self, why: str, effect: InstructionEffects | None) -> None:
-        self._add("PV403", f"`{self.op.name}` does not leave the stack as it found it", why, effect, None)
+        self._add("PV403", f"`{self.op.name}` does not restore the stack pointer", why, effect, None)
 
     def _check_end(self, end: State) -> None:
         if end.depth:
@@ -319,7 +319,7 @@ class Contract:
             self._check_result(name, end.registers[name])
 
     def _check_result(self, name: str, cells: Sequence[Content]) -> None:
-        """What a result is made of: of inputs, or of what the code worked out, in each byte and on every path."""
+        """Each byte of a result, on every path, must come from inputs or from what the code computed."""
         unknown = {index: self._unknown([cells[index]]) for index in sorted(self.op.result_bytes[name])}
         names = set().union(*unknown.values())
         if not names:
@@ -329,18 +329,18 @@ class Contract:
         written = part_name(name, [index for index, sources in unknown.items() if not sources])
         message = f"a result of `{self.op.name}` may depend on what is not an input"
         if names != {name}:
-            what = f"the result {name} may be whatever {_list(names)} held before"
+            what = f"result {name} may be whatever {_list(names)} held before"
             help = f"declare it: `({_list(names)})` among the inputs of `{self.op.name}`"
         elif written is not None:
-            what = f"only {written} of the result {name} is sure to be written: the rest may be whatever it held before"
-            help = f"write the rest, too, or promise less: `-> {written}`"
+            what = f"only {written} of result {name} is certainly written: the rest may still hold its old value"
+            help = f"write the rest too, or promise less: `-> {written}`"
         else:
-            what = f"the result {name} may be whatever it held before"
-            help = f"write all of {name} on every path, whatever the inputs hold"
+            what = f"result {name} may still hold its old value"
+            help = f"write all of {name} on every path, for all inputs"
         self._add("PV405", message, what, first, help=help)
 
     def _destroys(self, name: str, cells: Sequence[Content], effect: InstructionEffects) -> bool:
-        """Whether an instruction leaves something in a register that the contract wants unchanged."""
+        """Whether an instruction changes a register that the contract requires to be unchanged."""
         if name in self.allowed or _SYSTEM.fullmatch(name) or is_entry(cells, name):
             return False
         return any(effect.instruction.offset in cell.writers for cell in cells)
@@ -356,10 +356,10 @@ class Contract:
     def _at(self, offsets: Iterable[int]) -> Sequence[InstructionEffects]:
         return [effect for effect in self.effects if effect.instruction.offset in set(offsets)]
 
-    # ---- what is reported
+    # ---- reports
 
     def _writes(self, what: str, extra: frozenset[str], effect: InstructionEffects | None) -> None:
-        help: str | None = None  # vector registers, for one, are in no contract
+        help: str | None = None  # vector registers, for example, cannot be in a contract
         if extra & {FLAGS_REGISTER, "interrupt_flag"}:
             help = f"declare it: `-> {_list(extra)}`"
         elif extra <= self.everything and not self.is_meaning:
@@ -398,13 +398,13 @@ class Contract:
 
 
 def _changed(name: str, flag: Content) -> frozenset[int]:
-    """The instructions that leave a flag changed; the ABI has the direction flag clear at calls."""
-    kept = {ENTRY, CLEAR} if name == "df" else {ENTRY}
-    return frozenset() if flag.origins <= kept else flag.writers
+    """The instructions that leave a flag changed; the ABI requires the direction flag to be clear at calls."""
+    unchanged = {ENTRY, CLEAR} if name == "df" else {ENTRY}
+    return frozenset() if flag.origins <= unchanged else flag.writers
 
 
 def asks_target(guard: Guard | None) -> bool:
-    """Whether a guard asks for the op's target: then the arm does what that function does."""
+    """Whether a guard tests the op's target: then the arm does what that function does."""
     return any(isinstance(question, TargetIs) for question in questions(guard))
 
 

@@ -1,4 +1,4 @@
-"""Code that is longer than every site it could be for."""
+"""Code that is longer than every site that it could be for."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def too_long(chain: model.Chain, limit: int, program: Program) -> set[model.Arm]
 
 
 def is_own(arm: model.Arm, rule: model.Rule) -> bool:
-    """Whether an arm is written in the rule itself, not in a named chain."""
+    """Whether an arm is written in the rule itself, rather than in a named chain."""
     return arm.span.source is rule.span.source and rule.span.start <= arm.span.start < rule.span.end
 
 
@@ -73,7 +73,7 @@ def _check_chain(chain: model.Chain, limit: int, op: model.Op | None, program: P
 
 
 def listing(code: Code) -> list[str]:
-    """A line per instruction: bytes and disassembly."""
+    """One line per instruction: bytes and disassembly."""
     lines = []
     for instruction in code.instructions:
         data = code.data[instruction.offset : instruction.offset + instruction.size]

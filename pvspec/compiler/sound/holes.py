@@ -1,4 +1,4 @@
-"""Whether a hole fits every address that it may be filled with, from every site."""
+"""Whether every address that a hole may be filled with fits it, from every site."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pvspec.x86.code import Code, Hole, Instruction
 
 
 def check_holes(program: Program, findings: Findings) -> None:
-    """PV409 for each hole that some address of the machine's `text` does not fit; without `text` nothing is known."""
+    """PV409 for each hole that some address of the machine's `text` does not fit; without `text` this is unknown."""
     text, bits = program.spec.text, program.spec.machine.bits
     if text is None:
         return
@@ -28,7 +28,7 @@ def check_holes(program: Program, findings: Findings) -> None:
 
 
 def reaches(hole: Hole, text: tuple[int, int], bits: int) -> bool:
-    """Whether a hole can hold any address in `text`, if it is relative from any site there.
+    """Whether a hole can hold any address in `text`; a relative hole, from any site there.
 
     On 32 bits distances wrap: there 4 bytes reach everything.
     """
@@ -54,7 +54,7 @@ def _around(hole: Hole, code: Code) -> Instruction:
 
 
 def undecided(arm: model.Arm, program: Program) -> bool:
-    """Whether only a site can tell if a hole of this arm's code reaches."""
+    """Whether it depends on the site if a hole of this arm's code reaches its target."""
     bits = program.spec.machine.bits
     holes = program.code[arm].holes if arm in program.code else ()
     wide = {hole for hole in holes if hole.size == bits // 8}

@@ -1,4 +1,4 @@
-"""Symbols that code cannot name, because the assembler takes the word for something else."""
+"""Symbols that code cannot refer to, because the assembler reads the word as something else."""
 
 from __future__ import annotations
 

@@ -12,4 +12,4 @@ def check_nops(spec: model.Spec, findings: Findings) -> None:
     for name, table in spec.machine.nops.items():
         for code, span in zip(table, spec.nops[name], strict=True):
             if any(instruction.text == "(bad)" for instruction in disassemble(code, spec.machine.bits)):
-                findings.add("PV402", "a nop that is no instruction", (span, f"in the nop table `{name}`"))
+                findings.add("PV402", "a nop that is not a valid instruction", (span, f"in the nop table `{name}`"))

@@ -1,6 +1,6 @@
 """The order of passes: what an earlier one writes, a later one must still recognise.
 
-Two tables of their own may or may not name the same sites: a spec does not say. Tables that are the same do.
+Different tables may or may not list the same sites; a spec does not say. A table that two families share does.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def check_order(spec: model.Spec, findings: Findings) -> None:
 
 
 def unknown_overlaps(spec: model.Spec) -> Iterator[tuple[str, str]]:
-    """Pairs of passes (earlier, later) over different tables of which the later one recognises its sites by a branch.
+    """Pairs of passes (earlier, later) over different tables, the later of which recognises its sites by a branch.
 
-    That no site is in both is an assumption.
+    It is assumed that no site is in both tables.
     """
     for first, later in combinations(spec.passes, 2):
         family, other = spec.families.get(later), spec.families.get(first)
@@ -53,7 +53,7 @@ def _recognised(family: model.Family) -> Iterator[tuple[model.Arm, Branches]]:
 
 
 def required(guard: Guard | None) -> Iterator[Branches]:
-    """The branches of which a site must hold one for a guard to be true."""
+    """The branches one of which must be at a site for a guard to be true."""
     match guard:
         case Branches():
             yield guard
@@ -67,7 +67,7 @@ def required(guard: Guard | None) -> Iterator[Branches]:
 
 
 def _destroyer(first: model.Family, wanted: Branches) -> model.Arm | None:
-    """The first arm that may write over a site that holds the branch, with something else."""
+    """The first arm that may overwrite a site that holds the branch with something else."""
     for arm in first.rule:
         others = list(required(arm.guard))
         if others and wanted not in others:
@@ -83,7 +83,7 @@ def _destroyer(first: model.Family, wanted: Branches) -> model.Arm | None:
 
 
 def _aim(action: model.Branch) -> Branches | None:
-    """The branch that a site holds which this arm wrote; None if it is none that a guard could ask for."""
+    """The branch at a site after this arm wrote it; None if it is not one that a guard could test."""
     if action.short or action.addend:
         return None
     return Branches(action.prefixed, {"call": 0xE8, "jmp": 0xE9}[action.mnemonic], action.symbol)

@@ -1,8 +1,7 @@
 """What registers, flags and the stack may hold on every path through an emitter's code.
 
-An abstract run: each byte of a register or a stack slot is known by where it came from, each flag by whether it is
-still what it was. Where paths meet, what may have happened on either may have happened; this is repeated until nothing
-changes, so that loops are covered too.
+An abstract interpretation: each byte of a register or a stack slot is described by its origins, each flag by whether
+it is unchanged. Where paths meet, the states are joined; this is repeated until nothing changes, so loops are covered.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from pvspec.engine.value import Value
 from pvspec.x86.code import Code, InstructionEffects, MemoryAccess, RegisterUse
 
 Origin: TypeAlias = str | tuple[str, int]
-"""Where a byte came from: (register, its byte) as it was on entry, or one of the words below."""
+"""The origin of a byte: (register, index), its value on entry; or one of the words below."""
 
-DERIVED = "derived"  # worked out from something that the code may ask for
+DERIVED = "derived"  # computed from something that the code may read
 CONSTANT = "constant"
 STACK_POINTER = "stack pointer"
 GARBAGE = "garbage"
@@ -34,13 +33,13 @@ _SAME_LEA = re.compile(r"lea (\w+), \[(\w+)\]")
 
 
 class Content(Value):
-    """What one byte may hold, or what a flag may be, and the instructions (offsets) that may have put it there."""
+    """The possible origins of a byte or a flag, and the instructions (offsets) that may have written it."""
 
     origins: frozenset[Origin]
     writers: frozenset[int] = frozenset()
 
     def joined(self, other: Content) -> Content:
-        """What this or the other may hold."""
+        """The union of this one and the other."""
         return Content(self.origins | other.origins, self.writers | other.writers)
 
 
@@ -54,11 +53,11 @@ class State:
     stack: dict[int, Content] = field(default_factory=dict)
 
     def copy(self) -> State:
-        """A state that can be changed."""
+        """A copy that can be changed."""
         return State(dict(self.registers), dict(self.flags), self.depth, dict(self.stack))
 
     def register(self, name: str, bits: int) -> tuple[Content, ...]:
-        """A register's bytes; one that was not written yet is as it was on entry."""
+        """A register's bytes; they have their values on entry until they are written."""
         if name not in self.registers:
             size = bits // 8 if is_general(name) or name == FLAGS_REGISTER else 1
             return tuple(Content(frozenset({(name, index)})) for index in range(size))
@@ -78,12 +77,12 @@ def _joined(one: Sequence[Content], other: Sequence[Content]) -> tuple[Content, 
 
 
 def is_general(name: str) -> bool:
-    """Whether a full-width register is a general one, the stack pointer apart."""
+    """Whether a full-width register is a general one, and not the stack pointer."""
     return _GENERAL.fullmatch(name) is not None
 
 
 def is_stack_access(access: MemoryAccess, bits: int) -> bool:
-    """Whether memory is addressed by the whole stack pointer and a displacement."""
+    """Whether memory is addressed by the full stack pointer and a displacement."""
     return access.base == _STACK_POINTERS[bits] and access.index is None and access.segment in (None, "ss")
 
 
@@ -112,7 +111,7 @@ class Paths:
         return ((self.at[offset], self.before[offset]) for offset in sorted(self.before) if offset in self.at)
 
     def at_end(self) -> State | None:
-        """The state after the last instruction, None if no path gets there."""
+        """The state after the last instruction; None if no path gets there."""
         return self.before.get(len(self.code.data))
 
     def _run(self) -> None:
@@ -187,8 +186,8 @@ class Paths:
     def copied(self, effect: InstructionEffects, state: State) -> tuple[Content, ...] | None:
         """The bytes that an instruction copies from a register or the stack to a register or the stack.
 
-        None if it does more with them, or puts them where others see them: into memory, a control, debug or segment
-        register, or, changed, into the flags.
+        None if it does more with them, or makes them visible: in memory, in a control, debug or segment register, or,
+        if changed, in the flags.
         """
         text, stack = effect.instruction.text, _STACK_POINTERS[self.bits]
         targets = [use for use in effect.uses if use.written and use.register != stack]
@@ -210,13 +209,13 @@ class Paths:
         return state.register(source.register, self.bits)[source.offset : source.offset + source.size]
 
     def loaded(self, access: MemoryAccess, state: State) -> tuple[Content, ...]:
-        """What an access finds on the stack."""
+        """The bytes of an access to the stack."""
         unknown = Content(frozenset({GARBAGE}))
         start = state.depth + access.displacement
         return tuple(state.stack.get(start + index, unknown) for index in range(access.size))
 
     def _origin(self, effect: InstructionEffects, state: State) -> Origin:
-        """Where the bytes that an instruction works out came from, in one word."""
+        """The origin of the bytes that an instruction computes."""
         stack = _STACK_POINTERS[self.bits]
         loads = [access for access in effect.memory if access.read]
         takes_pointer = any(use.read and not use.written and use.register == stack for use in effect.uses)
@@ -238,12 +237,12 @@ class Paths:
 
 
 def is_entry(cells: Sequence[Content], register: str) -> bool:
-    """Whether bytes are just what these of a register were on entry."""
+    """Whether the bytes are these bytes of a register, with their values on entry."""
     return all(cell.origins == {(register, index)} for index, cell in enumerate(cells))
 
 
 def is_copy(effect: InstructionEffects) -> bool:
-    """Whether an instruction only moves something from place to place."""
+    """Whether an instruction only moves data."""
     text = effect.instruction.text
     same = _SAME_LEA.fullmatch(text)
     return text.split(" ")[0] in ("push", "pop", "mov") or is_flags_copy(effect) or bool(same and same[1] == same[2])
@@ -255,7 +254,7 @@ def is_flags_copy(effect: InstructionEffects) -> bool:
 
 
 def successors(effect: InstructionEffects) -> list[int]:
-    """Where control may be next, as offsets in the code."""
+    """Where control may go next, as offsets in the code."""
     end = effect.instruction.offset + effect.instruction.size
     targets = [effect.target] if effect.target is not None and effect.kind != "call" else []
     return [*([end] if effect.falls_through else []), *targets]

@@ -1,8 +1,8 @@
 """Which arms of a chain can fire at all.
 
-Length and clobber mask need no search: an arm is best reached at a site of
-exactly its own length and mask, where the most of the arms before it decline.
-What is left is whether the guards allow it, and those are tried out.
+Length and clobber mask need no search: a site of exactly the arm's own length
+and mask is best for reaching it, because most arms before it decline there.
+What remains is whether the guards allow it; their answers are tried out.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _takes(arm: model.Arm, size: int, mask: int, program: Program) -> bool:
 
 OTHER = "something else"
 Answer: TypeAlias = bool | str | tuple[str | int | None, ...]
-"""Yes or no; or which of the values that make a difference it is, in a tuple, or none of them (OTHER)."""
+"""True or false; or a tuple of the value, among those that make a difference, or OTHER for all the rest."""
 
 
 Places: TypeAlias = Mapping[Question, Mapping[Answer, int]]
@@ -135,18 +135,18 @@ Places: TypeAlias = Mapping[Question, Mapping[Answer, int]]
 
 
 class Setting:
-    """One setting of all that some guards ask, as what answers them."""
+    """One combination of answers to the questions of some guards, as what answers them."""
 
     def __init__(self, answers: Mapping[Question, Answer]) -> None:
         self.answers = answers
 
     def answer(self, question: Question) -> bool:
         """The answer to one question."""
-        return self.answers[variable(question)] == told(question)
+        return self.answers[variable(question)] == required_answer(question)
 
 
 def variable(question: Question) -> Question:
-    """What a question asks about: questions that cannot all be true are about one variable."""
+    """The variable of a question: questions of which only one can be true share a variable."""
     match question:
         case TargetIs():
             return TargetIs(None)
@@ -155,8 +155,8 @@ def variable(question: Question) -> Question:
     return question
 
 
-def told(question: Question) -> Answer:
-    """What its variable must be for a question to be true."""
+def required_answer(question: Question) -> Answer:
+    """The value that its variable must have for a question to be true."""
     match question:
         case TargetIs(symbol):
             return (symbol,)
@@ -166,12 +166,12 @@ def told(question: Question) -> Answer:
 
 
 def variables(guard: Guard | None) -> Iterator[tuple[Question, set[Answer]]]:
-    """What a guard asks about, each variable with the answers that make a difference."""
+    """The variables of a guard, each with the answers that make a difference."""
     for question in questions(guard):
-        answer = told(question)
+        answer = required_answer(question)
         yield variable(question), {True, False} if answer is True else {answer, OTHER}
 
 
 def holds(guard: Guard | None, setting: Setting) -> bool:
-    """Whether a guard is true where these are the answers."""
+    """Whether a guard is true with these answers."""
     return guard is None or bool(evaluate(guard, setting))

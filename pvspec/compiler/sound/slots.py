@@ -1,4 +1,4 @@
-"""Sites must tell one thing only: which slot they go through."""
+"""A site must show unambiguously which slot it goes through."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pvspec.lang.diagnostics import Findings
 
 
 def check_slots(spec: model.Spec, findings: Findings) -> None:
-    """PV306 for each pair of `slot`s of which one begins as the other does."""
+    """PV306 for each pair of `slot`s of which one begins like the other."""
     interface = spec.interface
     for first, second in combinations(interface.slots, 2) if interface is not None else ():
         shorter, longer = sorted((first.prefix, second.prefix), key=len)
@@ -17,6 +17,6 @@ def check_slots(spec: model.Spec, findings: Findings) -> None:
             findings.add(
                 "PV306",
                 f"a site that begins with `{longer.hex(' ')}` can be read in two ways",
-                (interface.span, f"its slots begin with `{shorter.hex(' ')}`, too"),
-                help="make the shorter beginning longer, or leave one out",
+                (interface.span, f"its slots begin with `{shorter.hex(' ')}` too"),
+                help="make the shorter beginning longer, or remove one",
             )

@@ -1,4 +1,4 @@
-"""The place in a spec that an instruction comes from."""
+"""Where in the spec an instruction comes from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The code that cases of tests expect: does it assemble, does it fill the site, do its branches reach?"""
+"""The code that test cases expect: does it assemble, does it fill the site, do its branches reach their targets?"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BRANCH = 5  # bytes of a `call` or `jmp`
 
 
 def check_expected(spec: model.Spec, findings: Findings) -> None:
-    """A finding for each outcome that no site can have; of cases that are sound otherwise."""
+    """A finding for each outcome that no site can have, in cases that are otherwise sound."""
     for test in spec.tests:
         for case in test.cases:
             if case.wants and case.wants[0].kind not in ("keep", "bug"):
@@ -39,14 +39,14 @@ def _check_case(tested: Tested, findings: Findings) -> None:
                 padded = True
     length = tested.length or 0
     if size > length or (size < length and not padded):
-        text = f"the site has {length}"
+        text = f"the site is {count(length, 'byte')} long"
         span = case.wants[0].span.to(case.wants[-1].span)
-        help = "add `nops`: a site is expected whole" if size < length else None
-        findings.add("PV502", f"the expected code has {count(size, 'byte')}", (span, text), help=help)
+        help = "add `nops`: the expected code must cover the site" if size < length else None
+        findings.add("PV502", f"the expected code is {count(size, 'byte')} long", (span, text), help=help)
 
 
 def _length(source: ast.Text, bits: int, symbols: Collection[str], findings: Findings) -> int | None:
-    """The code's bytes; None, and findings, if it cannot be assembled."""
+    """The code's bytes; None, with findings, if it cannot be assembled."""
     try:
         return len(assemble(source.value, bits, symbols).data)
     except AsmErrors as errors:
@@ -56,6 +56,6 @@ def _length(source: ast.Text, bits: int, symbols: Collection[str], findings: Fin
 
 
 def _check_reach(target: ast.Number, end: int, bits: int, findings: Findings) -> None:
-    """A rel32 wraps around in 32 bits; of 64 it reaches 2 GiB either way."""
+    """In 32-bit code a rel32 wraps around; in 64-bit code it reaches 2 GiB either way."""
     if bits == 64 and not -1 << 31 <= target.value - end < 1 << 31:
         findings.add("PV409", "a branch that cannot reach its target", (target.span, "more than 2 GiB away"))

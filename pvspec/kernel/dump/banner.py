@@ -1,4 +1,4 @@
-"""What a dump says of the kernel in it, to tell a user which one it is."""
+"""The banner in a dump, to tell a user which kernel it contains."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pvspec.kernel.errors import ImageError
 from pvspec.kernel.image.loader import BANNER
 
 _PIECE = 1 << 20
-_OVERLAP = 256  # bytes: more than the part of the banner that is looked for
+_OVERLAP = 256  # bytes: more than the part of the banner that is searched for
 _MAX_BYTES = 256 << 20
 
 
 def what_banner_says(places: Iterable[tuple[Memory, Region]], expected: str) -> str:
-    """The release in the first banner found in so much memory as may be searched, as a clause of a message."""
+    """The release in the first banner in the memory that is searched, as a clause of a message."""
     room = _MAX_BYTES
     for part in _parts(places):
         if found := BANNER.search(part):
@@ -27,7 +27,7 @@ def what_banner_says(places: Iterable[tuple[Memory, Region]], expected: str) -> 
 
 
 def everywhere(memories: Iterable[Memory]) -> Iterator[tuple[Memory, Region]]:
-    """All places where there may be memory."""
+    """All ranges where there may be memory."""
     return ((memory, region) for memory in memories for region in memory.regions())
 
 
@@ -37,5 +37,5 @@ def _parts(places: Iterable[tuple[Memory, Region]]) -> Iterator[bytes]:
         for address in range(start, start + size, _PIECE):
             try:
                 yield memory.up_to(address, min(_PIECE + _OVERLAP, start + size - address))
-            except ImageError:  # a reader that misbehaves: the caller has another error to tell of
+            except ImageError:  # the reader misbehaves, but the caller reports another error
                 return

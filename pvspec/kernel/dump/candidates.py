@@ -1,4 +1,4 @@
-"""Where in a dump a kernel may be: its memory by virtual or physical address, and the candidates to look at."""
+"""Where a kernel may be in a dump: its memory by virtual or physical address, and the candidates to examine."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _MAX_CANDIDATES = 1 << 16  # 128 GiB of memory: in a file with holes, a page fau
 
 
 class Candidate(NamedTuple):
-    """Where a kernel may be: `above` the addresses of its image, in bytes, and the slide if that follows from it."""
+    """Where a kernel may be: `above` the image's addresses by so many bytes; and its slide, if that follows."""
 
     above: int
     slide: int | None
 
 
 class AddressSpace(NamedTuple):
-    """The memory in a dump by addresses of one kind, and the candidates in it, the likeliest first."""
+    """The memory in a dump by addresses of one kind, and the candidates in it, most likely first."""
 
     memory: Memory
     candidates: Iterable[Candidate]
 
 
 def of_raw(file: File, image: KernelImage) -> AddressSpace:
-    """A file that is all of the image's memory, or its segments one after the other; else ImageError."""
+    """A file that contains the image's memory, or its segments one after the other; else ImageError."""
     here = [Candidate(0, None)]
     size, segments = file.size, image.segments
     if size == len(image.memory):
@@ -46,14 +46,14 @@ def of_raw(file: File, image: KernelImage) -> AddressSpace:
         return AddressSpace(FileMemory(pieces, file), here)
     everything = FileMemory([Piece(0, size, 0)], file)
     raise ImageError(
-        f"is neither an ELF core nor a flat dump: it has {size} bytes, but the memory of {image.name} has "
+        f"is neither an ELF core nor a flat dump: it is {size} bytes long, but the memory of {image.name} has "
         f"{len(image.memory)} from {image.base:#x} on, and its {len(segments)} segments have "
         f"{sum(length for _, length in segments)}; {what_banner_says(everywhere([everything]), image.release)}"
     )
 
 
 def of_core(core: Core, file: File, fingerprint: Fingerprint) -> Iterator[AddressSpace]:
-    """By virtual addresses if the core has them, and by physical ones: pages may be mapped that are no kernel's."""
+    """By virtual addresses, if the core has them, then by physical ones, because the kernel's pages may be unmapped."""
     image = fingerprint.image
     if mapped := [Piece(load.virtual, load.size, load.offset) for load in core.loads if load.virtual]:
         yield AddressSpace(FileMemory(mapped, file), _by_slide(core.slide, image))
@@ -65,20 +65,20 @@ def of_core(core: Core, file: File, fingerprint: Fingerprint) -> Iterator[Addres
 
 
 def of_reader(reader: Reader, slide: int | None, image: KernelImage) -> AddressSpace:
-    """Virtual memory of a running kernel; `slide` is where to look first."""
+    """Virtual memory of a running kernel; `slide` is tried first."""
     linked = image.base - image.slide
     return AddressSpace(ReaderMemory(reader, (linked, len(image.memory))), _by_slide(slide, image))
 
 
 def _by_slide(likely: int | None, image: KernelImage) -> Iterator[Candidate]:
-    """Where KASLR may have put a kernel by virtual address, the likeliest first."""
+    """The virtual addresses at which KASLR may have put a kernel, most likely first."""
     first = [image.slide] if likely is None else [likely, image.slide]
     every = slides(image.machine, image.alignment, image.end - image.slide) if image.relocations else ()
     return (Candidate(slide - image.slide, slide) for slide in chain(first, every))
 
 
 def _by_signature(pieces: Sequence[Piece], fingerprint: Fingerprint) -> Iterator[Candidate]:
-    """Where it may have put a kernel of x86_64 by physical address: anywhere, if the signature can be there."""
+    """The physical addresses at which it may have put an x86_64 kernel: any at which the signature can be."""
     image = fingerprint.image
     linked = image.base - image.slide - _KERNEL_MAP["x86_64"]
     yield Candidate(linked - image.base, None)

@@ -1,4 +1,4 @@
-"""ELF cores: what memory they hold, and what they say of the kernel."""
+"""ELF cores: the memory that they contain, and what they say about the kernel."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Load(NamedTuple):
 
 
 class Core(NamedTuple):
-    """What a core holds, and by how many bytes its VMCOREINFO says that KASLR moved the kernel: KERNELOFFSET."""
+    """The contents of a core, and the slide that its VMCOREINFO gives: KERNELOFFSET, in bytes."""
 
     loads: Sequence[Load]
     slide: int | None
 
 
 def read_core(file: BinaryIO) -> Core:
-    """The headers of an ELF core; raises ImageError if the file is no core, is damaged or cut short."""
+    """The headers of an ELF core; raises ImageError if the file is not a core, is damaged or is truncated."""
     headers = ElfHeaders(file)
     if headers.type != "ET_CORE":
         raise ImageError("is an ELF file, but not a core dump")
@@ -43,12 +43,12 @@ def read_core(file: BinaryIO) -> Core:
     ]
     end = max((load.offset + load.size for load in loads), default=0)
     if end > headers.size:
-        raise ImageError(f"is cut short: its headers describe {end} bytes, but the file has {headers.size}")
+        raise ImageError(f"is truncated: its headers describe {end} bytes, but the file has {headers.size}")
     return Core(loads, _offset(file, [segment for segment in segments if segment.type == "PT_NOTE"]))
 
 
 def _offset(file: BinaryIO, notes: Sequence[ProgramHeader]) -> int | None:
-    """What the lines of VMCOREINFO in the notes say (kernel/vmcore_info.c)."""
+    """The lines of VMCOREINFO in the notes, by key (kernel/vmcore_info.c)."""
     for note in notes:
         file.seek(note.offset)
         found = _OFFSET.search(file.read(min(note.file_size, _MAX_NOTES)))

@@ -21,8 +21,8 @@ from pvspec.kernel.image.image import KernelImage
 class Dump:
     """Memory of a running kernel at its own virtual addresses, and the slide: by how many bytes KASLR moved it.
 
-    A dump of bytes pickles, and one of a reader if the reader does; one of a file on disk does not (TypeError), for
-    what another process finds at the path may be another dump. All of them can be copied.
+    A dump of bytes can be pickled, and so can one of a reader if the reader can be; a dump of a file on disk cannot
+    (TypeError), because another process may find a different dump at that path. All of them can be copied.
     """
 
     def __init__(self, name: str, memory: Memory, rise: int, slide: int) -> None:
@@ -41,9 +41,9 @@ class Dump:
         return found
 
     def up_to(self, address: int, size: int) -> bytes:
-        """As many bytes, up to `size`, as the dump has at a virtual address, without a gap; raises ImageError.
+        """As many bytes, up to `size`, as the dump has at a virtual address, without a gap.
 
-        An error other than too few bytes is that of a reader: it returned what it must not.
+        Raises ImageError only if a reader returned something invalid.
         """
         try:
             return self._memory.up_to(address - self._rise, size)
@@ -56,10 +56,10 @@ def open_dump(source: Source, image: KernelImage, *, slide: int | None = None, n
 
     `source` is a path or the contents of a file: an ELF core (QEMU's dump-guest-memory, /proc/kcore), the image's
     memory from its base on, or the image's loaded segments one after the other. Or it is a `Reader` of the running
-    kernel's virtual memory. `slide` says where the kernel must be; an image that was moved says so itself. `name` is
-    what messages call the dump: if not given, the path, or `<dump>`.
+    kernel's virtual memory. `slide` says where the kernel must be; an image that was moved implies it. `name` is
+    what messages call the dump: by default, the path, or `<dump>`.
 
-    Raises ImageError if the dump cannot be read, or is of another kernel, or of one that is elsewhere.
+    Raises ImageError if the dump cannot be read, or is of another kernel, or its kernel is elsewhere.
     """
     name = name_of(source, name, "<dump>")
     stated = slide if slide is not None else image.slide or None
@@ -83,7 +83,7 @@ def _open(name: str, source: Source, image: KernelImage, stated: int | None) -> 
 
 
 def _address_spaces(source: Source, fingerprint: Fingerprint, stated: int | None) -> Iterable[AddressSpace]:
-    """What there is to look at; raises ImageError."""
+    """The memory to search; raises ImageError."""
     image = fingerprint.image
     if is_reader(source):
         return [of_reader(cast(Reader, source), stated, image)]

@@ -1,4 +1,4 @@
-"""What a kernel is recognised by in memory: its read-only data, and the fields in them that say where it is."""
+"""How a kernel is recognised in memory: by its read-only data, whose fields also tell where it is."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SIGNATURE = 64  # bytes
 _MAX_FIELDS = 16
 
 Read = Callable[[int, int], bytes]
-"""Reads memory at the addresses of the image; fewer bytes if there are no more."""
+"""Reads memory at the addresses of the image; returns fewer bytes if some are missing."""
 
 
 class Signature(NamedTuple):
@@ -28,9 +28,9 @@ class Signature(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """How far memory is from the read-only data: so many bytes of so many, the first one, and how many are missing.
+    """How much memory differs from the read-only data: `bytes` of `of` bytes, the first one, and how many are missing.
 
-    Missing bytes differ. `first` is an address in the running kernel if it is this one.
+    Missing bytes count as different. `first` is an address in the running kernel, if it is this one.
     """
 
     bytes: int
@@ -41,7 +41,7 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Sample:
-    """`size` bytes of read-only data at `address`; around them `before` bytes and more, for fields across an end."""
+    """`size` bytes of read-only data at `address`; `before` bytes and more around them, for fields across an end."""
 
     address: int
     size: int
@@ -53,7 +53,7 @@ class Sample:
         return f"<Sample {self.address:#x}, {self.size} bytes>"
 
     def at(self, rise: int) -> bytes:
-        """The data if the kernel were that many bytes above where it is."""
+        """The data as they would be if the kernel were that many bytes higher."""
         memory = bytearray(self.around)
         self.fields.move(memory, rise)
         return bytes(memory[self.before : self.before + self.size])
@@ -80,7 +80,7 @@ class Fingerprint:
         return f"<Fingerprint of {self.image.name}: {len(self.samples)} samples>"
 
     def is_signed(self, read: Read) -> bool:
-        """Whether the signature is there, or there is none."""
+        """Whether the signature is there, or the image lacks one."""
         return self.signature is None or read(self.signature.address, len(self.signature.data)) == self.signature.data
 
     def is_there(self, read: Read) -> bool:
@@ -90,18 +90,18 @@ class Fingerprint:
     def slide(self, read: Read, known: int | None, assumed: int) -> int | None:
         """The slide of the kernel that `read` reads at this image's addresses; None if it is not this kernel.
 
-        If it is not `known`, one field tells it, and all others must agree; without fields it is the `assumed` one.
+        Unless it is `known`, one field tells it, and all others must agree; without fields it is `assumed`.
         """
-        slide = next(self._told(read), assumed) if known is None else known
+        slide = next(self._slides(read), assumed) if known is None else known
         if not self._possible(slide):
             return None
         rise = slide - self.image.slide
         return slide if all(read(part.address, part.size) == part.at(rise) for part in self.samples) else None
 
     def difference(self, read: Read, known: int | None, assumed: int) -> Difference:
-        """How far from this kernel the memory is that `read` reads; at the slide at which it is nearest, if unknown."""
-        told = set(filter(self._possible, islice(self._told(read), _MAX_FIELDS))) if known is None else {known}
-        return min((self._difference_at(read, slide) for slide in sorted(told or {assumed})), key=lambda it: it.bytes)
+        """How much the memory that `read` reads differs from this kernel; if the slide is unknown, at the best one."""
+        slides = set(filter(self._possible, islice(self._slides(read), _MAX_FIELDS))) if known is None else {known}
+        return min((self._difference_at(read, slide) for slide in sorted(slides or {assumed})), key=lambda it: it.bytes)
 
     def _difference_at(self, read: Read, slide: int) -> Difference:
         rise = slide - self.image.slide
@@ -119,7 +119,7 @@ class Fingerprint:
         image = self.image
         return can_be(slide, image.machine, image.alignment, image.end - image.slide)
 
-    def _told(self, read: Read) -> Iterator[int]:
+    def _slides(self, read: Read) -> Iterator[int]:
         """The slide by each field that is in a sample."""
         size = self.image.bits // 8
         for part in self.samples:
@@ -141,7 +141,7 @@ def _ranges(image: KernelImage) -> Iterable[tuple[int, int]]:
 
 
 def _unmoved(part: Sample) -> Iterator[Signature]:
-    """The short pieces of a sample in which nothing moves."""
+    """The short pieces of a sample that contain no addresses."""
     ends = (0, _MARGIN - 1)
     moving = {(at - part.before + end) // _SIGNATURE for fields in part.fields for at in fields for end in ends}
     data = part.at(0)

@@ -1,4 +1,4 @@
-"""The bytes of a dump by address: pieces of a file, or what a reader reads."""
+"""The bytes of a dump by address: from pieces of a file, or from a reader."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple, NoReturn, Protocol
 from pvspec.kernel.files.reader import CheckedReader, Reader, as_stream, open_nonblocking
 
 Region = tuple[int, int]
-"""An address, and the bytes that there may be from there on."""
+"""An address, and the number of bytes that there may be from there on."""
 
 
 class Piece(NamedTuple):
@@ -24,18 +24,18 @@ class Piece(NamedTuple):
 
 
 class Memory(Protocol):
-    """What a dump has, by addresses of one kind."""
+    """The contents of a dump by addresses of one kind."""
 
     def up_to(self, address: int, size: int) -> bytes:
         """As many bytes, up to `size`, as there are from `address` on without a gap; raises ImageError."""
         ...
 
     def probe(self, address: int, size: int) -> bytes:
-        """The same, but perhaps nothing if some are missing: less work, for a search."""
+        """The same, but may return nothing if some are missing, which saves a search work."""
         ...
 
     def regions(self) -> Iterable[Region]:
-        """Where there may be memory."""
+        """The ranges where there may be memory."""
         ...
 
 

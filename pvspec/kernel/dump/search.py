@@ -1,4 +1,4 @@
-"""Looking for a kernel in a dump, and saying what is there instead."""
+"""Finding a kernel in a dump, and explaining what is there instead."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pvspec.kernel.dump.memory import Memory, ReaderMemory, Region
 from pvspec.kernel.dump.text_match import TextMatch
 from pvspec.kernel.errors import ImageError
 
-_LIKELY = 3  # candidates that are compared byte by byte even if the signature is not there
+_LIKELY = 3  # candidates that are compared byte by byte even without the signature
 _MAX_COMPARED = 16
 _MAX_TEXTS = 4
 
@@ -26,7 +26,7 @@ class Found(NamedTuple):
 
 
 class Search:
-    """A search for the kernel of a fingerprint. `assumed` is its slide if nothing in the dump tells it."""
+    """A search for the kernel of a fingerprint. `assumed` is its slide if nothing in the dump shows it."""
 
     def __init__(self, fingerprint: Fingerprint, assumed: int) -> None:
         self._fingerprint, self._assumed = fingerprint, assumed
@@ -55,7 +55,7 @@ class Search:
         raise self._failure([space.memory for space in spaces])
 
     def _compare(self, memory: Memory, candidate: Candidate) -> None:
-        """For a message: how far a candidate is from the kernel, if it is the first or one that is mostly the same."""
+        """For a message: how much a candidate differs, if it is the first one or is mostly the same."""
         if self._compared < _MAX_COMPARED:
             self._compared += 1
             found = self._fingerprint.difference(_reading(memory, candidate), candidate.slide, self._assumed)
@@ -70,23 +70,25 @@ class Search:
         banner = what_banner_says([*self._at_nearest, *everywhere(memories)], image.release)
         parts = [self._compared_with(), banner, *_raised(memories)]
         if not image.relocations:
-            parts.append("if KASLR moved it, give the kernel's bzImage or package: only those say what moves")
+            parts.append(
+                "if KASLR moved it, use the kernel's bzImage or package: only those contain the table of relocations"
+            )
         return ImageError(f"not a dump of {image.name} ({release}): {'; '.join(parts)}")
 
     def _compared_with(self) -> str:
-        """How far the likeliest candidate is from the kernel, or one that is mostly the same."""
+        """How much the most likely candidate differs from the kernel, or one that is mostly the same."""
         nearest = self._nearest
         if self._texts and (nearest is None or nearest.missing == nearest.of):
-            return "it has no read-only data to compare, and less than half of its text is the same"
+            return "it lacks the read-only data, and less than half of its text is the same"
         if nearest is None:
-            return "it has no memory where a kernel can be"
+            return "it lacks memory where a kernel can be"
         if nearest.missing == nearest.of:
-            return f"it has no memory at {nearest.first:#x}, where the read-only data would begin"
+            return f"it lacks memory at {nearest.first:#x}, where the read-only data would begin"
         return f"{nearest.bytes} of {nearest.of} bytes of read-only data differ (first at {nearest.first:#x})"
 
 
 def _raised(memories: Sequence[Memory]) -> Iterator[str]:
-    """What a reader raised, which may be why there was nothing to see."""
+    """The exception of a reader, which may be why nothing was found."""
     for memory in memories:
         if isinstance(memory, ReaderMemory) and memory.failure is not None:
             yield f"its reader raised {type(memory.failure).__name__}: {memory.failure}"

@@ -1,7 +1,7 @@
 """Recognising a kernel by its text alone, as in perf's copies of /proc/kcore, which have no read-only data.
 
-The text of a running kernel is patched: after every few instructions there may be a site. But sites are short, and what
-is between them stays. In another build, nearly everything after the first function that differs is elsewhere.
+The text of a running kernel is patched, perhaps every few instructions. But sites are short, and the code between them
+does not change. In another build, nearly everything after the first function that differs is elsewhere.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from pvspec.kernel.image.image import KernelImage
 
 _BLOCK = 16
 _REGIONS = 16
-_ALIKE = 2  # one block of so many must be the same, in each region
+_ALIKE = 2  # one block in so many must be the same, in each region
 
 
 class TextMatch:
-    """The section `.text` of an image, without which nothing matches."""
+    """The section `.text` of an image; without one, nothing matches."""
 
     def __init__(self, image: KernelImage) -> None:
         self._image = image
@@ -30,7 +30,7 @@ class TextMatch:
         return self._has_text and all(read(address, 1) for address in ends)
 
     def matches(self, read: Read, slide: int) -> bool:
-        """Whether it is this kernel's text at that slide, but for what patching may have changed; 0.5 s."""
+        """Whether it is this kernel's text at that slide, apart from what patching may have changed; takes 0.5 s."""
         if self._sample is None:
             self._sample = sample(self._image, self._start, self._size)
         expected, found = self._sample.at(slide - self._image.slide), read(self._start, self._size)

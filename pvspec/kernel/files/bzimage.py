@@ -32,7 +32,7 @@ def is_bzimage(data: Buffer) -> bool:
 
 
 def kernel_alignment(data: Buffer) -> int:
-    """The bytes that the kernel's place is a multiple of; 0 before boot protocol 2.05, and where the file is cut."""
+    """The kernel's alignment in bytes; 0 before boot protocol 2.05, and if the file is truncated."""
     version = int.from_bytes(data[_VERSION : _VERSION + 2], "little")
     return int.from_bytes(data[_ALIGNMENT : _ALIGNMENT + 4], "little") if version >= 0x205 else 0
 
@@ -50,8 +50,8 @@ def extract_vmlinux(data: Buffer) -> Buffer:
 
 def _declared_payload(data: Buffer) -> bytes:
     if len(data) < _HEADER_END:
-        raise ImageError("bzImage is cut short within its setup header")
-    sectors = data[_SETUP_SECTORS] or 4  # 0 stands for 4 there
+        raise ImageError("bzImage is truncated within its setup header")
+    sectors = data[_SETUP_SECTORS] or 4  # 0 means 4 there
     offset, length = integers(_PAYLOAD_FIELDS, data, _PAYLOAD)
     start = (sectors + 1) * 512 + offset
     if start + length > len(data):
@@ -64,12 +64,12 @@ def _unpack_payload(payload: bytes) -> Buffer:
         return payload  # CONFIG_KERNEL_UNCOMPRESSED
     codec = codec_of(payload)
     if codec is None:
-        raise ImageError(f"bzImage payload is of an unknown compression (it begins {payload[:8].hex(' ')})")
+        raise ImageError(f"bzImage payload has an unknown compression (it begins with {payload[:8].hex(' ')})")
     return unpacked(payload, lambda: _unpack(payload, codec))
 
 
 def _unpack(payload: bytes, codec: Codec) -> bytes:
-    # All but gzip, which has such a field of its own, have the unpacked size after them (scripts/Makefile.lib).
+    # The unpacked size follows, except after gzip, which has such a field of its own (scripts/Makefile.lib).
     chunks = decompressed(codec, io.BytesIO(payload if codec.name == "gzip" else payload[:-4]))
     start = next(chunks, b"")
     if not start.startswith(b"\x7fELF"):
@@ -83,7 +83,7 @@ def _scan(data: Buffer) -> Buffer:
             return _unpack_payload(data[start : start + MAX_OUTPUT])
         except ImageError:
             continue
-    raise ImageError("bzImage of a boot protocol before 2.08, in which no compressed ELF file was found")
+    raise ImageError("bzImage of a boot protocol before 2.08 without a compressed ELF file")
 
 
 def _candidates(data: Buffer) -> Iterator[int]:

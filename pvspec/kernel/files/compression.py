@@ -1,7 +1,6 @@
 """Decompression with a bound: the formats in which kernels, modules and Debian packages come.
 
-A format is known by its magic, never by a file name. The third-party codecs are imported when the first such file
-is met.
+A format is recognised by its magic, never by a file name. A third-party codec is imported when it is first needed.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from pvspec.kernel.errors import ImageError
 from pvspec.kernel.files.words import integers
 
 MAX_OUTPUT = 512 << 20
-"""Bytes that one compressed stream may unpack to; more is taken for a decompression bomb."""
+"""Bytes that one compressed stream may unpack to; more is treated as a decompression bomb."""
 
 _CHUNK = 1 << 20
 _LZMA_MEMORY = 512 << 20
@@ -55,7 +54,7 @@ def _lzma(source: BinaryIO) -> Iterator[bytes]:
 
 
 def _zstd(source: BinaryIO) -> Iterator[bytes]:
-    """In small bites: a decoder has no bound of its own, and a block of 4 bytes may unpack to 128 KiB."""
+    """In small pieces: a decoder is unbounded, and a block of 4 bytes may unpack to 128 KiB."""
     import zstandard
 
     decoder = zstandard.ZstdDecompressor().decompressobj()
@@ -68,7 +67,7 @@ def _zstd(source: BinaryIO) -> Iterator[bytes]:
 
 
 class _Decompress(Protocol):
-    """lz4 has no types."""
+    """lz4 lacks type annotations."""
 
     def __call__(self, source: bytes, /, *, uncompressed_size: int) -> bytes: ...
 
@@ -92,7 +91,7 @@ def _lzo(source: BinaryIO) -> Iterator[bytes]:
 
 
 class Codec(NamedTuple):
-    """A compression format: its name, the magic it begins with, and how to stream it."""
+    """A compression format: its name, its magic, and how to stream it."""
 
     name: str
     magic: bytes
@@ -117,9 +116,9 @@ def codec_of(start: bytes) -> Codec | None:
 
 
 def decompressed(codec: Codec, source: BinaryIO, limit: int = MAX_OUTPUT) -> Iterator[bytes]:
-    """What a stream unpacks to, in pieces, none of them empty. What follows its end is ignored.
+    """What a stream unpacks to, in non-empty pieces. Data after its end are ignored.
 
-    Raises ImageError where the data is damaged or cut short, or unpacks to more than `limit` bytes.
+    Raises ImageError if the data is damaged or truncated, or unpacks to more than `limit` bytes.
     """
     total = 0
     try:
@@ -130,12 +129,12 @@ def decompressed(codec: Codec, source: BinaryIO, limit: int = MAX_OUTPUT) -> Ite
             yield chunk
     except ImageError:
         raise
-    except Exception as error:  # each codec has exceptions of its own, and not one base class
+    except Exception as error:  # each codec has exceptions of its own, without a common base class
         raise ImageError(f"{codec.name} data is damaged: {error}") from error
 
 
 def unpack(codec: Codec, source: BinaryIO) -> bytes:
-    """All that a stream unpacks to; raises ImageError as `decompressed` does."""
+    """Everything that a stream unpacks to; raises ImageError as `decompressed` does."""
     return b"".join(decompressed(codec, source))
 
 
@@ -143,12 +142,12 @@ class ChunkReader(io.RawIOBase):
     """A file to read from, made of non-empty pieces."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
-        """`chunks` is read to its end, once."""
+        """`chunks` is consumed once."""
         self._chunks = chunks
         self._pending = memoryview(b"")
 
     def readable(self) -> bool:
-        """Whether it can be read: always."""
+        """Always True."""
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: any writable buffer

@@ -1,6 +1,6 @@
 """ELF files: the headers, checked, and the flat memory that a linked kernel is loaded to.
 
-What the headers say is checked here, because a kernel image may be hostile.
+The headers are checked here, because a kernel image may be hostile.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pvspec.kernel.files.layout import Buffer, FileRange, Layout, Section, coale
 from pvspec.kernel.files.reader import as_stream
 
 _MACHINES: dict[tuple[str | int, int], str] = {("EM_386", 32): "i386", ("EM_X86_64", 64): "x86_64"}
-_MAX_SECTIONS = 0xFF00  # SHN_LORESERVE: from here on section numbers mean something else
+_MAX_SECTIONS = 0xFF00  # SHN_LORESERVE: section numbers from here on have special meanings
 _MAX_SEGMENTS = 64  # a vmlinux has three to six
 _MAX_NAME = 4096
 _SHF_WRITE, _SHF_ALLOC, _SHF_EXECINSTR, _PF_X = 1, 2, 4, 1
@@ -39,7 +39,7 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class ElfFile:
-    """The headers of an ELF file for x86, in the order of the file. All that they point to is in the file.
+    """The headers of an ELF file for x86, in the order of the file. Everything that they point to is in the file.
 
     `segments` are those that are loaded; `program_headers` are the offsets of all segments' headers.
     """
@@ -58,16 +58,16 @@ class ElfFile:
         return f"<ElfFile {self.machine}, {len(self.sections)} sections, {len(self.segments)} loaded segments>"
 
     def __getstate__(self) -> dict[str, object]:
-        """For pickle and copy, which cannot take a mapped file: its bytes."""
+        """Pickle and copy the bytes: a mapped file can be neither pickled nor copied."""
         return {**self.__dict__, "data": self.data[:]}
 
     def contents(self, section: Section) -> bytes:
-        """The bytes of a section in the file; none for .bss and its like."""
+        """The bytes of a section in the file; none for .bss and the like."""
         return self.data[section.offset : section.offset + section.size] if section.in_file else b""
 
     @property
     def size(self) -> int:
-        """Bytes to the end of the last thing that the headers tell of: in a bzImage, more follows the ELF file."""
+        """Bytes up to the end of the last thing that the headers describe: in a bzImage, more data follow."""
         tables = self.section_table + len(self.sections) * self.section_header_size
         sections = (section.offset + section.size for section in self.sections if section.in_file)
         segments = (segment.offset + segment.file_size for segment in self.segments)
@@ -84,7 +84,7 @@ def parse_elf(data: Buffer) -> ElfFile:
         return _parse(data)
     except ImageError:
         raise
-    except Exception as error:  # whatever a parser of hostile bytes trips over
+    except Exception as error:  # a parser may raise anything for hostile bytes
         raise damaged(error) from error
 
 
@@ -134,7 +134,7 @@ def _string_table(data: Buffer, headers: Sequence[SectionHeader], index: int) ->
 
 
 def string_at(table: bytes, offset: int) -> str:
-    """The NUL-terminated string at `offset` of a string table; raises ImageError if there is none."""
+    """The NUL-terminated string at `offset` of a string table; raises ImageError if there is no such string."""
     end = table.find(b"\0", offset, offset + _MAX_NAME)
     if end < 0:
         raise ImageError(f"there is no string at {offset:#x} of a string table of {len(table)} bytes")
@@ -175,7 +175,7 @@ def _segment(header: ProgramHeader) -> Segment:
 def load_segments(elf: ElfFile) -> Layout:
     """The memory of a linked kernel: every PT_LOAD at its virtual address; raises ImageError.
 
-    Left out is what is linked at address 0: the per-CPU template of x86_64 (arch/x86/kernel/vmlinux.lds.S up to
+    Segments linked at address 0 are left out: the per-CPU template of x86_64 (arch/x86/kernel/vmlinux.lds.S up to
     Linux 6.14), whose addresses are offsets.
     """
     segments = sorted(segment for segment in elf.segments if segment.memory_size and segment.address)
@@ -206,7 +206,7 @@ def _flat(segments: Sequence[Segment]) -> tuple[int, bytearray]:
 def _loaded(section: Section, segments: Sequence[Segment]) -> Section:
     """The section, checked against the segments; not allocated if it is outside all of them.
 
-    vmlinux-to-elf writes such files: with .notes in no PT_LOAD. That section cannot be read, but others can.
+    vmlinux-to-elf writes such files, with .notes outside all PT_LOAD. That section cannot be read, but others can.
     """
     if not (section.allocated and section.address and section.size):
         return section

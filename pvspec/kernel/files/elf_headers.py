@@ -1,6 +1,6 @@
-"""The door to pyelftools, which knows the structures of ELF files but not the types of their fields.
+"""The wrapper of pyelftools, which knows the structures of ELF files, but lacks type annotations.
 
-What the headers say is bounded here only as far as reading them needs it: what they point to, the caller checks.
+Headers are bounded here only as far as is needed to read them; the caller checks what they point to.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ProgramHeader(NamedTuple):
 
 
 class _Fields(Protocol):
-    """A structure that was read: an enumeration's field is a str, or an int if its value is unknown."""
+    """A parsed structure: the field of an enumeration is a str, or an int if its value is unknown."""
 
     def __getitem__(self, name: str, /) -> str | int: ...
 
@@ -70,7 +70,7 @@ _Parse = Callable[[_Structure, BinaryIO, int], _Fields]
 
 
 class ElfHeaders:
-    """The headers in a file whose bytes a stream has. `type` and `machine` are pyelftools' names, or numbers."""
+    """The headers of a file, read from a stream. `type` and `machine` are pyelftools' names, or numbers."""
 
     def __init__(self, stream: BinaryIO) -> None:
         """Raises ImageError if the file's own header cannot be read."""
@@ -80,7 +80,7 @@ class ElfHeaders:
             self._elf = cast(_Elf, ELFFile(stream))
             self.type = self._elf["e_type"]
             self.machine = self._elf["e_machine"]
-        except Exception as error:  # pyelftools raises whatever its parser trips over
+        except Exception as error:  # pyelftools passes on any exception of its parser
             raise damaged(error) from error
         self.bits = self._elf.elfclass
         self.little_endian = self._elf.little_endian
@@ -159,5 +159,5 @@ def _number(fields: _Fields, name: str) -> int:
 
 
 def damaged(error: Exception) -> ImageError:
-    """What is said of a file that a parser cannot read."""
+    """The error for a file that a parser cannot read."""
     return ImageError(f"damaged ELF file: {type(error).__name__}: {error}")

@@ -12,7 +12,7 @@ from pvspec.kernel.errors import ImageError
 Buffer = bytes | mmap.mmap
 
 MAX_SPAN = 192 << 20
-"""Bytes from the lowest to the highest address of an image; more is no kernel."""
+"""Bytes from the lowest to the highest address of an image; no kernel takes more."""
 
 
 class Section(NamedTuple):
@@ -43,12 +43,12 @@ class Section(NamedTuple):
 
     @property
     def in_file(self) -> bool:
-        """Whether the file holds its contents (they are zeros else, as .bss)."""
+        """Whether the file holds its contents; otherwise they are zeros, as in .bss."""
         return self.type not in ("SHT_NULL", "SHT_NOBITS")
 
 
 class FileRange(NamedTuple):
-    """`size` bytes at `offset` of the file which are those at `address` of the memory."""
+    """`size` bytes at `offset` of the file, which are at `address` in memory."""
 
     offset: int
     address: int
@@ -59,8 +59,8 @@ class FileRange(NamedTuple):
 class Layout:
     """An image in memory: the bytes from `base` on, and which of them came from where in the ELF file.
 
-    `header_edits` maps file offsets to what a written file has there instead. `slide` is by how many bytes all of it
-    is above where it was linked.
+    `header_edits` maps file offsets to what a written file has there instead. `slide` is how many bytes everything is
+    above where it was linked.
     """
 
     base: int
@@ -77,7 +77,7 @@ class Layout:
 
 
 def zeros(span: int) -> bytearray:
-    """A flat memory of that many bytes; raises ImageError if that is more than MAX_SPAN."""
+    """A flat memory of that many bytes; raises ImageError if that exceeds MAX_SPAN."""
     if span > MAX_SPAN:
         raise ImageError(f"image would take {span >> 20} MiB of memory, more than {MAX_SPAN >> 20}")
     return bytearray(span)

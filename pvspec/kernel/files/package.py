@@ -17,7 +17,7 @@ _MAX_TAR_MEMBERS = 50_000
 
 
 class _ArMember(Protocol):
-    """What is used here of python-debian's class, whose properties are not typed."""
+    """The members of python-debian's class that are used here; its properties lack types."""
 
     name: str
     size: int
@@ -30,26 +30,26 @@ class _ArMember(Protocol):
 def extract_vmlinuz(file: BinaryIO) -> bytes:
     """The first regular file boot/vmlinuz-* of the package.
 
-    Raises ImageError where the package is damaged, or holds no kernel.
+    Raises ImageError if the package is damaged, or lacks a kernel.
     """
     return _extract(file, "boot/vmlinuz-", "not a kernel image package")
 
 
 def extract_system_map(file: BinaryIO) -> bytes:
-    """The System.map of a package of debug symbols; that of a kernel's own package is a placeholder.
+    """The System.map of a package of debug symbols; the one in a kernel's own package is a placeholder.
 
-    Raises ImageError where the package is damaged, or holds none.
+    Raises ImageError if the package is damaged, or lacks a System.map.
     """
     return _extract(file, "usr/lib/debug/boot/System.map-", "not a kernel's package of debug symbols")
 
 
 def _extract(file: BinaryIO, start: str, otherwise: str) -> bytes:
-    """The first regular file whose path starts so."""
+    """The first regular file whose path starts with `start`."""
     try:
         return _first(_data_tar(file), start, otherwise)
     except ImageError:
         raise
-    except Exception as error:  # tarfile and debian.arfile raise all kinds on damaged archives
+    except Exception as error:  # tarfile and debian.arfile raise all kinds of exceptions for damaged archives
         raise ImageError(f"damaged Debian package: {error}") from error
 
 
@@ -64,7 +64,7 @@ def _data_tar(file: BinaryIO) -> BinaryIO:
 
 
 def _data_member(file: BinaryIO) -> _ArMember:
-    """Walked here, not by ArFile: that follows a negative member size round in circles."""
+    """Walked here, not by ArFile, which loops forever on a negative member size."""
     from debian.arfile import ArMember
 
     file.seek(len(MAGIC))
@@ -85,7 +85,7 @@ def _first(data: BinaryIO, start: str, otherwise: str) -> bytes:
         for member in islice(archive, _MAX_TAR_MEMBERS):
             if member.isreg() and posixpath.normpath(member.name).lstrip("/").startswith(start):
                 return _contents(archive, member)
-    raise ImageError(f"Debian package holds no {start}*: {otherwise}")
+    raise ImageError(f"Debian package lacks {start}*: {otherwise}")
 
 
 def _contents(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
@@ -94,5 +94,5 @@ def _contents(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     file = archive.extractfile(member)
     contents = file.read() if file else b""
     if len(contents) < member.size:
-        raise ImageError(f"{member.name} in the package is cut short")
+        raise ImageError(f"{member.name} in the package is truncated")
     return contents

@@ -1,4 +1,4 @@
-"""Where bytes come from: a path, bytes, or whatever else can be read by address."""
+"""Where bytes come from: a path, bytes, or an object that can be read by address."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pvspec.kernel.errors import ImageError
 from pvspec.kernel.files.layout import Buffer
 
 MAX_FILE = 1 << 30
-"""Bytes of a file that a reader may have, or a file of symbols: Debian's largest vmlinux with debug information has
-half of that."""
+"""The largest file, in bytes, that is taken from a reader, or as a file of symbols: twice the size of Debian's largest
+vmlinux with debug information."""
 
 _PIECE = 1 << 20
 _END = 1 << 64
 
 
 class Reader(Protocol):
-    """Memory, or a file, that somebody else reads: a debugger, a forensics framework.
+    """Memory, or a file, that another program reads: a debugger, a forensics framework.
 
     `read(address, size)` returns the `size` bytes from `address` on, as bytes, bytearray or memoryview. If they do not
     all exist, it either returns those before the first missing one (none, if that is the one at `address`), or raises
@@ -44,12 +44,12 @@ class CheckedReader:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self.failure: Exception | None = None  # the last one that it raised
+        self.failure: Exception | None = None  # the last exception that it raised
 
     def up_to(self, address: int, size: int) -> bytes:
         """As many bytes, up to `size`, as there are from `address` on; raises ImageError if the reader misbehaves.
 
-        Where the reader raises, less is asked for, by halves: the bytes before a gap are found by either kind.
+        Where the reader raises, half as much is requested, and so on: so the bytes before a gap are found either way.
         """
         found = bytearray()
         room = min(size, _END - address)
@@ -66,9 +66,9 @@ class CheckedReader:
         return bytes(found)
 
     def probe(self, address: int, size: int) -> bytes:
-        """The bytes from `address` on, or none if the first question for them fails; raises ImageError as `up_to`.
+        """The bytes from `address` on, or none if the first request fails; raises ImageError as `up_to` does.
 
-        For a search, in which most questions fail: it asks once where `up_to` goes down to single bytes.
+        For a search, in which most requests fail: this makes one, where `up_to` goes down to single bytes.
         """
         if size > _PIECE or address + size > _END:
             return self.up_to(address, size)
@@ -79,7 +79,7 @@ class CheckedReader:
         """Its answer; None if it raised."""
         try:
             answer: object = self._reader.read(address, size)
-        except Exception as error:  # a framework's own, of whatever class
+        except Exception as error:  # it may be of any class
             self.failure = error
             return None
         if not isinstance(answer, bytes | bytearray | memoryview):
@@ -91,14 +91,14 @@ class CheckedReader:
 
 
 def name_of(source: Source, name: str | None, otherwise: str) -> str:
-    """What messages call a source: the `name` that it was given, its path, or else."""
+    """What messages call a source: the given `name`, its path, or else `default`."""
     if name is None and isinstance(source, str | os.PathLike):
         return str(Path(source))
     return otherwise if name is None else name
 
 
 def is_reader(source: object) -> bool:
-    """Whether it has a method `read`, and is not one of the other kinds; raises ImageError if it is none at all."""
+    """Whether it is an object with `read`, not a path or bytes; raises ImageError if it is none of these."""
     if isinstance(source, str | os.PathLike | bytes | bytearray | memoryview):
         return False
     if callable(getattr(source, "read", None)):
@@ -127,17 +127,17 @@ def _read_all(reader: Reader) -> bytes:
 
 
 def _pieces(reader: CheckedReader) -> Iterator[bytes]:
-    """The bytes from address 0 on, up to the first that is missing."""
+    """The bytes from address 0 on, up to the first missing one."""
     for address in range(0, MAX_FILE + 1, _PIECE):
         part = reader.up_to(address, _PIECE)
         yield part
         if len(part) < _PIECE:
             return
-    raise ImageError(f"its reader has more than {MAX_FILE >> 20} MiB: that is no kernel's file")
+    raise ImageError(f"its reader has more than {MAX_FILE >> 20} MiB: no kernel file is so large")
 
 
 def unreadable(error: Exception) -> ImageError:
-    """What is said of a source that raised an error."""
+    """The message for a source that raised an error."""
     if isinstance(error, OSError):
         return ImageError(f"cannot be read: {error.strerror or error}")
     return ImageError(f"cannot be read: {type(error).__name__}: {error}")
@@ -162,7 +162,7 @@ def open_nonblocking(path: str, flags: int) -> int:
 
 
 def as_stream(data: Buffer) -> BinaryIO:
-    """The same bytes as a file that is read from its beginning."""
+    """The same bytes as a file object, at its beginning."""
     if isinstance(data, bytes):
         return io.BytesIO(data)
     data.seek(0)

@@ -1,4 +1,4 @@
-"""Kernels that were unpacked before, in the user's cache: unpacking is a third of what a prediction costs."""
+"""A cache of unpacked kernels: unpacking takes a third of the time of a prediction."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pvspec.kernel.files.layout import Buffer
 from pvspec.support.cache import user_cache
 
 _MOST = 4  # kernels of 40 to 90 MiB
-_WORTH_IT = 1 << 20  # bytes of a payload; less is unpacked before it is found
+_WORTH_IT = 1 << 20  # bytes of a payload; unpacking a smaller one is faster than looking it up
 
 
 def unpacked(payload: bytes, unpack: Callable[[], bytes]) -> Buffer:
-    """What a compressed payload unpacks to; `unpack`, which is asked if that is not cached, may raise what it likes."""
+    """What a compressed payload unpacks to. `unpack` is called if that is not cached, and may raise anything."""
     if len(payload) < _WORTH_IT:
         return unpack()
     cache, key = user_cache(), hashlib.sha256(payload).hexdigest()[:32]

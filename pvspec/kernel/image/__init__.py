@@ -1,1 +1,1 @@
-"""A kernel as it will be in memory before it patches itself, wherever KASLR puts it."""
+"""A kernel as loaded into memory, before it patches itself, wherever KASLR puts it."""

@@ -1,4 +1,4 @@
-"""A kernel image as it is in memory before it patches itself."""
+"""A kernel image as loaded into memory, before it patches itself."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Unresolved(NamedTuple):
 class KernelImage:
     """What `open_kernel` read.
 
-    `name` is what messages call it: the path, if it was opened by one. `kind` is what the file was, `machine` "i386"
+    `name` is what messages call it: the path, if it was opened by path. `kind` is what the file was, `machine` "i386"
     or "x86_64", `release` the kernel's ("6.1.0-56-cloud-amd64"; empty if the image does not say). `memory` holds every
     byte from the virtual address `base` on, gaps as zeros. `sections` has the sections by name, the first of those that
     share one; `executable` the [start, end) ranges of all executable ones, ascending and coalesced. `kernel` is the
@@ -70,14 +70,14 @@ class KernelImage:
 
     @property
     def slide(self) -> int:
-        """By how many bytes the image is above where it was linked."""
+        """How many bytes the image is above where it was linked."""
         return self._layout.slide
 
     def moved(self, slide: int) -> KernelImage:
         """This kernel where KASLR may put it, `slide` bytes higher: memory, sections and symbols.
 
-        All that needs the table of relocations, which comes after the ELF file in a bzImage; raises ImageError if
-        there is none, if it is damaged, or if a kernel cannot be there.
+        This requires the table of relocations, which comes after the ELF file in a bzImage. Raises ImageError if the
+        table is missing or damaged, or if a kernel cannot be there.
         """
         from pvspec.kernel.image.kaslr import move
 
@@ -101,7 +101,7 @@ class KernelImage:
 
     @cached_property
     def relocations(self) -> Relocations | None:
-        """The fields that move with the kernel; None if the image has no table of them; raises ImageError."""
+        """The fields that move with the kernel; None if the image lacks a table of them; raises ImageError."""
         from pvspec.kernel.image.kaslr import read_relocations
 
         try:
@@ -123,7 +123,7 @@ class KernelImage:
         return bytes(self.memory[address - self.base : address - self.base + size])
 
     def section_bytes(self, name: str) -> bytes:
-        """The contents of a section, in memory if it has a place there, else in the file (.data..percpu, .comment).
+        """The contents of a section, from memory if it is loaded, else from the file (.data..percpu, .comment).
 
         Raises ImageError if there is no such section, or if its address is outside all that is loaded.
         """
@@ -141,7 +141,7 @@ class KernelImage:
 
     @cached_property
     def symbols(self) -> SymbolTable:
-        """From the symbol file if one was given, else the ELF symbol table, else the kernel's own kallsyms.
+        """Symbols: from the symbol file if one was given, else the ELF symbol table, else the kernel's own kallsyms.
 
         Read on first use; raises ImageError if the source is damaged.
         """
@@ -151,13 +151,13 @@ class KernelImage:
 
     @cached_property
     def exports(self) -> Mapping[str, int]:
-        """The addresses of what the image exports to modules (EXPORT_SYMBOL), data too; raises ImageError."""
+        """The addresses of what the image exports to modules (EXPORT_SYMBOL), including data; raises ImageError."""
         from pvspec.kernel.image.ksymtab import read_exports
 
         return read_exports(self)
 
     def resolve(self, name: str) -> int | None:
-        """The address of a symbol for a module: an export of this image, its symbol, or so in its own `kernel`."""
+        """The address of a symbol for a module: an export or a symbol of this image, or else of its own `kernel`."""
         address = self.exports.get(name)
         if address is None:
             address = self.symbols.address(name)
@@ -168,10 +168,10 @@ class KernelImage:
     def write(self, path: str | os.PathLike[str], memory: bytes | bytearray | memoryview) -> None:
         """Write the ELF file of this image with the contents of `memory`, which is laid out as `self.memory` is.
 
-        For a bzImage or a package that is the vmlinux inside it, not packed again. For a module it is the file as
+        For a bzImage or a package, that is the vmlinux inside it, not packed again. For a module it is the file as
         loaded at `base`: relocated, each section header with its address, and the relocation sections that have
         been applied emptied so that nothing applies them twice. What has no bytes in the file (.bss) is not written.
-        The file appears whole or not at all; raises ImageError.
+        The file appears complete or not at all; raises ImageError.
         """
         from pvspec.kernel.image.writing import write_image
 

@@ -1,9 +1,9 @@
-"""A kernel that KASLR has moved: the fields that hold addresses, and the image as it is there.
+"""A kernel that KASLR has moved: the fields that hold addresses, and the image at its new address.
 
 The build puts a table after the ELF file that a bzImage unpacks to: written by arch/x86/tools/relocs.c, read by
-handle_relocations in arch/x86/boot/compressed/misc.c, from its end. It is lists of 32-bit words, each with a zero
-after it in that order, which is before it in the file. A word is the address of a field, on x86_64 sign-extended.
-The lists:
+handle_relocations in arch/x86/boot/compressed/misc.c, backwards from its end. It consists of lists of 32-bit words; in
+that order a zero ends each list, so it precedes the list in the file. A word is the address of a
+field, on x86_64 sign-extended. The lists:
 
 * fields of 32 bits that grow by the slide; on i386 it is the only list;
 * up to Linux 6.14, fields of 32 bits that shrink by it: distances to per-CPU variables, which do not move;
@@ -26,7 +26,7 @@ from pvspec.kernel.files.layout import Layout
 from pvspec.kernel.files.words import integers
 
 LEAST_ALIGNMENT = {"i386": 0x2000, "x86_64": 0x200000}
-"""What CONFIG_PHYSICAL_ALIGN (arch/x86/Kconfig) can be at least, in bytes: a kernel moves by multiples of it."""
+"""The least that CONFIG_PHYSICAL_ALIGN (arch/x86/Kconfig) can be, in bytes: a kernel moves by multiples of it."""
 _LIMIT = {"i386": 0xFFFFF000, "x86_64": 0xFFFFFFFFC0000000}
 """Where a kernel must end: FIXADDR_TOP, and where modules begin (KERNEL_IMAGE_SIZE with CONFIG_RANDOMIZE_BASE)."""
 
@@ -35,7 +35,7 @@ _MAX_WORDS = 2_000_000  # Debian's kernels have up to 280,000
 _WORD, _LONG = 4, 8
 
 _ADDRESS = {32: (struct.Struct("<I"), 8, 12), 64: (struct.Struct("<Q"), 16, 16)}
-"""By width: the format of an address, where p_vaddr is in a segment's header, and sh_addr in a section's."""
+"""By width: the format of an address, and the offsets of p_vaddr and sh_addr in their headers."""
 
 
 class Relocations(NamedTuple):
@@ -53,14 +53,14 @@ class Relocations(NamedTuple):
         return f"<Relocations: {counts}>"
 
     def within(self, start: int, end: int) -> Relocations:
-        """The fields of which every byte is in [start, end), by their offsets from `start`."""
+        """The fields that are entirely in [start, end), by their offsets from `start`."""
         sizes = _WORD, _WORD, _LONG
         return Relocations(
             *([at - start for at in part if start <= at <= end - size] for part, size in zip(self, sizes, strict=True))
         )
 
     def move(self, memory: bytearray, slide: int) -> None:
-        """Make of memory what it is `slide` bytes higher; 0.2 s for a kernel."""
+        """Change memory to what it is `slide` bytes higher; takes 0.2 s for a kernel."""
         _add(memory, self.added32, slide, _WORD)
         _add(memory, self.subtracted32, -slide, _WORD)
         _add(memory, self.added64, slide, _LONG)
@@ -77,15 +77,15 @@ def _add(memory: bytearray, offsets: Sequence[int], number: int, size: int) -> N
 
 
 def read_relocations(elf: ElfFile, layout: Layout) -> Relocations | None:
-    """The table after the ELF file; None if there is none, or the file is a module.
+    """The table after the ELF file; None if nothing follows it, or the file is a module.
 
-    Raises ImageError where what is there is no such table, or names a field outside the memory.
+    Raises ImageError if what follows is not such a table, or if the table names a field outside the memory.
     """
     tail = len(elf.data) - elf.size
     if elf.relocatable or tail < _WORD:
         return None
     if tail > _MAX_WORDS * _WORD:
-        raise ImageError(f"relocation table of {tail} bytes is larger than that of any kernel")
+        raise ImageError(f"relocation table of {tail} bytes is larger than any kernel's")
     words = array("I", elf.data[len(elf.data) - tail // _WORD * _WORD :])
     if sys.byteorder == "big":
         words.byteswap()
@@ -100,12 +100,14 @@ def read_relocations(elf: ElfFile, layout: Layout) -> Relocations | None:
 
 
 def _lists(words: array[int], least: int, most: int) -> list[array[int]]:
-    """The lists in a table that was turned round: each ends before a zero."""
+    """The lists in a reversed table: a zero ends each."""
     ends = [-1]
     while len(ends) <= most and 0 in words[ends[-1] + 1 :]:
         ends.append(words.index(0, ends[-1] + 1))
     if len(ends) <= least:
-        raise ImageError(f"relocation table of {len(words)} words does not end: it is cut short, or is not one")
+        raise ImageError(
+            f"relocation table of {len(words)} words lacks an end: it is truncated, or is not a relocation table"
+        )
     return [words[before + 1 : end] for before, end in pairwise(ends)]
 
 
@@ -124,28 +126,28 @@ def can_be(slide: int, machine: str, alignment: int, end: int) -> bool:
 
 
 def slides(machine: str, alignment: int, end: int) -> range:
-    """All slides that can be, by `can_be`."""
+    """All slides that `can_be` allows."""
     return range(0, max(_LIMIT[machine] - end + 1, 0), alignment)
 
 
 def move(elf: ElfFile, layout: Layout, table: Relocations | None, alignment: int, slide: int) -> tuple[ElfFile, Layout]:
-    """A kernel `slide` bytes higher than where it was linked, and is now; ImageError if it cannot be there.
+    """A kernel moved `slide` bytes above where it was linked; ImageError if it cannot be there.
 
-    The per-CPU template of x86_64, at address 0, stays, and so do physical addresses in the headers.
+    The per-CPU template of x86_64, at address 0, does not move, nor do physical addresses in the headers.
     """
     if elf.relocatable:
-        raise ImageError("is a module: KASLR moves the kernel that loads it, which --vmlinux names")
+        raise ImageError("is a module: KASLR moves the kernel that loads it; give that with --vmlinux")
     if layout.slide:
-        raise ImageError("is moved already")
+        raise ImageError("was already moved")
     if table is None:
         raise ImageError(
-            "lacks a relocation table after its ELF file: give the kernel's bzImage (/boot/vmlinuz-…), or its package"
+            "lacks a relocation table after its ELF file: use the kernel's bzImage (/boot/vmlinuz-…), or its package"
         )
     end = layout.base + len(layout.memory)
     if not can_be(slide, elf.machine, alignment, end):
         raise ImageError(
             f"cannot be moved by {slide:#x} bytes: that must be a multiple of {alignment:#x}, and its end, "
-            f"{end:#x}, must not come to be above {_LIMIT[elf.machine]:#x}"
+            f"{end:#x}, must not be above {_LIMIT[elf.machine]:#x}"
         )
     memory = bytearray(layout.memory)
     table.move(memory, slide)
@@ -171,7 +173,7 @@ def move(elf: ElfFile, layout: Layout, table: Relocations | None, alignment: int
 
 
 def _gaps(elf: ElfFile, base: int) -> Iterator[tuple[int, int]]:
-    """Offset and size of what is between segments: there the per-CPU template is loaded, and has fields that move."""
+    """Offset and size of the gaps between segments: the per-CPU template, whose fields move, is loaded into one."""
     loaded = sorted(segment for segment in elf.segments if segment.memory_size and segment.address >= base)
     for before, after in pairwise(loaded):
         yield before.end - base, after.address - before.end

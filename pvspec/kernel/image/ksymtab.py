@@ -1,7 +1,7 @@
 """The symbols that a kernel or a module exports: EXPORT_SYMBOL, sections __ksymtab and __ksymtab_gpl.
 
 struct kernel_symbol of include/linux/export-internal.h with CONFIG_HAVE_ARCH_PREL32_RELOCATIONS, which all x86
-kernels since 4.19 have: {s32 value, s32 name, s32 namespace}, each relative to its own place (the third field since
+kernels since 4.19 have: {s32 value, s32 name, s32 namespace}, each relative to its own address (the third field since
 Linux 5.4). This is what a module is linked against, and unlike the kallsyms of many 32-bit kernels it has data too.
 """
 
@@ -26,7 +26,7 @@ _MAX_RECORDS = 1_000_000
 def read_exports(image: KernelImage) -> dict[str, int]:
     """Name to virtual address; raises ImageError for a table larger than any kernel's.
 
-    A table of another layout, and a record that points astray, yield nothing.
+    Tables of another layout are ignored, and so are records with invalid pointers.
     """
     return {name: address for section in _SECTIONS for name, address in _records(image, section)}
 
@@ -37,7 +37,7 @@ def _records(image: KernelImage, name: str) -> Iterator[tuple[str, int]]:
     if section is None or len(table) % _RECORD.size:
         return
     if len(table) > _MAX_RECORDS * _RECORD.size:
-        raise ImageError(f"{image.name}: {name} of {len(table)} bytes is larger than that of any kernel")
+        raise ImageError(f"{image.name}: {name} of {len(table)} bytes is larger than any kernel's")
     for offset, (value, text, _) in zip(range(0, len(table), _RECORD.size), records(_RECORD, table), strict=True):
         place = section.address + offset
         symbol = _string(image, place + 4 + text)

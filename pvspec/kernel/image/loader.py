@@ -1,4 +1,4 @@
-"""Opening a kernel image of whatever format, known by its content."""
+"""Opening a kernel image; its format is recognised by its content."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pvspec.kernel.symbols.symbol_file import SymbolFile
 
 BANNER = re.compile(rb"Linux version ([0-9][!-~]{0,127}) ")
-"""What a kernel says of itself in its read-only data, and in its log (init/version.c): its release."""
+"""The release in a kernel's banner, in its read-only data and its log (init/version.c)."""
 _VERMAGIC = re.compile(rb"(?:^|\0)vermagic=([!-~]{1,128}) ")
 
 
@@ -32,10 +32,10 @@ def open_kernel(
     `source` is a path, the contents of the file, or a `Reader` of the file, whose addresses are offsets in it. For
     modules only: `load_address` is where to place it (see `module.DEFAULT_ADDRESS`), `kernel` the image whose symbols
     it is relocated against. `symbols` is a System.map to use instead of what the image itself says, or another file of
-    symbols (see `symbol_file`): a path, contents or a reader. `name` is what messages call the image: if not given,
+    symbols (see `symbol_file`): a path, contents or a reader. `name` is what messages call the image: by default,
     the path, or `<image>`.
 
-    Raises ImageError, which names the image and what is wrong with it; no other exception.
+    Raises ImageError, which names the image and the problem, and no other exception.
     """
     from pvspec.kernel.symbols.symbol_file import SymbolFile
 
@@ -61,7 +61,7 @@ def _open(
         _check_kernel(elf, release, kernel)
         layout, unresolved = load_module(elf, load_address, kernel)
     elif load_address is not None or kernel is not None:
-        raise ImageError("is a linked kernel: load_address and kernel are for modules only")
+        raise ImageError("is a linked kernel, but load_address and kernel are for modules only")
     else:
         layout, unresolved = load_segments(elf), []
         release = _match(BANNER, layout.memory)
@@ -90,7 +90,7 @@ def _module_release(elf: ElfFile) -> str:
 
 
 def _check_kernel(elf: ElfFile, release: str, kernel: KernelImage | None) -> None:
-    """The kernel's loader refuses another version too: the addresses would mean nothing."""
+    """Refuse another version, as the kernel's loader does: the addresses would be meaningless."""
     if kernel is None:
         return
     if kernel.machine != elf.machine or (release and kernel.release and release != kernel.release):
@@ -105,7 +105,7 @@ def _match(pattern: re.Pattern[bytes], text: bytes | bytearray) -> str:
 
 
 class _Unwrapped(NamedTuple):
-    """What a file is, the ELF file in it, and the alignment that a bzImage asks for, else 0."""
+    """The kind of a file, the ELF file in it, and the alignment that a bzImage requires, else 0."""
 
     kind: Kind
     contents: Buffer

@@ -3,11 +3,11 @@
 The layout is that of kernel/module/main.c, `__layout_sections` (Linux 6.1): first the core sections, then those whose
 names begin with ".init", each in four groups: executable, read-only, read-only after init, writable; a group begins
 on a page. Relocation is that of arch/x86/kernel/module.c. The kernel puts .data..percpu into the per-CPU area, at
-an address that only a running kernel knows, and drops .modinfo and __versions: they have no place here either.
+an address that only a running kernel knows, and drops .modinfo and __versions: they are not placed here either.
 
-A field whose symbol is not defined anywhere is left as it is in the file, and reported: that one exporting module is
-not at hand is no reason to give up all the other sites. Without a kernel that holds for every undefined symbol, and
-always for those of a livepatch (section index SHN_LIVEPATCH), which kernel/livepatch resolves, and may do so later.
+A field whose symbol is not defined anywhere is left as it is in the file, and reported: the other sites can be patched
+even if an exporting module is missing. Without a kernel this applies to every undefined symbol; it always applies to
+those of a livepatch (section index SHN_LIVEPATCH), which kernel/livepatch resolves, possibly later.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pvspec.kernel.image.image import KernelImage, Unresolved
 from pvspec.kernel.symbols.table import SHN_LIVEPATCH, RawSymbol, read_symtab
 
 DEFAULT_ADDRESS = {"i386": 0xF8000000, "x86_64": 0xFFFFFFFFC0000000}
-"""Where a module is unless told otherwise. x86_64: MODULES_VADDR of a kernel built with CONFIG_RANDOMIZE_BASE
+"""The default load address of a module. x86_64: MODULES_VADDR of a kernel built with CONFIG_RANDOMIZE_BASE
 (arch/x86/include/asm/pgtable_64_types.h). i386: the vmalloc area begins near here with 896 MiB of RAM or more."""
 
 _PAGE = 4096
@@ -42,7 +42,7 @@ _RELOCATION = {
 
 
 class Recipe(NamedTuple):
-    """How a relocation type fills its field: its size in bytes, relative to the field or not, the values it holds."""
+    """How a relocation type fills its field: size in bytes, whether it is relative to the field, and valid values."""
 
     size: int
     relative: bool
@@ -63,7 +63,7 @@ _RECIPES = {
         24: Recipe(8, True, *_WORD),
     },
 }
-"""R_386_32, PC32, PLT32; R_X86_64_64, PC32, PLT32, 32, 32S, PC64: all that the kernel's loader knows."""
+"""R_386_32, PC32, PLT32; R_X86_64_64, PC32, PLT32, 32, 32S, PC64: all types that the kernel's loader applies."""
 
 
 class Relocation(NamedTuple):
@@ -107,7 +107,7 @@ def _loaded(sections: Sequence[Section]) -> Iterator[Section]:
 def _place(elf: ElfFile, base: int) -> tuple[Sequence[Section], int]:
     """The sections, those that are loaded at their addresses and no others allocated; and the bytes they span."""
     if base % _PAGE or not 0 <= base < 1 << elf.bits:
-        raise ImageError(f"load address {base:#x} must be that of a page of {_PAGE} bytes")
+        raise ImageError(f"load address {base:#x} must be a multiple of the page size, {_PAGE} bytes")
     placed = [_unplace(section) for section in elf.sections]
     end, group = base, None
     for section in sorted(filter(_is_loaded, elf.sections), key=_group):
@@ -143,7 +143,7 @@ def _group(section: Section) -> tuple[bool, int]:
 
 
 def _header_edits(elf: ElfFile, sections: Sequence[Section], applied: Sequence[Section]) -> dict[int, bytes]:
-    """Each loaded section's address, and no relocations any more where they have been applied."""
+    """Set each loaded section's address, and empty the relocation sections that have been applied."""
     address, address_format = _SH_ADDRESS[elf.bits]
     size, size_format = _SH_SIZE[elf.bits]
     edits = {
@@ -180,7 +180,7 @@ class _Relocator:
         self.unresolved: list[Unresolved] = []
 
     def _value(self, number: int, symbol: RawSymbol) -> int | None:
-        """What `simplify_symbols` makes of a symbol; None if that is unknown."""
+        """The value that `simplify_symbols` gives a symbol; None if it is unknown."""
         if symbol.section_index == _SHN_ABS or not number:
             return symbol.value
         if symbol.section_index == SHN_LIVEPATCH:
@@ -207,14 +207,14 @@ class _Relocator:
         if not target.allocated:
             return False
         if not target.in_file:
-            raise ImageError(f"{table.name} relocates {target.name}, which has no contents in the file")
+            raise ImageError(f"{table.name} relocates {target.name}, which lacks contents in the file")
         self._check_count(table)
         for relocation in self._relocations(table):
             self._relocate(table, target, relocation)
         return True
 
     def _check_count(self, table: Section) -> None:
-        """Several sections may have the same bytes of the file, so that its size is no bound."""
+        """Several sections may share the same bytes of the file, so its size does not bound them."""
         self._bytes += table.size
         if self._bytes > _MAX_RELOCATION_BYTES:
             raise ImageError(f"relocations take more than {_MAX_RELOCATION_BYTES >> 20} MiB: no module has so many")
@@ -222,7 +222,7 @@ class _Relocator:
     def _relocations(self, table: Section) -> Iterator[Relocation]:
         layout = _RELOCATION.get((str(table.type), self._elf.bits))
         if layout is None or table.size % layout.size:
-            raise ImageError(f"relocation section {table.name} is cut short, or of a type that x86 does not use")
+            raise ImageError(f"relocation section {table.name} is truncated, or of a type that x86 does not use")
         fields = records(layout, self._elf.contents(table))
         if self._elf.bits == 32:
             return (Relocation(offset, info & 0xFF, info >> 8, None) for offset, info in fields)
@@ -244,7 +244,7 @@ class _Relocator:
             self._fill(table, recipe, place, value, relocation.addend)
 
     def _name(self, number: int) -> str:
-        """What a message calls a symbol: that of a section by the section's name."""
+        """What messages call a symbol: a section's symbol by the name of the section."""
         symbol = self._symbols[number]
         if symbol.name or symbol.section_index >= len(self._sections):
             return symbol.name

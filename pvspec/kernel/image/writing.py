@@ -1,4 +1,4 @@
-"""Writing a patched image: the ELF file again, its contents replaced."""
+"""Writing a patched image: the same ELF file with its contents replaced."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pvspec.support.output import replacing
 def write_image(path: Path, data: memoryview, layout: Layout, memory: bytes | bytearray | memoryview) -> None:
     """Write `data` to `path` with the layout's file ranges taken from `memory`; raises ImageError.
 
-    Through a file beside it and a rename, so that `path` never holds half an image; nothing stays behind on failure.
+    It writes a file beside it and renames that, so `path` never holds half an image; nothing is left after a failure.
     """
     if len(memory) != len(layout.memory):
         raise ImageError(f"{path}: memory of {len(memory)} bytes for an image of {len(layout.memory)}")

@@ -7,8 +7,8 @@
     ffffffff810024d6              the same as kallsyms prints it: 16 hexadecimal digits, or 8
     18446744071578853590          decimal, as in JSON: any other number of digits
 
-A symbol of that name wins over a number: `deadbeef` is the function if there is one. If several symbols have the
-name, the global one is meant; among local ones the size chooses, and without it they are listed in an error.
+A symbol takes precedence over a number: `deadbeef` is the function if there is one. If several symbols have the name,
+the global one is meant; local ones are told apart by size, and without a size the error lists them.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _NUMBER = r"0[xX][0-9a-fA-F]+|[0-9]+"
 _PLACE = re.compile(rf"(?P<start>[^+/\s]+)(?:\+(?P<offset>{_NUMBER})(?:/(?P<size>{_NUMBER}))?)?")
 _BARE = re.compile(r"[0-9a-fA-F]{16}|[0-9a-fA-F]{8}")
 _END = 1 << 64
-_NEAR = 32  # names on either side of a misspelt one, of which one may be meant
+_NEAR = 32  # neighbours of a misspelt name, one of which may be meant
 _SHOWN = 4
 _MAX_TEXT = 1024
 
 
 def parse_address(symbols: SymbolTable, text: str) -> int:
-    """The virtual address that a text names, by these symbols; raises ImageError."""
+    """The virtual address that a text means, with these symbols; raises ImageError."""
     found = _PLACE.fullmatch(text.strip()) if len(text) <= _MAX_TEXT else None
     if found is None:
         raise ImageError(f"{_shown(text)} is not an address: write SYMBOL, SYMBOL+0xOFFSET or 0xADDRESS")
@@ -57,13 +57,15 @@ def _start(symbols: SymbolTable, text: str, size: int | None) -> int:
     if re.fullmatch(_NUMBER, text):
         return _number(text)
     if not len(symbols):
-        raise ImageError(f"there is no symbol {_shown(text)}: the image has no symbols at all")
+        raise ImageError(
+            f"there is no symbol {_shown(text)}: the image lacks symbols; give a System.map with --symbols"
+        )
     near = _nearest(text, symbols.names())
     raise ImageError(f"there is no symbol {_shown(text)}" + (f"; did you mean {near}?" if near else ""))
 
 
 def _of_symbol(symbols: SymbolTable, name: str, size: int | None) -> int:
-    """The global one of several, or that of the size, or the only one."""
+    """The only symbol, or the global one of several, or the one of that size."""
     found = symbols.named(name)
     chosen = [symbol for symbol in found if symbol.kind.isupper()] or found
     addresses = {symbol.address for symbol in chosen}
@@ -79,8 +81,8 @@ def _of_symbol(symbols: SymbolTable, name: str, size: int | None) -> int:
 def _nearest(name: str, names: Iterable[str]) -> str | None:
     """A name that may have been meant.
 
-    Compared are only those that are next to it in the order of names, and in the order of names read backwards: a
-    misspelt name nearly always begins or ends as it should. Comparing all of 200,000 would take seconds.
+    It compares only the neighbours in the order of names, and in the order of reversed names: a misspelt name nearly
+    always begins or ends correctly. Comparing all 200,000 would take seconds.
     """
     from difflib import get_close_matches
 

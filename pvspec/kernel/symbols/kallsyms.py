@@ -40,10 +40,10 @@ _MAX_TOKEN_TABLES = 1000
 
 
 def decode_kallsyms(memory: bytearray, base: int, bits: int) -> list[Symbol]:
-    """All symbols of the kernel in `memory`, as /proc/kallsyms has them: by address, the per-CPU ones first.
+    """All symbols of the kernel in `memory`, in the order of /proc/kallsyms: by address, the per-CPU ones first.
 
-    `base` is the virtual address of the first byte. Returns no symbols if there is no token table; raises ImageError
-    if there is one and the rest of the tables cannot be made out.
+    `base` is the virtual address of the first byte. Returns an empty list if there is no token table; raises ImageError
+    if there is one, but the other tables cannot be found.
     """
     return next((_Tables(memory, base, bits, *tokens).symbols() for tokens in _token_tables(memory, bits)), [])
 
@@ -87,7 +87,7 @@ def _offsets(tokens: Sequence[bytes]) -> list[int]:
 
 
 def _integers(memory: bytearray, code: str, offset: int, count: int) -> array[int]:
-    """`count` little-endian integers of that array type; none if they are outside the memory."""
+    """`count` little-endian integers of that array type; empty if they are outside the memory."""
     integers = array(code)
     size = count * integers.itemsize
     if 0 <= offset <= len(memory) - size:
@@ -110,11 +110,11 @@ class _Tables:
         addresses = self._find_addresses(names_at - self._pointer, len(names))
         texts = b"\n".join(names).decode("latin-1").split("\n")
         if len(texts) != len(names):
-            raise ImageError("kallsyms: a symbol name has a line end in it, which none can have")
+            raise ImageError("kallsyms: a symbol name contains a newline, which is impossible")
         return [Symbol(address, text[0], text[1:]) for address, text in zip(addresses, texts, strict=True)]
 
     def _find_names(self) -> tuple[int, list[bytes]]:
-        """Where the names begin, and the names: those that agree with their markers."""
+        """Where the names begin, and the names: the candidate that agrees with its markers."""
         for reach in _REACHES:
             for names_at, count, markers_at in islice(self._places(min(reach, self._start)), _MAX_WALKS):
                 if names := self._expand(names_at, count, markers_at):
@@ -158,22 +158,22 @@ class _Tables:
             names, markers, size = _expand(bytes(self._memory[names_at:markers_at]), count, self._tokens)
         except (IndexError, ValueError):
             return None
-        told = _integers(self._memory, "I", markers_at, len(markers))
-        return names if markers == told and _align(names_at + size, self._pointer) == markers_at else None
+        stored = _integers(self._memory, "I", markers_at, len(markers))
+        return names if markers == stored and _align(names_at + size, self._pointer) == markers_at else None
 
     def _find_addresses(self, count_at: int, count: int) -> list[int]:
-        behind = _align(self._end, self._pointer)
+        after_tokens = _align(self._end, self._pointer)
         size = _align(4 * count, self._pointer)
         before = count_at - self._pointer
         candidates = (
             self._relative(before - size, before, count),
-            self._relative(behind, behind + size, count),
+            self._relative(after_tokens, after_tokens + size, count),
             self._absolute(count_at - self._pointer * count, count),
-            self._absolute(behind, count),
+            self._absolute(after_tokens, count),
         )
         found = next(filter(self._plausible, candidates), None)
         if found is None:
-            raise ImageError("kallsyms: the symbol names were found, but no addresses beside them")
+            raise ImageError("kallsyms: the symbol names were found, but no addresses next to them")
         return found
 
     def _relative(self, offsets_at: int, base_at: int, count: int) -> list[int]:
@@ -198,7 +198,7 @@ class _Tables:
 def _expand(packed: bytes, count: int, tokens: Sequence[bytes]) -> tuple[list[bytes], array[int], int]:
     """`count` names, their markers, and the bytes they take.
 
-    Raises IndexError where `packed` ends too early, ValueError for an empty name. This is the inner loop.
+    Raises IndexError if `packed` ends too early, ValueError for an empty name. This is the inner loop.
     """
     names: list[bytes] = []
     markers = array("I")

@@ -1,4 +1,4 @@
-"""Which of an image's symbol sources counts."""
+"""Choosing the source of an image's symbols."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import suppress
 from pvspec.kernel.errors import ImageError
 from pvspec.kernel.files.elf import ElfFile
 from pvspec.kernel.files.layout import Layout
-from pvspec.kernel.symbols.finder import find_data_symbols
+from pvspec.kernel.symbols.data_symbols import find_data_symbols
 from pvspec.kernel.symbols.kallsyms import decode_kallsyms
 from pvspec.kernel.symbols.symbol_file import SymbolFile
 from pvspec.kernel.symbols.table import Symbol, SymbolTable, place_symbols, read_symtab
@@ -18,10 +18,10 @@ _BANNER = b"Linux version "
 
 
 def read_symbols(name: str, elf: ElfFile, layout: Layout, file: SymbolFile | None) -> SymbolTable:
-    """Those of a symbol file if there is one, else the ELF symbol table, else the kernel's kallsyms, else none.
+    """The symbols of a symbol file if there is one, else the ELF symbol table, else the kernel's kallsyms, else none.
 
-    `name` is what messages call the image. To a 32-bit kernel's kallsyms without data symbols those are added that can
-    be found in the memory. Raises ImageError if the source is damaged, or the file is of another build.
+    `name` is what messages call the image. If a 32-bit kernel's kallsyms lacks data symbols, those that can be found in
+    the memory are added. Raises ImageError if the source is damaged, or the file is of another build.
     """
     end = layout.base + len(layout.memory)
     if file is not None:
@@ -38,16 +38,16 @@ def read_symbols(name: str, elf: ElfFile, layout: Layout, file: SymbolFile | Non
 
 
 def _own(elf: ElfFile, layout: Layout) -> SymbolTable:
-    """What the image itself says; ImageError where that is damaged."""
+    """The image's own symbols; ImageError if they are damaged."""
     end = layout.base + len(layout.memory)
     if raw := read_symtab(elf):
         return SymbolTable(".symtab", _placed(place_symbols(raw, layout.sections, elf.relocatable), layout), end)
-    told = decode_kallsyms(layout.memory, layout.base, elf.bits)
-    return SymbolTable("kallsyms" if told else "none", told, end)
+    decoded = decode_kallsyms(layout.memory, layout.base, elf.bits)
+    return SymbolTable("kallsyms" if decoded else "none", decoded, end)
 
 
 def _placed(symbols: Iterable[Symbol], layout: Layout) -> list[Symbol]:
-    """Symbols of a linked kernel where it is: those of the image move with it, absolute and per-CPU ones do not."""
+    """The symbols of a linked kernel where it is now: the image's move with it, absolute and per-CPU ones do not."""
     slide = layout.slide
     start, end = layout.base - slide, layout.base - slide + len(layout.memory)
     if not slide:
@@ -59,16 +59,16 @@ def _placed(symbols: Iterable[Symbol], layout: Layout) -> list[Symbol]:
 
 
 def _find_data(layout: Layout, symbols: Sequence[Symbol]) -> list[Symbol]:
-    """Without CONFIG_KALLSYMS_ALL there is no local symbol but of functions, though __init_begin is a "D"."""
+    """Without CONFIG_KALLSYMS_ALL all local symbols are functions, though there is a global "D": __init_begin."""
     if any(symbol.kind in "bdr" for symbol in symbols):
         return []
     return find_data_symbols(layout.memory, layout.base, layout.executable, symbols)
 
 
 def _check_same_build(file: str, symbols: Sequence[Symbol], image: str, elf: ElfFile, layout: Layout) -> None:
-    """The functions that both know must have the same addresses; without any, the banner that the file names."""
+    """Functions in both must have the same addresses; if there are none, the file's linux_banner must be a banner."""
     own: Sequence[Symbol] = ()
-    with suppress(ImageError):  # damaged, which may be why a symbol file was given
+    with suppress(ImageError):  # damaged, which may be why a symbol file is used
         own = [symbol for symbol in _own(elf, layout) if symbol.kind in "tT"]
     if not own:
         _check_banner(file, symbols, image, layout)

@@ -1,14 +1,14 @@
 """The keys of static calls, whose trampolines are functions and so have symbols: __SCK__name to __SCT__name.
 
 On i386 a key is a struct static_call_key, which begins with the function that is called (include/linux/static_call.h).
-As the kernel is built the trampoline jumps to just that one, or returns if there is none
-(arch/x86/include/asm/static_call.h). Which word is the key of which trampoline,
+In a newly built kernel the trampoline jumps to that function, or returns if there is none
+(arch/x86/include/asm/static_call.h). Three things show which word is the key of a trampoline:
 
-* data says: a struct tracepoint or bpf_dispatcher holds a pointer to the key, then one to the trampoline;
-* code says that calls __static_call_update(key, trampoline, function), with arguments in eax, edx and ecx; or where
-  that was inlined, stores the function in the key and calls arch_static_call_transform(NULL, trampoline, function, 0);
-* the word itself says if no other in the data holds the function, since the key must be one that does. Functions'
-  addresses also lie in the table of __fentry__ calls, where no key is.
+* data: a struct tracepoint or bpf_dispatcher holds a pointer to the key, then one to the trampoline;
+* code that calls __static_call_update(key, trampoline, function), with arguments in eax, edx and ecx; or, if that was
+  inlined, stores the function in the key and calls arch_static_call_transform(NULL, trampoline, function, 0);
+* the word itself, if it is the only one in the data that holds the function, because the key must hold it. Functions'
+  addresses are also in the table of __fentry__ calls, which contains no keys.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import count
 
+from pvspec.kernel.symbols.code_view import CodeView
 from pvspec.kernel.symbols.table import Symbol
-from pvspec.kernel.symbols.view import View
 
 _KEY, _TRAMPOLINE = "__SCK__", "__SCT__"
 _UPDATE, _TRANSFORM = "__static_call_update", "arch_static_call_transform"
 _MAX_TRAMPOLINES = 10_000
-_MAX_CODE = 256 << 10  # bytes; the functions that update static calls have a tenth of that
+_MAX_CODE = 256 << 10  # bytes: ten times the size of the functions that update static calls
 _EAX, _ECX, _EDX = 0, 1, 2
 
 Pair = tuple[int, int]
 """The addresses of a key and of a trampoline."""
 
 
-def find_keys(view: View, no_keys: range) -> list[Symbol]:
-    """The symbols of the keys that can be told beyond doubt; none lies at the addresses `no_keys`."""
+def find_keys(view: CodeView, no_keys: range) -> list[Symbol]:
+    """The symbols of the keys that are certain; there are no keys at the addresses `no_keys`."""
     names = {s.address: s.name for s in view.symbols if s.name.startswith(_TRAMPOLINE)}
     if len(names) > _MAX_TRAMPOLINES:
         return []
     functions = {at: function for at in names if (function := _function(view, at)) is not None}
     places = view.mentions(functions, _pages(functions))
-    told = {pair for pair in (*_in_data(view, places), *_in_code(view, places)) if _fits(view, functions, *pair)}
-    known = {trampoline for _, trampoline in told}
-    left = {trampoline: function for trampoline, function in functions.items() if function and trampoline not in known}
-    pairs = [*told, *_sole_holders(view, left, no_keys)]
+    pairs_found = {pair for pair in (*_in_data(view, places), *_in_code(view, places)) if _fits(view, functions, *pair)}
+    done = {trampoline for _, trampoline in pairs_found}
+    left = {trampoline: function for trampoline, function in functions.items() if function and trampoline not in done}
+    pairs = [*pairs_found, *_sole_holders(view, left, no_keys)]
     keys, trampolines = Counter(key for key, _ in pairs), Counter(trampoline for _, trampoline in pairs)
     return [
         Symbol(key, "D", _KEY + names[trampoline].removeprefix(_TRAMPOLINE))
@@ -49,8 +49,8 @@ def find_keys(view: View, no_keys: range) -> list[Symbol]:
     ]
 
 
-def _function(view: View, trampoline: int) -> int | None:
-    """What a trampoline jumps to, 0 if it returns; None if it is none."""
+def _function(view: CodeView, trampoline: int) -> int | None:
+    """What a trampoline jumps to, 0 if it returns; None if it is not a trampoline."""
     if not view.is_text(trampoline) or not view.is_text(trampoline + 4):
         return None
     opcode = view.memory[trampoline - view.base]
@@ -61,19 +61,19 @@ def _pages(addresses: Iterable[int]) -> set[int]:
     return {address >> 16 for address in addresses}
 
 
-def _fits(view: View, functions: dict[int, int], key: int, trampoline: int) -> bool:
+def _fits(view: CodeView, functions: dict[int, int], key: int, trampoline: int) -> bool:
     return trampoline in functions and view.is_data(key) and view.word(key) == functions[trampoline]
 
 
-def _in_data(view: View, places: Iterable[int]) -> Iterator[Pair]:
-    """The pairs of pointers whose second one is at a place."""
+def _in_data(view: CodeView, places: Iterable[int]) -> Iterator[Pair]:
+    """The pairs of pointers whose second one is at one of these addresses."""
     for place in places:
         if view.is_data(place) and view.is_data(place - 4):
             yield view.word(place - 4), view.word(place)
 
 
-def _in_code(view: View, places: Iterable[int]) -> Iterator[Pair]:
-    """The arguments of updates in the functions around the places."""
+def _in_code(view: CodeView, places: Iterable[int]) -> Iterator[Pair]:
+    """The arguments of updates in the functions around these addresses."""
     updates = {s.address for s in view.symbols if s.name.partition(".")[0] == _UPDATE}
     transform = view.named(_TRANSFORM)
     room = _MAX_CODE
@@ -83,7 +83,7 @@ def _in_code(view: View, places: Iterable[int]) -> Iterator[Pair]:
             yield from _updates(view, start, end, updates, transform)
 
 
-def _updates(view: View, start: int, end: int, updates: set[int], transform: int | None) -> Iterator[Pair]:
+def _updates(view: CodeView, start: int, end: int, updates: set[int], transform: int | None) -> Iterator[Pair]:
     values = _Values()
     for address, code in view.instructions(start, end):
         if code[0] not in (0xE8, 0xE9):
@@ -99,7 +99,7 @@ def _updates(view: View, start: int, end: int, updates: set[int], transform: int
 
 
 class _Values:
-    """What registers hold, and words that were stored, along straight code: constants, or marks below 0.
+    """The values of registers and of stored words along straight-line code: constants, or marks below 0.
 
     Equal marks stand for the same unknown value.
     """
@@ -116,12 +116,12 @@ class _Values:
         return self._known[register]
 
     def forget(self) -> None:
-        """No value is known any more."""
+        """Forget all values."""
         self._known.clear()
         self.stored.clear()
 
     def step(self, code: bytes) -> None:
-        """Follow an instruction: moves, pushes and xor; others may have changed anything."""
+        """Follow an instruction: moves, pushes and xor; any other one may change anything."""
         opcode, last = code[0], int.from_bytes(code[-4:], "little")
         if 0xB8 <= opcode <= 0xBF and len(code) == 5:
             self._known[opcode - 0xB8] = last
@@ -146,8 +146,8 @@ class _Values:
         self._known[target] = value
 
 
-def _sole_holders(view: View, functions: dict[int, int], no_keys: range) -> Iterator[Pair]:
-    """For each trampoline the only word in the data that holds its function, if that is so."""
+def _sole_holders(view: CodeView, functions: dict[int, int], no_keys: range) -> Iterator[Pair]:
+    """For each trampoline the word in the data that holds its function, if it is the only one."""
     wanted = set(functions.values())
     places = view.mentions(wanted, _pages(wanted))
     holders = [place for place in places if view.is_data(place) and place not in no_keys]

@@ -16,14 +16,14 @@ _PIECE = 1 << 20  # bytes
 
 
 class SymbolFile(NamedTuple):
-    """A file of symbols that the user named: what messages call it, and where its bytes come from."""
+    """A file of symbols that the user chose: what messages call it, and where its bytes come from."""
 
     name: str
     source: Path | bytes
 
     @classmethod
     def of(cls, source: Source) -> SymbolFile:
-        """The file at a path, which is read when it is needed, with these contents, or read by a reader; ImageError."""
+        """The file at a path, read when needed; or with these contents; or read by a reader. Raises ImageError."""
         name = name_of(source, None, "<symbols>")
         if isinstance(source, str | os.PathLike):
             return cls(name, Path(source))
@@ -36,14 +36,14 @@ class SymbolFile(NamedTuple):
         return f"<SymbolFile {self.name}>"
 
     def symbols(self) -> Iterator[Symbol]:
-        """The symbols of the file, whose content says what it is; raises ImageError, which names the file."""
+        """The symbols of the file, whose format is recognised by content; raises ImageError, which names the file."""
         try:
             yield from _symbols(self._contents())
         except ImageError as error:
             raise ImageError(f"{self.name}: {error}") from error
 
     def _contents(self) -> bytes:
-        """All of it; not mapped, since /proc/kallsyms and pipes cannot be."""
+        """The contents; not mapped, because /proc/kallsyms and pipes cannot be."""
         if isinstance(self.source, bytes):
             return self.source
         try:
@@ -61,7 +61,7 @@ def _pieces(file: BinaryIO) -> Iterator[bytes]:
             return
         yield piece
     if file.read(1):
-        raise ImageError(f"is larger than {MAX_FILE >> 20} MiB: not a file of a kernel's symbols")
+        raise ImageError(f"is larger than {MAX_FILE >> 20} MiB: not a file of kernel symbols")
 
 
 def _symbols(data: bytes) -> Iterator[Symbol]:
@@ -74,7 +74,7 @@ def _of_elf(data: bytes) -> Iterator[Symbol]:
     image = elf.parse_elf(data)
     raw = read_symtab(image)
     if image.relocatable:
-        raise ImageError("is a module: give the symbols of the kernel")
+        raise ImageError("is a module, not a file of symbols of the kernel")
     if not raw:
-        raise ImageError("is a stripped ELF file: it has no symbol table")
+        raise ImageError("is a stripped ELF file: it lacks a symbol table")
     return place_symbols(raw, image.sections, False)

@@ -34,7 +34,7 @@ class Symbol(NamedTuple):
 class SymbolTable:
     """The symbols of one image, in the order of their addresses.
 
-    `source` says where they came from: "System.map", ".symtab", "kallsyms", "kallsyms, found" if data symbols that
+    `source` says where they come from: "System.map", ".symtab", "kallsyms", "kallsyms, found" if data symbols that
     kallsyms lacks were found in the memory, or "none".
     """
 
@@ -48,11 +48,11 @@ class SymbolTable:
         return f"<SymbolTable {self.source}: {len(self._symbols)} symbols>"
 
     def __len__(self) -> int:
-        """How many there are."""
+        """The number of symbols."""
         return len(self._symbols)
 
     def __iter__(self) -> Iterator[Symbol]:
-        """All of them, by ascending address; those of one address in the order of the source."""
+        """All symbols by ascending address; those at the same address in the order of the source."""
         return iter(self._symbols)
 
     @cached_property
@@ -61,13 +61,13 @@ class SymbolTable:
 
     @cached_property
     def _by_name(self) -> dict[str, int]:
-        """Of several of one name the first global one counts, or else the first."""
+        """Of several symbols of one name the first global one is used, or else the first."""
         found = {name: address for address, _, name in reversed(self._symbols)}
         found.update((name, address) for address, kind, name in reversed(self._symbols) if kind.isupper())
         return found
 
     def address(self, name: str) -> int | None:
-        """The virtual address of a symbol, a global one rather than a local one; None if there is none."""
+        """The virtual address of a symbol, preferably a global one; None if it is unknown."""
         return self._by_name.get(name)
 
     def extent(self, name: str) -> tuple[int, int] | None:
@@ -83,7 +83,7 @@ class SymbolTable:
     def name_of(self, address: int) -> tuple[str, int] | None:
         """The symbol that holds `address`, and the offset in it in bytes; None below the first symbol.
 
-        Of several at one place it is the first.
+        If several are at the same address, it is the first.
         """
         after = bisect_right(self._addresses, address)
         if not after or address >= self._end:
@@ -93,7 +93,7 @@ class SymbolTable:
         return first.name, address - start
 
     def parse_address(self, text: str) -> int:
-        """The address that a text names: see `symbols.address`; raises ImageError, which says what is unknown."""
+        """The address that a text means: see `symbols.address`; raises ImageError, which says what is unknown."""
         from pvspec.kernel.symbols.address import parse_address
 
         return parse_address(self, text)
@@ -150,7 +150,7 @@ class RawSymbol(NamedTuple):
 
 
 def read_symtab(elf: ElfFile) -> list[RawSymbol]:
-    """The entries of the ELF symbol table in the order of the file, none if it is stripped; raises ImageError."""
+    """The entries of the ELF symbol table in the order of the file, none if it was stripped; raises ImageError."""
     table = next((section for section in elf.sections if section.type == "SHT_SYMTAB"), None)
     if table is None:
         return []
@@ -158,7 +158,7 @@ def read_symtab(elf: ElfFile) -> list[RawSymbol]:
         raise ImageError(f"symbol table {table.name} lacks its string table")
     layout = _SYMBOL[elf.bits]
     if table.size % layout.size or table.size // layout.size > _MAX_SYMBOLS:
-        raise ImageError(f"symbol table {table.name} is cut short or too long ({table.size} bytes)")
+        raise ImageError(f"symbol table {table.name} is truncated or too long ({table.size} bytes)")
     strings = elf.contents(elf.sections[table.link])
     unpack = _unpack_32 if elf.bits == 32 else _unpack_64
     return [unpack(strings, *fields) for fields in records(layout, elf.contents(table))]
@@ -173,7 +173,7 @@ def _unpack_64(strings: bytes, name: int, info: int, _other: int, index: int, va
 
 
 def place_symbols(raw: Iterable[RawSymbol], sections: Sequence[Section], relocatable: bool) -> Iterator[Symbol]:
-    """The named and defined ones that have a place in memory, at their virtual addresses."""
+    """The symbols that are named, defined and in memory, at their virtual addresses."""
     for symbol in raw:
         if symbol.name and symbol.section_index not in _UNDEFINED and symbol.type not in (_STT_SECTION, _STT_FILE):
             section = sections[symbol.section_index] if symbol.section_index < len(sections) else None
@@ -184,7 +184,7 @@ def place_symbols(raw: Iterable[RawSymbol], sections: Sequence[Section], relocat
 
 
 def _kind(symbol: RawSymbol, section: Section | None) -> str:
-    """The letter of nm(1)."""
+    """The letter that nm(1) prints."""
     if symbol.binding == _STB_WEAK:
         return "W"
     letter = _section_letter(section) if section else "a"

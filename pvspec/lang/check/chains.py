@@ -1,4 +1,4 @@
-"""Named chains: which are used, and what their arms mean where they are."""
+"""Named chains: which ones are used, and what their arms mean where they are used."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
-from pvspec.lang.check.rules import Place, chain
+from pvspec.lang.check.rules import ArmScope, chain
 from pvspec.lang.diagnostics import Findings
 
 MAX_CHAIN_DEPTH = 16
 
 
 def reached(arms: Iterable[ast.Arm], declared: Mapping[str, ast.Chain]) -> dict[str, ast.Chain]:
-    """The chains to which these arms lead, straight or by others, in the order of the spec."""
+    """The chains that these arms use, directly or through other chains, in the order of the spec."""
     found: set[str] = set()
     new = set(_referred(arms))
     while new:
@@ -32,11 +32,11 @@ def arms_of(item: ast.Backend) -> Iterator[ast.Arm]:
         yield from answer.arms
 
 
-def chains(declared: Mapping[str, ast.Chain], place: Place, findings: Findings) -> dict[str, model.Chain]:
-    """What the chains mean in one place; one may refer to those declared anywhere, but not to itself."""
+def chains(declared: Mapping[str, ast.Chain], scope: ArmScope, findings: Findings) -> dict[str, model.Chain]:
+    """What the chains mean in one scope; a chain may refer to chains declared anywhere, but not to itself."""
     done: dict[str, model.Chain] = {}
     for name in declared:
-        _resolve(name, declared, (), done, place, findings)
+        _resolve(name, declared, (), done, scope, findings)
     return {name: done[name] for name in declared}
 
 
@@ -49,7 +49,7 @@ def _resolve(
     declared: Mapping[str, ast.Chain],
     path: tuple[str, ...],
     done: dict[str, model.Chain],
-    place: Place,
+    scope: ArmScope,
     findings: Findings,
 ) -> None:
     if name in done:
@@ -59,13 +59,13 @@ def _resolve(
             continue
         used = arm.action.name.text
         if used in (*path, name) or len(path) >= MAX_CHAIN_DEPTH:
-            message = "a chain refers to itself" if used in (*path, name) else "chains refer to chains too deeply"
+            message = "a chain refers to itself" if used in (*path, name) else "chains refer to other chains too deeply"
             findings.add("PV304", message, (arm.action.span, " -> ".join([*path, name, used])))
             done.setdefault(used, ())
-        _resolve(used, declared, (*path, name), done, place, findings)
-    done.setdefault(name, chain(declared[name].arms, place.changed(chains=_so_far(declared, done)), findings))
+        _resolve(used, declared, (*path, name), done, scope, findings)
+    done.setdefault(name, chain(declared[name].arms, scope.changed(chains=_so_far(declared, done)), findings))
 
 
 def _so_far(declared: Mapping[str, ast.Chain], done: Mapping[str, model.Chain]) -> dict[str, model.Chain]:
-    """Every declared chain, those without arms yet as empty: a cycle is one finding, not many."""
+    """Every declared chain; those without arms yet are empty, so that a cycle is one finding, not many."""
     return {name: done.get(name, ()) for name in declared}

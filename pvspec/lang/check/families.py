@@ -12,14 +12,14 @@ from pvspec.lang.check.chains import chains, reached
 from pvspec.lang.check.names import Declared, option_names, protected_names, symbol_names, unknown
 from pvspec.lang.check.numbers import in_range
 from pvspec.lang.check.records import the_table
-from pvspec.lang.check.rules import Place, chain
+from pvspec.lang.check.rules import ArmScope, chain
 from pvspec.lang.diagnostics import Findings
 
 MAX_SITE = 0xFFFF
 
 
 class Common(Value):
-    """What all families may name: the backends, the symbols that any of them declares, and the chains."""
+    """What all families may name: the backends, the symbols that any family declares, and the chains."""
 
     backends: Collection[str]
     symbols: Mapping[str, model.Symbol]
@@ -45,7 +45,7 @@ def family(
     fields = frozenset(field.name for field in record.fields)
     reads = _reads(item, fields, symbols, findings)
     calls_ops = interface is not None and interface.functions is not None
-    place = Place(
+    scope = ArmScope(
         features=machine.features,
         options=options,
         symbols={**(interface.names.symbols if interface else {}), **common.symbols, **symbols},
@@ -59,7 +59,7 @@ def family(
         bits=machine.bits,
         targets=frozenset({*fields, *reads, *(["target"] if calls_ops else [])}),
     )
-    place = place.changed(chains=chains(used, place, findings))
+    scope = scope.changed(chains=chains(used, scope, findings))
     stacked, relaid = item.stacked[:1], item.relaid[:1]
     return model.Family(
         item.name.text,
@@ -67,14 +67,14 @@ def family(
         record,
         length,
         any(length.value is None for length in item.lengths),
-        _place(item, place, findings),
+        _place(item, scope, findings),
         bool(stacked),
         any(word.longest for word in stacked),
         bool(relaid),
         any(word.throughout for word in relaid),
         reads,
         model.Names(dict(options), dict(symbols), protected_names(item.protects, findings)),
-        chain(item.arms, place, findings),
+        chain(item.arms, scope, findings),
     )
 
 
@@ -85,8 +85,8 @@ def _layout(item: ast.Family, machine: Architecture, findings: Findings) -> Layo
     if len(item.sites_of) + len(item.tables) > 1:
         findings.add(
             "PV104",
-            f"family `{item.name.text}` takes its sites from two places",
-            (item.sites_of[0].span, "remove this, or the other"),
+            f"family `{item.name.text}` takes its sites from two sources",
+            (item.sites_of[0].span, "remove this one or the other"),
         )
     (sites,) = item.sites_of[:1]
     fields = Declared[ast.Text]("field", findings)
@@ -95,7 +95,11 @@ def _layout(item: ast.Family, machine: Architecture, findings: Findings) -> Layo
         fields.declare(name, pattern)
     for pattern in fields.values():
         if pattern.value.count("*") != sites.pattern.value.count("*") or pattern.value.count("*") > 1:
-            findings.add("PV305", "the patterns differ in their number of `*`", (pattern.span, "one in each, or none"))
+            findings.add(
+                "PV305",
+                "the patterns differ in their number of `*`",
+                (pattern.span, "use one `*` in each, or none in either"),
+            )
     bits = machine.bits
     laid = tuple(Field(name, index * bits, bits) for index, name in enumerate(fields))
     patterns = {name: pattern.value for name, pattern in fields.items()}
@@ -115,17 +119,17 @@ def _reads(
     return dict(reads)
 
 
-def _place(item: ast.Family, place: Place, findings: Findings) -> tuple[str, int]:
+def _place(item: ast.Family, scope: ArmScope, findings: Findings) -> tuple[str, int]:
     """The value that says where the site is, and the bytes to add to it."""
-    if len(item.site_at) + ("site" in place.fields and not (item.sites_of and item.site_at)) != 1:
+    if len(item.site_at) + ("site" in scope.fields and not (item.sites_of and item.site_at)) != 1:
         findings.add(
             "PV104",
-            f"family `{item.name.text}` must say once where its sites are",
-            (item.name.span, "a field `site` in the record, or the word `site`"),
+            f"family `{item.name.text}` must state exactly once where its sites are",
+            (item.name.span, "declare a field `site` in the record, or write `site`"),
         )
     for at in item.site_at:
-        if at.name.text not in place.values:
-            unknown(at.name, "field", place.values, findings)
+        if at.name.text not in scope.values:
+            unknown(at.name, "field", scope.values, findings)
         return at.name.text, at.addend
     return "site", 0
 
@@ -135,8 +139,8 @@ def _length(item: ast.Family, record: Layout, findings: Findings) -> int | None:
     if len(item.lengths) + has_field != 1:
         findings.add(
             "PV104",
-            f"family `{item.name.text}` must say once how long its sites are",
-            (item.name.span, "a field `len` in the record, or the word `len`"),
+            f"family `{item.name.text}` must state exactly once how long its sites are",
+            (item.name.span, "declare a field `len` in the record, or write `len`"),
         )
     for length in item.lengths:
         return None if length.value is None else in_range(length.value, 1, MAX_SITE, "len", findings)

@@ -1,4 +1,4 @@
-"""Guards: from words to what the engine evaluates."""
+"""Guards: from syntax to the values that the engine evaluates."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ VENDORS = {
     "umc": "UMC UMC UMC",
     "zhaoxin": "  Shanghai  ",
 }
-"""What a CPU of each vendor calls itself; the names are those of Linux's X86_VENDOR_*, in small letters."""
+"""Vendor strings by vendor name; the names are Linux's X86_VENDOR_*, in lower case."""
 
 
 class Scope(Value):
-    """What a guard or an action may speak of where it stands.
+    """What a guard or an action may refer to where it is written.
 
-    `fields` are a record's, `reads` what it leads to; `ops`: the site is an op's, `site`: it is a family's.
-    `op_names` are the interface's, `backends` those of the spec, `nops` its nop tables.
+    `fields` are the record's, `reads` the values that it leads to; `ops`: the site is an op's, `site`: a family's.
+    `op_names` are the interface's, `backends` and `nops` the spec's backends and nop tables.
     """
 
     features: Mapping[str, int] = Map()
@@ -54,12 +54,12 @@ class Scope(Value):
 
 
 def guard(item: ast.Guard | None, scope: Scope, findings: Findings) -> Guard | None:
-    """The guard as the engine evaluates it; a part that means nothing here is a finding."""
+    """The guard as the engine evaluates it; a part that has no meaning here is a finding."""
     return None if item is None else _Guards(scope, findings).guard(item)
 
 
 def probes(item: Guard | None) -> Iterator[str]:
-    """The symbols that a guard asks for with `kernel has`."""
+    """The symbols that a guard tests with `kernel has`."""
     for question in questions(item):
         if isinstance(question, guards.KernelHas):
             yield question.symbol
@@ -128,7 +128,9 @@ class _Guards:
         if isinstance(item, ast.Cmdline):
             if len(item.word.value.split()) != 1:
                 self.findings.add(
-                    "PV305", "not one word of a command line", (item.word.span, "no such word can be had")
+                    "PV305",
+                    "not a single word of a command line",
+                    (item.word.span, "no command line contains such a word"),
                 )
             return guards.CommandLine(item.word.value)
         what, known = (
@@ -140,7 +142,7 @@ class _Guards:
 
     def _of_site(self, item: ast.Within | ast.Branches | ast.Begins) -> Guard:
         if not self.scope.site:
-            self._misplaced(item.span, "only a family knows its sites")
+            self._misplaced(item.span, "only a family has a `site`")
             return guards.AnyOf(())
         match item:
             case ast.Begins():

@@ -24,14 +24,14 @@ from pvspec.lang.check.numbers import check_names, evaluate, hex_bytes, in_range
 from pvspec.lang.check.records import the_table
 from pvspec.lang.diagnostics import Findings
 
-MAX_OPTIONS = 6  # an enumeration of op numbers is generated for each of their 2^n settings
-_FIELDS = {"addr": "where the site is", "type": "which op it is", "len": "how long the site is"}
+MAX_OPTIONS = 6  # the printed module has an enumeration of op numbers for each of their 2^n settings
+_FIELDS = {"addr": "the address of the site", "type": "the number of the op", "len": "the length of the site"}
 
 
 def interface(item: ast.Interface, machine: Architecture, findings: Findings) -> model.Interface | None:
-    """The interface, None if it has no usable record."""
+    """The interface; None if its record is unusable."""
     if len(item.functions) > 1:
-        findings.add("PV102", "`functions` is given twice", *((name.span, "") for name in item.functions))
+        findings.add("PV102", "`functions` is declared twice", *((name.span, "") for name in item.functions))
     functions = item.functions[0].name.text if item.functions else None
     record = _record(item, findings) if item.tables or functions is None else None
     if record is None and (item.tables or functions is None):
@@ -71,7 +71,7 @@ def _record(item: ast.Interface, findings: Findings) -> Layout | None:
 
 
 def _bits_of(record: Layout | None, name: str) -> int:
-    """The bits of a record's field; of one that there might be, if there is no table."""
+    """The mask of a field in the record; without a table, of the widest field that there could be."""
     if record is None:
         return 16
     return next((field.bits for field in record.fields if field.name == name), 0)
@@ -98,7 +98,7 @@ def _clobbers(item: ast.Interface, record: Layout | None, machine: Architecture,
 def _max_len(item: ast.Interface, record: Layout | None, findings: Findings) -> int:
     limit = (1 << _bits_of(record, "len")) - 1
     if len(item.max_lens) > 1:
-        findings.add("PV102", "`max_len` is given twice", *((number.span, "") for number in item.max_lens))
+        findings.add("PV102", "`max_len` is declared twice", *((number.span, "") for number in item.max_lens))
     for number in item.max_lens:
         return in_range(number, 1, min(limit, 0xFFFF), "max_len", findings)
     return min(limit, 0xFFFF)
@@ -162,14 +162,12 @@ def _in(options: Mapping[str, bool]) -> str:
 
 
 def _check_spelling(ops: Iterable[model.Op], findings: Findings) -> None:
-    """The generated enumeration writes op names in capitals."""
+    """The printed enumeration writes op names in capitals."""
     spellings: dict[str, model.Op] = {}
     for op in ops:
         first = spellings.setdefault(op.name.upper(), op)
         if first is not op:
-            findings.add(
-                "PV102", "two ops differ only in upper and lower case", (op.span, "second"), (first.span, "first")
-            )
+            findings.add("PV102", "two op names differ only in case", (op.span, "second"), (first.span, "first"))
 
 
 def _check_clashes(ops: Iterable[model.Op], owner: model.Interface, findings: Findings) -> None:
@@ -186,14 +184,14 @@ def _check_clashes(ops: Iterable[model.Op], owner: model.Interface, findings: Fi
 def _clashes(
     ops: Sequence[model.Op], configurations: Sequence[model.Configuration]
 ) -> Iterator[tuple[model.Op, model.Op, model.Configuration]]:
-    """Each clashing pair once, with the first configuration in which it clashes."""
-    told: set[tuple[str, str]] = set()
+    """Each conflicting pair once, with the first configuration in which it conflicts."""
+    reported: set[tuple[str, str]] = set()
     for configuration in configurations:
         owners: dict[int, model.Op] = {}
         for op in ops:
             if configuration not in op.numbers:
                 continue
             first = owners.setdefault(op.numbers[configuration], op)
-            if first is not op and (first.name, op.name) not in told:
-                told.add((first.name, op.name))
+            if first is not op and (first.name, op.name) not in reported:
+                reported.add((first.name, op.name))
                 yield first, op, configuration

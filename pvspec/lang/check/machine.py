@@ -17,7 +17,7 @@ MAX_NOP = 15  # bytes: no x86 instruction is longer
 
 
 def machine(item: ast.Machine, findings: Findings) -> Architecture:
-    """The machine; what is wrong with it is replaced by something harmless."""
+    """The machine; invalid parts are replaced by harmless ones."""
     features, always, shown = _features(item, findings)
     tables = Declared[tuple[bytes, ...]]("nop table", findings)
     for nops in item.nops:
@@ -36,7 +36,7 @@ def machine(item: ast.Machine, findings: Findings) -> Architecture:
 
 
 def text_range(item: ast.Machine, findings: Findings) -> tuple[int, int] | None:
-    """Where the machine's text may lie, if it says so."""
+    """The range that the machine's text may be in, if it declares one."""
     limit = 1 << _bits(item, Findings())
     for text in item.texts:
         if not text.start.value < text.end.value <= limit:
@@ -45,7 +45,7 @@ def text_range(item: ast.Machine, findings: Findings) -> tuple[int, int] | None:
             )
             return None
     if len(item.texts) > 1:
-        findings.add("PV102", "`text` is given twice", *((text.span, "") for text in reversed(item.texts)))
+        findings.add("PV102", "`text` is declared twice", *((text.span, "") for text in reversed(item.texts)))
     return next(((text.start.value, text.end.value) for text in item.texts), None)
 
 
@@ -57,7 +57,7 @@ def _bits(item: ast.Machine, findings: Findings) -> int:
         return 32
     (bits,) = item.bits
     if bits.value not in (32, 64):
-        findings.add("PV202", f"a machine cannot have {count(bits.value, 'bit')}", (bits.span, "must be 32 or 64"))
+        findings.add("PV202", f"a machine cannot be {bits.value}-bit", (bits.span, "must be 32 or 64"))
         return 32
     return bits.value
 
@@ -85,8 +85,8 @@ def _nop_table(nops: ast.Nops, findings: Findings) -> tuple[bytes, ...]:
         if len(code) != index or index > MAX_NOP:
             findings.add(
                 "PV204",
-                f"nop {index} of `{nops.name.text}` has {count(len(code), 'byte')}",
-                (entry.span, f"must have {index}"),
+                f"nop {index} of `{nops.name.text}` is {count(len(code), 'byte')} long",
+                (entry.span, f"must be {index}"),
             )
     return tuple(table)
 
@@ -105,7 +105,7 @@ def _choices(
     elif item.choices[-1].guard is not None:
         findings.add(
             "PV104",
-            "no nop table is chosen on some CPUs",
+            "on some CPUs no nop table is chosen",
             (item.choices[-1].span, "the last choice must have no guard"),
         )
     return choices

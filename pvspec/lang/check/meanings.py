@@ -1,4 +1,4 @@
-"""What ops mean, and where backends keep what they would change: said for `pvspec prove`."""
+"""What ops mean, and where backends keep a shadow of the machine's state: what `pvspec prove` works from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pvspec.lang import model
 from pvspec.lang import syntax as ast
 from pvspec.lang.check.guards import Scope, guard
 from pvspec.lang.check.names import REGISTERS, Declared, registers, unknown
-from pvspec.lang.check.rules import Place
+from pvspec.lang.check.rules import ArmScope
 from pvspec.lang.diagnostics import Findings, count
 
 FLAGS = frozenset({"flags", "interrupt_flag"})
@@ -27,7 +27,7 @@ def contract_flags(names: Sequence[ast.Name]) -> tuple[frozenset[str], list[ast.
 
 
 def meanings(item: ast.Interface, owner: model.Interface, bits: int, findings: Findings) -> dict[str, model.Meaning]:
-    """What each op means, where the interface says so."""
+    """The declared meaning of each op."""
     declared = Declared[model.Meaning]("meaning of", findings)
     for meaning in item.meanings:
         code = None if meaning.code is None else _reference(meaning.code, owner)
@@ -49,18 +49,18 @@ def _reference(code: ast.Asm, owner: model.Interface) -> model.Arm:
 
 def _effects(items: Sequence[ast.Effect], op: model.Op, bits: int, findings: Findings) -> Iterator[model.Effect]:
     for item in items:
-        place = _part(item.place, op.results | CONTROL, op, "results", bits, findings)
+        target = _part(item.target, op.results | CONTROL, op, "results", bits, findings)
         if isinstance(item.value, ast.Number):
             value: model.Part | int | None = item.value.value
-            width = _width(item.place, bits)
+            width = _width(item.target, bits)
             if item.value.value >= 1 << width:
                 findings.add(
                     "PV202", f"{item.value.value} is out of range", (item.value.span, f"must fit {count(width, 'bit')}")
                 )
         else:
             value = _part(item.value, op.inputs | CONTROL, op, "inputs", bits, findings)
-        if place is not None and value is not None:
-            yield model.Effect(place, value)
+        if target is not None and value is not None:
+            yield model.Effect(target, value)
 
 
 def _part(
@@ -90,34 +90,34 @@ def _width(part: ast.Part, bits: int) -> int:
 
 
 def _check_results(meaning: ast.Meaning, op: model.Op, effects: Sequence[model.Effect], findings: Findings) -> None:
-    missing = op.results - FLAGS - {effect.place.name for effect in effects} if meaning.effects else frozenset()
+    missing = op.results - FLAGS - {effect.target.name for effect in effects} if meaning.effects else frozenset()
     if missing:
         names = ", ".join(sorted(missing))
         findings.add(
             "PV601",
-            f"this meaning does not say what becomes of every result of `{op.name}`",
-            (meaning.span, f"lacks {names}"),
+            f"this meaning does not define every result of `{op.name}`",
+            (meaning.span, f"missing: {names}"),
             (op.span, "its contract"),
         )
 
 
-def kept_parts(item: ast.Backend, place: Place, findings: Findings) -> tuple[model.Kept, ...]:
-    """What a backend keeps elsewhere."""
-    return tuple(filter(None, (_kept(kept, place, findings) for kept in item.kept)))
+def shadows(item: ast.Backend, scope: ArmScope, findings: Findings) -> tuple[model.Shadow, ...]:
+    """The parts of the machine that a backend keeps elsewhere."""
+    return tuple(filter(None, (_shadow(shadow, scope, findings) for shadow in item.shadows)))
 
 
-def _kept(item: ast.Kept, place: Place, findings: Findings) -> model.Kept | None:
+def _shadow(item: ast.Shadow, scope: ArmScope, findings: Findings) -> model.Shadow | None:
     if item.name.text != "interrupt_flag":
         unknown(item.name, "part of the machine to keep", ["interrupt_flag"], findings)
         return None
     if item.holds.bits and not item.holds.number.value:
         findings.add("PV202", "the mask selects no bit", (item.holds.number.span, "must not be 0"))
-    return model.Kept(
+    return model.Shadow(
         item.span,
         item.name.text,
         item.operand,
-        place.symbols,
+        scope.symbols,
         item.holds.number.value,
         item.holds.bits,
-        guard(item.guard, Scope(options=place.options), findings),
+        guard(item.guard, Scope(options=scope.options), findings),
     )

@@ -13,7 +13,7 @@ from pvspec.x86.intel import full_width, register_bytes
 
 T = TypeVar("T")
 
-# words that a guard, a branch, an arm or a test would take for something else
+# words that a guard, a branch, an arm or a test reads as something else
 _GUARD_WORDS = frozenset(
     {"backend", "cmdline", "cpu", "cpus", "kernel", "nops", "not", "op", "target", "vulnerability"}
 )
@@ -31,7 +31,7 @@ RESERVED = {
 
 
 class Declared(dict[str, T]):
-    """Names declared so far, with what they stand for; a second declaration is a finding."""
+    """Names declared so far, with what they mean; a second declaration is a finding."""
 
     def __init__(self, what: str, findings: Findings) -> None:
         super().__init__()
@@ -50,13 +50,13 @@ class Declared(dict[str, T]):
             )
             return
         if name.text in RESERVED.get(self.what, ()):
-            self.findings.add("PV103", f"`{name.text}` is a word of the language", (name.span, "choose another name"))
+            self.findings.add("PV103", f"`{name.text}` is a reserved word", (name.span, "choose another name"))
         self.spans[name.text] = name.span
         self[name.text] = value
 
 
 def look_up(known: Mapping[str, T], name: ast.Name, what: str, findings: Findings) -> T | None:
-    """What a name stands for, or a finding."""
+    """What a name means, or a finding."""
     if name.text in known:
         return known[name.text]
     unknown(name, what, known, findings)
@@ -66,11 +66,11 @@ def look_up(known: Mapping[str, T], name: ast.Name, what: str, findings: Finding
 def unknown(name: ast.Name, what: str, known: Iterable[str], findings: Findings) -> None:
     """The finding for a name that nothing declares."""
     known = set(known)
-    notes = [f"there are: {', '.join(sorted(known))}"] if 0 < len(known) <= 12 else []
-    # an arm's keyword that is misspelt reads as the name of a chain
+    notes = [f"expected one of: {', '.join(sorted(known))}"] if 0 < len(known) <= 12 else []
+    # an arm's misspelt keyword reads as the name of a chain
     help = suggestion(name.text, [*known, *(_ARM_WORDS if what == "chain" else ())])
     if "$" in name.text and not help:
-        help = "`$` begins a word of `each`, and no `each` around this has that word"
+        help = "`$` begins a variable of `each`, and no enclosing `each` declares this one"
     findings.add("PV101", f"unknown {what} `{name.text}`", (name.span, "not declared"), notes=notes, help=help)
 
 
@@ -83,7 +83,7 @@ REGISTERS = {
 
 
 def registers(names: Iterable[ast.Name], bits: int, findings: Findings) -> frozenset[str]:
-    """The full-width registers that these names mean."""
+    """The full-width registers that these names refer to."""
     known = REGISTERS[bits]
     for name in names:
         if name.text not in known:
@@ -92,7 +92,7 @@ def registers(names: Iterable[ast.Name], bits: int, findings: Findings) -> froze
 
 
 def result_bytes(names: Iterable[ast.Name], bits: int, findings: Findings) -> dict[str, frozenset[int]]:
-    """The bytes of each full-width register that results name; a part of a register, such as `al`, is a result, too."""
+    """The bytes of each full-width register that results name; part of a register, as `al`, can be a result too."""
     result: dict[str, frozenset[int]] = {}
     for name in names:
         full = full_width(name.text, bits)
@@ -116,7 +116,7 @@ def option_names(items: Iterable[ast.Option], findings: Findings) -> Declared[bo
 def symbol_names(
     items: Iterable[ast.Symbol], bits: int, default: frozenset[str], findings: Findings
 ) -> Declared[model.Symbol]:
-    """Symbols with what a call through them may destroy, `default` where they do not say."""
+    """Symbols with the registers that calling them may destroy: `default` unless declared."""
     symbols = Declared[model.Symbol]("symbol", findings)
     for item in items:
         clobbers = default if item.clobbers is None else clobber_registers(item.clobbers, default, bits, findings)
@@ -128,7 +128,7 @@ def symbol_names(
 def clobber_registers(
     names: Iterable[ast.Name], everything: frozenset[str], bits: int, findings: Findings
 ) -> frozenset[str]:
-    """A list of registers in which `any` and `none` may stand."""
+    """A list of registers, which may contain `any` or `none`."""
     result: frozenset[str] = frozenset()
     plain = [name for name in names if name.text not in ("any", "none")]
     if len(plain) < len(list(names)):

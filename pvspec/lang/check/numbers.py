@@ -13,7 +13,7 @@ MAX_FACTORS = 8
 
 
 def evaluate(expr: ast.Sum, options: Mapping[str, bool]) -> int:
-    """The value of an expression; a name that is no option counts 0."""
+    """The value of an expression; a name that is not an option counts as 0."""
     return sum(
         sign * math.prod(_factor(f, options) for f in product.factors[:MAX_FACTORS]) for sign, product in expr.parts
     )
@@ -29,7 +29,7 @@ def _factor(factor: ast.Number | ast.Name | ast.Sum, options: Mapping[str, bool]
 
 
 def check_names(expr: ast.Sum, options: Mapping[str, bool], findings: Findings) -> None:
-    """A finding for each name in an expression that is no option."""
+    """A finding for each name in an expression that is not an option."""
     for _, product in expr.parts:
         if len(product.factors) > MAX_FACTORS:
             findings.add("PV003", f"a product has more than {MAX_FACTORS} factors", (product.span, "use fewer"))
@@ -41,7 +41,7 @@ def check_names(expr: ast.Sum, options: Mapping[str, bool], findings: Findings) 
 
 
 def in_range(number: ast.Number, low: int, high: int, what: str, findings: Findings) -> int:
-    """The number, or a finding and the nearest bound."""
+    """The number; or, with a finding, the nearest bound."""
     if not low <= number.value <= high:
         findings.add("PV202", f"{what} {number.value} is out of range", (number.span, f"{low} to {high}"))
     return min(max(number.value, low), high)
@@ -52,7 +52,5 @@ def hex_bytes(text: ast.Text, findings: Findings) -> bytes:
     try:
         return bytes.fromhex(text.value)
     except ValueError:
-        findings.add(
-            "PV205", "these are not hexadecimal bytes", (text.span, 'must be pairs of digits, as in "0f 1f 00"')
-        )
+        findings.add("PV205", "not hexadecimal bytes", (text.span, 'must be pairs of digits, as in "0f 1f 00"'))
         return b""

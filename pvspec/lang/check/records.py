@@ -15,7 +15,7 @@ MAX_RECORD = 256  # bytes
 
 
 def layout(section: str, padded: bool, fields: Sequence[ast.Field], place: Span, findings: Findings) -> Layout | None:
-    """The layout of a record, None if it cannot be laid out."""
+    """The layout of a record; None if it cannot be laid out."""
     found = len(findings.found)
     names = Declared[Field]("field", findings)
     at = slack = 0
@@ -31,7 +31,9 @@ def layout(section: str, padded: bool, fields: Sequence[ast.Field], place: Span,
         at += bits
     if at % 8 or at > 8 * MAX_RECORD:
         findings.add(
-            "PV203", f"a record cannot have {count(at, 'bit')}", (place, f"must be whole bytes, at most {MAX_RECORD}")
+            "PV203",
+            f"a record cannot be {count(at, 'bit')} long",
+            (place, f"must be a whole number of bytes, at most {MAX_RECORD}"),
         )
     if len(findings.found) > found:
         return None
@@ -41,9 +43,11 @@ def layout(section: str, padded: bool, fields: Sequence[ast.Field], place: Span,
 def the_table(
     what: str, name: ast.Name, tables: Sequence[ast.Table], wanted: dict[str, str], findings: Findings
 ) -> Layout | None:
-    """The layout of the one table that `what` must have, with the fields wanted; None if it is not to be had."""
+    """The layout of the one table that `what` must have, with the fields wanted; None if there is no such layout."""
     if len(tables) != 1:
-        findings.add("PV104", f"{what} `{name.text}` needs one `table`", (name.span, f"has {len(tables)}"))
+        findings.add(
+            "PV104", f"{what} `{name.text}` needs exactly one `table`", (name.span, f"it declares {len(tables)}")
+        )
         return None
     (table,) = tables
     record = layout(table.section.value, table.padded, table.fields, table.section.span, findings)
@@ -60,7 +64,9 @@ def _width(item: ast.Field, findings: Findings) -> int:
     if item.name is None:
         size = int(text.removeprefix("pad"))
         if not 0 < size <= MAX_RECORD:
-            findings.add("PV203", f"padding cannot have {count(size, 'byte')}", (item.type.span, f"1 to {MAX_RECORD}"))
+            findings.add(
+                "PV203", f"padding cannot be {count(size, 'byte')} long", (item.type.span, f"1 to {MAX_RECORD}")
+            )
             return 0
         return 8 * size
     bits = int(text.lstrip("urel"))
@@ -75,15 +81,19 @@ def _width(item: ast.Field, findings: Findings) -> int:
 def _check_place(item: ast.Field, at: int, bits: int, findings: Findings) -> None:
     assert item.name is not None
     if keyword.iskeyword(item.name.text) or item.name.text.startswith("_"):
-        findings.add("PV103", f"`{item.name.text}` cannot name a field", (item.name.span, "a reserved word"))
+        findings.add("PV103", f"`{item.name.text}` cannot name a field", (item.name.span, "it is a reserved word"))
     inside = at % 8 != (0 if item.shift is None else item.shift.value)
     if inside and (item.type.text.startswith("rel") or bits >= 8):
-        findings.add("PV203", f"field `{item.name.text}` starts inside a byte", (item.span, f"at bit {at}"))
+        findings.add(
+            "PV203",
+            f"field `{item.name.text}` does not start at a byte boundary",
+            (item.span, f"it starts at bit {at}"),
+        )
 
 
 def has_fields(table: Layout, wanted: dict[str, str], place: Span, findings: Findings) -> bool:
-    """Whether a record has these fields, each with what it must say; a finding for each that it lacks."""
+    """Whether a record has these fields, given with what each must hold; a finding for each that is missing."""
     have = {field.name for field in table.fields}
     for name in wanted.keys() - have:
-        findings.add("PV104", f"the record lacks the field `{name}`", (place, f"it must say {wanted[name]}"))
+        findings.add("PV104", f"the record lacks the field `{name}`", (place, f"it must hold {wanted[name]}"))
     return wanted.keys() <= have

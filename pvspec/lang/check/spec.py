@@ -1,4 +1,4 @@
-"""The whole spec: its one machine and interface, and everyone who refers to them."""
+"""The whole spec: its one machine and interface, and all parts that refer to them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TypeVar
 from pvspec.engine.spec import Architecture
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
+from pvspec.lang.check.ambiguities import check_ambiguities
+from pvspec.lang.check.backends import backend, op_scope
 from pvspec.lang.check.chains import arms_of, chains, reached
 from pvspec.lang.check.families import Common, family
 from pvspec.lang.check.guards import Scope, guard, probes
 from pvspec.lang.check.interface import interface
 from pvspec.lang.check.machine import machine, text_range
 from pvspec.lang.check.names import Declared, look_up, symbol_names
-from pvspec.lang.check.parties import backend, op_place
-from pvspec.lang.check.shadows import check_shadows
 from pvspec.lang.check.tests import sound_tests
 from pvspec.lang.check.unused import check_unused
 from pvspec.lang.diagnostics import Findings
@@ -25,10 +25,10 @@ T = TypeVar("T", ast.Machine, ast.Interface)
 
 
 def check(items: Sequence[ast.Item], sources: Iterable[Source], findings: Findings) -> model.Spec | None:
-    """The model of these items; whatever is wrong is a finding, and left out. None if there is no machine."""
+    """The model of these items; what is wrong is a finding and is left out. None without a machine."""
     machine_item = _the_one([item for item in items if isinstance(item, ast.Machine)], "machine", findings)
     if machine_item is None:
-        findings.add("PV104", "no `machine` is declared", help="include the file that declares it")
+        findings.add("PV104", "no `machine` is declared", help="declare one, or include the file that does")
         return None
     the_machine = machine(machine_item, findings)
     parts = _Parts(items, the_machine, findings)
@@ -46,7 +46,7 @@ def check(items: Sequence[ast.Item], sources: Iterable[Source], findings: Findin
         text_range(machine_item, findings),
         {nops.name.text: tuple(entry.span for entry in nops.entries) for nops in reversed(machine_item.nops)},
     )
-    check_shadows(items, findings)
+    check_ambiguities(items, findings)
     spec = spec.changed(tests=sound_tests(spec, findings))
     if not findings.found:
         check_unused(items, findings)
@@ -92,25 +92,25 @@ class _Parts:
         return declared
 
     def _chains(self) -> dict[str, model.Chain]:
-        """The chains that answer ops: those of families alone mean something only there."""
+        """The chains that rules for ops use; chains that only families use are resolved there."""
         if self.interface is None:
             return {}
         families = reached((arm for i in self.items if isinstance(i, ast.Family) for arm in i.arms), self.declared)
         backends = reached((arm for i in self.items if isinstance(i, ast.Backend) for arm in arms_of(i)), self.declared)
         mine = {name: item for name, item in self.declared.items() if name in backends or name not in families}
-        return chains(mine, op_place(self.machine, self.interface, self.backend_names), self.findings)
+        return chains(mine, op_scope(self.machine, self.interface, self.backend_names), self.findings)
 
     def _backends(self) -> dict[str, model.Backend]:
         backends = Declared[model.Backend]("backend", self.findings)
         items = [item for item in self.items if isinstance(item, ast.Backend)]
-        # one whose `otherwise` names another backend comes after it
+        # a backend whose `otherwise` names another one comes after it
         for item in sorted(items, key=lambda item: _refers_to(item, self.backend_names)):
             known = {other.name.text: other for other in self.items if isinstance(other, ast.Interface)}
             look_up(known, item.interface, "interface", self.findings)
             if self.interface is not None and item.interface.text == self.interface.name:
-                place = op_place(self.machine, self.interface, self.backend_names)
-                place = place.changed(chains=self.chains, answered=dict(backends))
-                backends.declare(item.name, backend(item, self.machine, self.interface, place, self.findings))
+                scope = op_scope(self.machine, self.interface, self.backend_names)
+                scope = scope.changed(chains=self.chains, answered=dict(backends))
+                backends.declare(item.name, backend(item, self.machine, self.interface, scope, self.findings))
         return {name: backends[name] for name in self.backend_names if name in backends}
 
     def _families(self) -> dict[str, model.Family]:
@@ -125,7 +125,7 @@ class _Parts:
         return dict(families)
 
     def _common(self) -> Common:
-        """What families share; a symbol means the same to all of them."""
+        """What families share: a symbol means the same in all of them."""
         quiet = Findings()  # each family reports what is wrong with its own
         owners = [item for item in self.items if isinstance(item, ast.Family | ast.Chain)]
         declared = [symbol for item in owners for symbol in item.symbols]
@@ -162,7 +162,7 @@ class _Parts:
         return tuple(decisions)
 
     def _policy_scope(self) -> Scope:
-        """What a kernel's decisions may depend on."""
+        """What a policy's guards may refer to."""
         interface = self.interface
         return Scope(
             features=self.machine.features,

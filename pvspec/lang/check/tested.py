@@ -1,4 +1,4 @@
-"""What a case of a test is about, and what follows from that alone: shared by the checks and by those who run it."""
+"""What a test case is about, and what follows from that alone: shared by the checks and the test runner."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TABLE = 0x4000  # bytes from the record's table to the first address that a cas
 
 
 class Tested(Value):
-    """One case of the test of a backend or of a family."""
+    """One case in the test of a backend or a family."""
 
     name: str
     case: ast.Case
@@ -32,30 +32,30 @@ class Tested(Value):
 
     @property
     def interface(self) -> model.Interface | None:
-        """The interface whose sites are tested: a backend's, or that which a family's sites call through."""
+        """The interface whose sites are tested: the backend's, or the one that a family's sites call through."""
         interface = self.spec.interface
         return interface if self.backend is not None or (interface and interface.functions) else None
 
     @property
     def names(self) -> list[model.Names]:
-        """The names that a case may bind: those of all that takes part in it."""
+        """The names that a case may bind: those of every part of the spec that it involves."""
         chosen = (item.name.text for item in self.case.settings if item.kind == "backend" and item.name)
         others = (self.spec.backends.get(name) for name in chosen)
-        parties = (self.interface, self.backend, *others, self.family)
-        return [party.names for party in parties if party is not None]
+        parts = (self.interface, self.backend, *others, self.family)
+        return [part.names for part in parts if part is not None]
 
     @property
     def symbols(self) -> frozenset[str]:
         """The symbols that a case may bind, and that its expected code may name."""
         spec = self.spec
-        # a chain with a name may call for what another family declares
-        parties = (*self.names, *(family.names for family in spec.families.values()))
+        # a named chain may refer to what another family declares
+        all_names = (*self.names, *(family.names for family in spec.families.values()))
         functions = spec.interface.functions if spec.interface is not None else None
-        return spec.probes.union(*(names.symbols for names in parties), [functions] if functions else [])
+        return spec.probes.union(*(names.symbols for names in all_names), [functions] if functions else [])
 
     @property
     def length(self) -> int | None:
-        """The site's length in bytes; None if nothing says it."""
+        """The site's length in bytes; None if it is not given."""
         if self.family is not None and self.family.length is not None:
             return self.family.length
         for number in self.case.lengths:
@@ -65,7 +65,7 @@ class Tested(Value):
         return None
 
     def numbers(self, options: Mapping[str, bool]) -> dict[str, int]:
-        """Op name to number with these options."""
+        """Op numbers by name, with these options."""
         if self.interface is None:
             return {}
         configuration = tuple(options[name] for name in self.interface.names.options)
@@ -74,8 +74,8 @@ class Tested(Value):
 
 
 def table_address(start: int, end: int) -> int:
-    """Where the record's table is put, given the first address that a case names and the end of the last.
+    """The address for the record's table, given the lowest address that a case names and the end of the highest.
 
-    Aligned, since a field may count in words.
+    It is aligned, because a field may be shifted.
     """
     return (start - _TABLE if start >= _TABLE else end + _ALIGNMENT - 1) & -_ALIGNMENT

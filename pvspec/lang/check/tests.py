@@ -1,6 +1,6 @@
 """The `test` blocks: whether each case can be run at all.
 
-Expected assembly is checked with the other code, in `compile.sound`; the outcome, by running the case.
+Expected assembly is checked with the other code, in `compiler.sound`; the outcome is checked by running the case.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_TEXT = 64 << 20  # bytes from the lowest to the highest address of a case
 
 
 def sound_tests(spec: model.Spec, findings: Findings) -> tuple[ast.Test, ...]:
-    """The tests without the cases that cannot be run, or that say something without effect: those are findings."""
+    """The tests without the cases that cannot be run or whose settings have no effect: those are findings."""
     files = frozenset(
         question.file
         for decision in spec.policy
@@ -50,7 +50,7 @@ def _sound_cases(
 
 
 class _Known:
-    """What the cases of a test may bind; the same for all of them with the same backend."""
+    """What the cases of a test may bind; the same for all cases with the same backend."""
 
     def __init__(self, tested: Tested, vulnerabilities: Collection[str]) -> None:
         spec, interface = tested.spec, tested.interface
@@ -84,7 +84,7 @@ class _Known:
 
 
 def _queries(backend: model.Backend) -> Iterator[tuple[str, int]]:
-    """What the backend's rules ask its roms."""
+    """The queries that the backend's rules make to its ROMs."""
     if backend.roms:
         for rule in (*backend.rules, *([backend.otherwise] if backend.otherwise else [])):
             for arm in rule.chain:
@@ -104,7 +104,7 @@ class _Case:
         self.limit = 1 << tested.spec.machine.bits
 
     def check(self) -> None:
-        """All of them; addresses only if every byte and length is there."""
+        """Runs all checks; those of addresses only if every byte and length is known."""
         before = len(self.findings.found)
         self._settings()
         self._op()
@@ -146,7 +146,7 @@ class _Case:
         for names in self.case.clobbers:
             for name in names:
                 if not self.known.clobbers:
-                    text = "the record has no clobber mask"
+                    text = "the record lacks a clobber mask"
                     self.findings.add("PV305", "`clobber` has no meaning here", (name.span, text))
                 elif name.text not in self.known.clobbers:
                     unknown(name, "clobber register", self.known.clobbers, self.findings)
@@ -160,8 +160,10 @@ class _Case:
         for number in case.lengths:
             longest = self.known.longest
             if fixed is not None and number.value != fixed:
-                text = f"every site of `{self.tested.name}` has {fixed}"
-                self.findings.add("PV502", f"this site cannot have {count(number.value, 'byte')}", (number.span, text))
+                text = f"every site of `{self.tested.name}` is {count(fixed, 'byte')} long"
+                self.findings.add(
+                    "PV502", f"this site cannot be {count(number.value, 'byte')} long", (number.span, text)
+                )
             elif number.value > longest:
                 self.findings.add("PV202", f"len {number.value} is out of range", (number.span, f"0 to {longest}"))
         for original in case.originals:
@@ -169,40 +171,38 @@ class _Case:
             code = hex_bytes(original, self.findings)
             length = fixed if fixed is not None else next((number.value for number in case.lengths), len(code))
             if len(code) != length and len(self.findings.found) == before:
-                text = f"the site has {length}"
-                self.findings.add("PV502", f"`original` has {count(len(code), 'byte')}", (original.span, text))
+                text = f"the site is {count(length, 'byte')} long"
+                self.findings.add("PV502", f"`original` is {count(len(code), 'byte')} long", (original.span, text))
         if family is not None and family.decoded and not case.originals:
-            text = "add `original`: its instruction is as long as the site"
-            self.findings.add("PV502", "the case does not say what is at the site", (case.address.span, text))
+            text = "add `original`: the site is as long as its instruction"
+            self.findings.add("PV502", "the case lacks the site's original instruction", (case.address.span, text))
         elif fixed is None and not case.lengths and not case.originals:
-            message = "the case does not say how long the site is"
+            message = "the case lacks the site's length"
             self.findings.add("PV502", message, (case.address.span, "add `len N`"))
 
     def _once(self, what: str, spans: list[Span]) -> None:
         for span in spans[1:]:
-            self.findings.add("PV102", f"`{what}` is given twice", (span, "again here"), (spans[0], "first here"))
+            self.findings.add("PV102", f"`{what}` is set twice", (span, "again here"), (spans[0], "first here"))
 
     # ---- the record
 
     def _fields(self) -> None:
         fields = self.known.fields
-        given: dict[str, Span] = {}
+        spans: dict[str, Span] = {}
         for item in self.case.fields:
             name = item.name
             if self.family is None:
-                text = "an op's record is given by `at`, `len` and `clobber`"
-                self.findings.add("PV305", f"`{name.text}` cannot be given here", (name.span, text))
+                text = "an op's record is set by `at`, `len` and `clobber`"
+                self.findings.add("PV305", f"`{name.text}` cannot be set here", (name.span, text))
                 continue
             if name.text not in fields:
                 unknown(name, "field", fields, self.findings)
-            elif name.text in given:
-                labels = (name.span, "again here"), (given[name.text], "first here")
-                self.findings.add("PV102", f"`{name.text}` is given twice", *labels)
+            elif name.text in spans:
+                labels = (name.span, "again here"), (spans[name.text], "first here")
+                self.findings.add("PV102", f"`{name.text}` is set twice", *labels)
             elif name.text == "site":
-                self.findings.add(
-                    "PV102", "`site` is given twice", (name.span, ""), (self.case.address.span, "by `at`")
-                )
-            given[name.text] = name.span
+                self.findings.add("PV102", "`site` is set twice", (name.span, ""), (self.case.address.span, "by `at`"))
+            spans[name.text] = name.span
             self._value(item)
 
     def _value(self, item: ast.FieldValue) -> None:
@@ -214,24 +214,24 @@ class _Case:
             if number is None:
                 unknown(item.value, "feature", features, self.findings)
             elif number < 0:
-                text = "it is declared without a number"
+                text = "declared without a number"
                 message = f"no record can name feature `{item.value.text}`"
                 self.findings.add("PV305", message, (item.value.span, text))
 
     # ---- what is bound
 
     def _settings(self) -> None:
-        given: dict[tuple[str, str, int], Span] = {}
+        settings: dict[tuple[str, str, int], Span] = {}
         for item in self.case.settings:
             name = item.name.text if item.name else ""
             first = item.values[0] if item.values else None
             argument = first.value if item.kind == "answer" and isinstance(first, ast.Number) else 0
             key = item.kind, "" if item.kind in _ONE_OF_A_KIND else name, argument
-            if key in given:
+            if key in settings:
                 self.findings.add(
-                    "PV102", "a setting is given twice", (item.span, "again here"), (given[key], "first here")
+                    "PV102", "a setting is repeated", (item.span, "again here"), (settings[key], "first here")
                 )
-            given.setdefault(key, item.span)
+            settings.setdefault(key, item.span)
             self._setting(item, name)
         self._cpu_numbers()
 
@@ -268,20 +268,20 @@ class _Case:
     def _address(self, number: ast.Number) -> bool:
         if number.value >= self.limit:
             bits = self.tested.spec.machine.bits
-            text = f"an address of this machine has {bits} bits"
+            text = f"addresses of this machine are {bits} bits wide"
             self.findings.add("PV202", f"address {number.value:#x} is out of range", (number.span, text))
         return number.value < self.limit
 
     def _at_least_one(self, item: ast.Setting) -> None:
         for value in item.values:
             if isinstance(value, ast.Number) and value.value < 1:
-                self.findings.add("PV202", f"cpus {value.value} is out of range", (value.span, "1 at least"))
+                self.findings.add("PV202", f"cpus {value.value} is out of range", (value.span, "at least 1"))
 
     def _extent(self, item: ast.Setting) -> None:
         low, high = (value for value in item.values if isinstance(value, ast.Number))
         if not low.value < high.value:
             text = "END must be greater than START"
-            self.findings.add("PV202", "an empty or inverted range", (low.span.to(high.span), text))
+            self.findings.add("PV202", "empty or inverted range", (low.span.to(high.span), text))
         elif high.value > self.limit:
             self._address(high)
 
@@ -294,8 +294,8 @@ class _Case:
     def _answer(self, item: ast.Setting, rom: model.Rom) -> None:
         argument, kind, *rest = item.values
         if isinstance(argument, ast.Number) and (rom.name, argument.value) not in self.known.queries:
-            text = f"no rule asks `{rom.name}({argument.value})`"
-            self.findings.add("PV305", "an answer that nothing asks for", (argument.span, text))
+            text = f"no rule queries `{rom.name}({argument.value})`"
+            self.findings.add("PV305", "an answer that no rule queries", (argument.span, text))
         names = {answer.name for answer in rom.answers.values()}
         if isinstance(kind, ast.Name) and kind.text not in names:
             unknown(kind, "answer", names, self.findings)
@@ -323,13 +323,11 @@ class _Case:
         for want in wants:
             if want.kind in ("keep", "bug") and len(wants) > 1:
                 span = wants[0].span.to(wants[-1].span)
-                self.findings.add("PV502", f"`{want.kind}` must be the whole outcome", (span, "remove the rest"))
+                self.findings.add("PV502", f"`{want.kind}` must be the only outcome", (span, "remove the rest"))
                 break
         for want, after in pairwise(wants):
             if want.kind == "nops":
-                self.findings.add(
-                    "PV502", "`nops` fills the rest of the site", (after.span, "no room is left for this")
-                )
+                self.findings.add("PV502", "`nops` fills the rest of the site", (after.span, "nothing can follow it"))
         for want in wants:
             if want.kind == "bytes" and isinstance(want.value, ast.Text):
                 hex_bytes(want.value, self.findings)
@@ -349,7 +347,7 @@ class _Case:
         for (_, end, one), (start, _, other) in pairwise(extents):
             if start < end:
                 labels = (other, "again here"), (one, "first here")
-                self.findings.add("PV502", f"the case says twice what is at {start:#x}", *labels)
+                self.findings.add("PV502", f"the case sets the bytes at {start:#x} twice", *labels)
                 return
         first, last = extents[0][0], max(end for _, end, _ in extents)
         if last - first > MAX_TEXT:
@@ -360,7 +358,7 @@ class _Case:
             self._place(self.family)
 
     def _extents(self) -> Iterator[tuple[int, int, Span]]:
-        """The memory that the case describes: start, end, and where it says so."""
+        """The memory that the case describes: start, end, and where the case sets it."""
         address = self.case.address
         yield address.value, address.value + (self.tested.length or 0), address.span
         for item in self.case.memory:
@@ -371,7 +369,7 @@ class _Case:
                 yield start, start + len(bytes.fromhex(value.value.value)), value.address.span
 
     def _place(self, family: model.Family) -> None:
-        """Whether the record leads to the site, where a field of it says where that is."""
+        """Whether the record leads to the site, if one of its fields gives the site's address."""
         name, addend = family.place
         if not any(field.name == name and (addend or not field.relative) for field in family.layout.fields):
             return
@@ -387,17 +385,17 @@ class _Case:
             self.findings.add("PV502", "the record does not lead to the site", (address.span, f"add `{name}`"))
 
     def _record(self, table: int) -> None:
-        """Whether the record can hold what it is to hold, as `engine.records` builds it."""
-        given = {item.name.text: item.address or item.value for item in self.case.fields}
+        """Whether the record's fields can hold their values, as `engine.records` builds it."""
+        values = {item.name.text: item.address or item.value for item in self.case.fields}
         for field in self.known.fields.values():
-            number = self.case.address if field.name == "site" else given.get(field.name)
+            number = self.case.address if field.name == "site" else values.get(field.name)
             if not isinstance(number, ast.Number):
                 continue
             stored = number.value - (table + field.at // 8) if field.relative else number.value
             if not fits(stored >> field.shift, field.bits, field.relative) or stored & (1 << field.shift) - 1:
                 shifted = f", shifted left by {field.shift}" if field.shift else ""
                 text = f"`{field.name}` holds {count(field.bits, 'bit')}{shifted}"
-                text += ", counted from its own address" if field.relative else ""
+                text += ", relative to the field's address" if field.relative else ""
                 self.findings.add("PV202", f"{number.value:#x} does not fit the record", (number.span, text))
 
 

@@ -1,4 +1,4 @@
-"""Warnings: declarations that nothing uses, features that nothing asks for, decisions that never matter."""
+"""Warnings: unused declarations, features that nothing tests, decisions that never matter."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COMMENT = re.compile(r"#[^\n]*")
 
 
 def check_unused(items: Sequence[ast.Item], findings: Findings) -> None:
-    """PV701, PV702 and PV703, for a spec in which nothing is wrong. One that patches nothing has no uses yet."""
+    """PV701, PV702 and PV703, for a spec without errors. A spec that patches nothing does not use anything yet."""
     if any(isinstance(item, ast.Backend | ast.Family) for item in items):
         parts = _Parts(items, findings)
         parts.check_chains()
@@ -26,7 +26,7 @@ def check_unused(items: Sequence[ast.Item], findings: Findings) -> None:
 
 
 class _Uses:
-    """The words that a part of a spec looks up; features apart from the other names."""
+    """The names that a part of a spec looks up; features are counted separately."""
 
     def __init__(self, arms: Iterable[ast.Arm] = ()) -> None:
         self.words: set[str] = set()
@@ -38,7 +38,7 @@ class _Uses:
                 self.code(arm.action.source)
 
     def guard(self, item: ast.Guard | None) -> None:
-        """What a guard asks for."""
+        """Count what a guard tests."""
         if isinstance(item, ast.AnyOf | ast.AllOf):
             for part in item.parts:
                 self.guard(part)
@@ -50,17 +50,17 @@ class _Uses:
             self.names(item)
 
     def names(self, node: ast.Node) -> None:
-        """All names in a node, whatever they are looked up in: a guard or an action that is new is a use as well."""
+        """Count all names in a node, whatever they refer to: so new kinds of guards and actions are covered."""
         for part in vars(node).values():
             if isinstance(part, ast.Name):
                 self.words.add(part.text)
 
     def code(self, source: ast.Text) -> None:
-        """The words in assembly."""
+        """Count the words in assembly."""
         self.words.update(_WORD.findall(_COMMENT.sub("", source.value)))
 
     def number(self, expr: ast.Sum) -> None:
-        """The options on which a number depends."""
+        """Count the options on which a number depends."""
         for _, product in expr.parts:
             for factor in product.factors:
                 if isinstance(factor, ast.Sum):
@@ -96,14 +96,14 @@ class _Parts:
                 self.by_rest.guard(choice.guard)
 
     def check_chains(self) -> None:
-        """Chains to which no rule leads."""
+        """Chains that no rule uses."""
         arms = [arm for item in self.backends for arm in arms_of(item)]
         arms += [arm for item in self.families for arm in item.arms]
         used = reached(arms, self.chains)
-        self._unused("chain", (item.name for item in self.chains.values()), used, "no rule leads to it")
+        self._unused("chain", (item.name for item in self.chains.values()), used, "no rule uses it")
 
     def check_interfaces(self) -> None:
-        """Options and symbols of the interface, which everything may use."""
+        """Options and symbols of the interface, which any part may use."""
         words = set(self.by_rest.words)
         for _, uses in (*self.by_chain.items(), *self.by_backend, *self.by_family):
             words |= uses.words
@@ -141,7 +141,7 @@ class _Parts:
     # ---- features
 
     def check_features(self) -> None:
-        """Features that nothing asks for, and decisions about the others that come to nothing."""
+        """Features that nothing tests, and decisions about the others that have no effect."""
         asked = set(self.by_rest.features)
         for _, uses in (*self.by_chain.items(), *self.by_backend, *self.by_family):
             asked |= uses.features
@@ -160,18 +160,18 @@ class _Parts:
             live = live | uses.features
 
     def _never_asked(self, asked: set[str]) -> set[str]:
-        """The features that no guard asks for, each a finding."""
+        """The features that no guard tests, each a finding."""
         asked = asked.union(*(uses.features for _, uses in self.decisions))
         by_name = {name.text: name for decision, _ in reversed(self.decisions) for name in decision.features}
         never = [f.name for machine in self.machines for f in machine.features if f.name.text not in asked]
         for name in never:
-            where = [(by_name[name.text].span, "decided for nothing")] if name.text in by_name else []
-            text = "no guard asks for it, and no record can name it"
-            self.findings.add("PV702", f"feature `{name.text}` is never asked for", (name.span, text), *where)
+            where = [(by_name[name.text].span, "this decision has no effect")] if name.text in by_name else []
+            text = "no guard tests it, and no record can name it"
+            self.findings.add("PV702", f"feature `{name.text}` is never tested", (name.span, text), *where)
         return {name.text for name in never}
 
     def _never_matters(self, name: ast.Name, anew: Span | None) -> None:
-        text = "decided anew before anything asks for it" if anew else "nothing asks for it after this"
+        text = "overridden before anything tests it" if anew else "nothing tests it after this"
         where = [(anew, "here")] if anew else []
         self.findings.add("PV703", f"this decision about `{name.text}` never matters", (name.span, text), *where)
 
@@ -199,9 +199,9 @@ def _of_backend(item: ast.Backend) -> _Uses:
     for target in item.targets:
         uses.names(target)
         uses.guard(target.guard)
-    for kept in item.kept:
-        uses.code(kept.operand)
-        uses.guard(kept.guard)
+    for shadow in item.shadows:
+        uses.code(shadow.operand)
+        uses.guard(shadow.guard)
     return uses
 
 
@@ -221,6 +221,6 @@ def _of_tables(tables: Iterable[ast.Table], uses: _Uses) -> None:
 
 
 def _names_features(item: ast.Family, uses: _Uses) -> bool:
-    """Whether a field of the record holds a feature's number, so that tables may name any of them."""
+    """Whether a field of the record holds a feature's number, so that tables may name any feature."""
     fields = {field.name.text for table in item.tables for field in table.fields if field.name is not None}
     return not fields.isdisjoint(uses.features)

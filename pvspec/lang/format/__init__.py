@@ -5,9 +5,9 @@ begin, and nothing but spaces and line ends between tokens differs afterwards.
 
 Rows:
 
-- Four spaces a brace level; every construct is a row of its own: item, declaration, op, rule, arm, answer, case.
+- Four spaces per brace level; every construct is a row of its own: item, declaration, op, rule, arm, answer, case.
 - The lists `table`, `returns`, `clobbers`, `nops` and `passes` stay on one line where the author wrote them on one
-  and they fit; otherwise their entries keep the author's lines. Entries stand two spaces apart.
+  and they fit; otherwise their entries keep the author's lines. Entries are two spaces apart.
 - An empty brace without a comment is `{ }`; all other braces are opened.
 - At most one blank line between rows is kept, none at the start or end of a brace or of the file.
 
@@ -17,8 +17,8 @@ Columns:
   of ops; `=`, `when` and the first `else` of rules; `when` of arms; `at`, `len`, `clobber` and `=>` of cases; types
   of fields that have a line of their own. Comments and blank lines do not part a table; blank lines part cases.
 - Columns are two spaces apart; before `=`, `:`, `at`, `=>` and the parts of a case one is enough.
-- A cell wider than 56 columns neither sets nor follows the columns behind it.
-- Trailing comments are aligned within one brace level, up to a blank line; behind code wider than 80 columns
+- A cell wider than 56 columns neither sets nor follows the columns after it.
+- Trailing comments are aligned within one brace level, up to a blank line; after code wider than 80 columns
   they follow at two spaces.
 
 Long rows:
@@ -27,9 +27,9 @@ Long rows:
 - A row that exceeds 110 columns, its comment not counted, is broken before every `else`, a case before `=>`; what
   is still too long before `with`; then after commas, before `when`, `and` and `or`, before the fields of a case, each
   as late as possible.
-- `else` stands so that its action is under the first one, where that is deeper than the row; everything else goes
-  on four columns deeper.
-- A comment inside a construct stays between its two tokens, and so keeps the line end behind it.
+- `else` is placed so that its action is under the first one, where that is deeper than the row; everything else
+  continues four columns deeper.
+- A comment inside a construct stays between its two tokens, and so keeps the line end after it.
 
 Strings are never touched; a triple-quoted one keeps its own indentation, since its text is part of the tree.
 `5*pae` is tight, all other operators are spaced.
@@ -55,7 +55,7 @@ __all__ = ["FormattedFile", "format_spec", "format_text"]
 
 
 class FormattedFile(Value):
-    """One file of a spec: the text that it has, and the one that it would have in canonical layout."""
+    """One file of a spec: its text, and its text in canonical layout."""
 
     path: Path
     before: str
@@ -68,14 +68,14 @@ class FormattedFile(Value):
 
 
 def format_spec(path: str | os.PathLike[str]) -> list[FormattedFile]:
-    """The canonical layout of a spec's files, a file or a directory's; nothing is written.
+    """The canonical layout of the files of a spec, which is a file or a directory; nothing is written.
 
-    SpecError: a file cannot be read, or does not follow the grammar; the others are left alone, too.
+    SpecError if any file cannot be read or does not follow the grammar.
     """
     findings, found = Findings(), []
     files = list(spec_files(Path(path)))
     if not files:
-        findings.add("PV001", f"{path} holds no spec")
+        findings.add("PV001", f"{path} contains no spec")
     for file in files:
         source = read_source(file, file.name, findings)
         try:

@@ -1,4 +1,4 @@
-"""Columns: cells of neighbouring rows, and the comments behind them."""
+"""Columns: cells of neighbouring rows, and the comments after them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pvspec.lang.format.tokens import Token
 _WIDEST_CELL = 56
 _WIDEST_WITH_COMMENT = 80
 _GAP = 2
-_NUMBERED = frozenset({"op", "feature"})  # nothing stands to the left of where the widest number ends
+_NUMBERED = frozenset({"op", "feature"})  # nothing is to the left of where the widest number ends
 
 
 def align_columns(table: Iterable[Row]) -> None:
@@ -33,7 +33,7 @@ def align_columns(table: Iterable[Row]) -> None:
 
 
 def _settle(group: Sequence[Row]) -> None:
-    while break_long(group):  # what is too long by itself widens no column
+    while break_long(group):  # a cell that is too long by itself widens no column
         pass
     _align(group)
     while break_long(group):
@@ -44,7 +44,7 @@ def _settle(group: Sequence[Row]) -> None:
 class _Cells:
     """A line's cells: the tokens of the last one aligned, where they start and end, and the cells to its right.
 
-    The next cell stands last in `to_come`.
+    The next cell is the last in `to_come`.
     """
 
     last: list[Token]
@@ -77,7 +77,7 @@ def _align(group: Sequence[Row]) -> None:
         _cells(piece, otherwise)
         for row, head in zip(group, heads, strict=True)
         if head.is_aligned
-        for otherwise in [Margins.of(row).otherwise]  # once a row: it looks at the row's whole first line
+        for otherwise in [Margins.of(row).otherwise]  # once per row: it looks at all of the row's first line
         for piece in pieces(row)[1:]
         if piece[0].is_else
     ]
@@ -97,7 +97,7 @@ def _align_column(lines: Iterable[_Cells], column: int, floor: int = 0) -> None:
 
 
 def _cells(piece: Sequence[Token], start: int) -> _Cells:
-    """The cells of a line, none aligned yet but the first; what stands in no order of columns is one cell."""
+    """The cells of a line, only the first aligned yet; a line whose columns are out of order is one cell."""
     cells: list[list[Token]] = [[]]
     column = 0
     for index, token in enumerate(piece):
@@ -110,7 +110,7 @@ def _cells(piece: Sequence[Token], start: int) -> _Cells:
 
 
 def align_comments(lines: Iterable[Line]) -> str:
-    """The text of all lines, with the comments behind them in columns."""
+    """The text of all lines, with the comments after them in columns."""
     done = list(lines)
     groups: dict[int, list[Line]] = {}
     for line in done:

@@ -1,4 +1,4 @@
-"""Rows to lines: where a row is broken, and how deep it goes on."""
+"""Rows to lines: where a row is broken, and how deep it continues."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Chance = Callable[[Token, Token], bool]
 
 @dataclass(slots=True)
 class Line:
-    """A line, or as many as its last string has; `blank`: an empty one stands before it."""
+    """A line, or as many as its last string has; `blank`: an empty line comes before it."""
 
     level: int
     text: str
@@ -27,7 +27,7 @@ class Line:
     padding: int = 0  # columns that put the comment in its column
 
     def with_comment(self, gap: int) -> str:
-        """The text and, `gap` columns and the padding behind it, the comment."""
+        """The text, then `gap` columns and the padding, then the comment."""
         return self.text + " " * (gap + self.padding) + self.comment if self.comment else self.text
 
 
@@ -38,7 +38,7 @@ def pieces(row: Row) -> list[Piece]:
 
 
 def break_long(group: Iterable[Row]) -> bool:
-    """Break the rows that are too long where outline says so first; whether there was such a row."""
+    """Break the rows that are too long where `outline` says so first; returns whether there were any."""
     return any([_break(row) for row in group])
 
 
@@ -63,7 +63,7 @@ def layout(row: Row) -> Iterator[Line]:
         if not is_first:
             yield from _comments(piece[0].above, row.level, margins.start(piece))
         if piece[0].text:
-            yield Line(row.level, margins.text(piece), piece[-1].behind, row.blank and is_first)
+            yield Line(row.level, margins.text(piece), piece[-1].comment, row.blank and is_first)
 
 
 def _comments(comments: Iterable[Comment], level: int, column: int) -> Iterator[Line]:
@@ -138,13 +138,13 @@ def _split(tokens: Sequence[Token], chance: _Chance) -> list[Piece]:
 
 def _fit(parts: list[Piece], margins: Margins) -> list[Piece]:
     """The pieces, broken further where they are still too long."""
-    for chance in (_behind_comma, _before_clause, _before_part):
+    for chance in (_after_comma, _before_clause, _before_part):
         if any(_is_long(piece, margins) for piece in parts):
             parts = [part for piece in parts for part in _fill(piece, margins, chance)]
     return parts
 
 
-def _behind_comma(before: Token, _: Token) -> bool:
+def _after_comma(before: Token, _: Token) -> bool:
     return before.text == ","
 
 

@@ -1,4 +1,4 @@
-"""Marks tokens with what the syntax tree knows of them: rows, entries, columns and arms."""
+"""Marks tokens with what the syntax tree says about them: rows, entries, columns and arms."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def outline(file: ast.File, tokens: Sequence[Token]) -> None:
 
 
 class _Marker:
-    """One method a construct; rows without a node of their own are known by the end of the row before."""
+    """One method per construct; a row without a node of its own is found from the end of the row before."""
 
     def __init__(self, tokens: Sequence[Token]) -> None:
         self.tokens = tokens
@@ -42,7 +42,7 @@ class _Marker:
         return self.tokens[self.index(node.span.end - 1) + 1]
 
     def when(self, guard: ast.Guard) -> Token:
-        """The keyword of a guard, which may stand in parentheses of its own."""
+        """The keyword of a guard, which may be in parentheses of its own."""
         index = self.index(guard.span.start) - 1
         while self.tokens[index].text == "(":
             index -= 1
@@ -151,8 +151,8 @@ class _Marker:
 
     def noreturn(self, op: ast.Op) -> Token:
         """The keyword, which has no node: what precedes `len`, `when` or the end of the op."""
-        behind = self.before(op.length) if op.length else self.when(op.guard) if op.guard else None
-        return self.tokens[self.index(behind.start) - 1] if behind else self.last(op)
+        following = self.before(op.length) if op.length else self.when(op.guard) if op.guard else None
+        return self.tokens[self.index(following.start) - 1] if following else self.last(op)
 
     def tables(self, tables: Iterable[ast.Table]) -> None:
         for table in tables:
@@ -204,12 +204,12 @@ class _Marker:
 
     def backend(self, backend: ast.Backend) -> None:
         self.declarations(backend)
-        for kept in backend.kept:
-            self.row(kept, "kept")
-            self.column(self.first(kept.operand), 1, gap=1)
-            self.column(self.before(kept.holds.number), 2, gap=1)
-            if kept.guard:
-                self.column(self.when(kept.guard), 3)
+        for shadow in backend.shadows:
+            self.row(shadow, "shadow")
+            self.column(self.first(shadow.operand), 1, gap=1)
+            self.column(self.before(shadow.holds.number), 2, gap=1)
+            if shadow.guard:
+                self.column(self.when(shadow.guard), 3)
         for rom in backend.roms:
             self.rom(rom)
         for target in backend.targets:

@@ -1,4 +1,4 @@
-"""Tokens to rows: what stands on a line of its own, how deep, and with which spaces."""
+"""Tokens to rows: what is on a line of its own, how deep, and with which spaces."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from itertools import pairwise
 
 from pvspec.lang.format.tokens import Comment, Token
 
-INDENT = 4  # columns a brace level
+INDENT = 4  # columns per brace level
 WIDTH = 110  # columns of a line, its comment not counted
 _LISTS = frozenset({"table", "returns", "clobbers", "nops", "passes"})
 
 
 @dataclass(slots=True)
 class Row:
-    """One construct, or one line of a list; `blank`: an empty line stands before it, behind the comments."""
+    """One construct, or one line of a list; `blank`: an empty line comes before it, after the comments."""
 
     level: int
     kind: str
@@ -25,7 +25,7 @@ class Row:
 
     @property
     def is_parted(self) -> bool:
-        """Whether an empty line stands between this row and the one before."""
+        """Whether there is an empty line between this row and the one before."""
         return self.blank or any(comment.blank for comment in self.above)
 
     @property
@@ -38,7 +38,7 @@ def rows(tokens: Sequence[Token]) -> list[Row]:
     """All rows; the last holds the empty token and with it the comments at the end of the file."""
     for before, token in pairwise(tokens):
         token.spaces = _spaces(before, token)
-        token.breaks = bool(before.behind or token.above or (token.is_else and token.line_ends))
+        token.breaks = bool(before.comment or token.above or (token.is_else and token.line_ends))
     splitter = _Splitter(tokens)
     for index in range(len(tokens)):
         splitter.add(index)
@@ -110,14 +110,14 @@ class _Splitter:
         while not (self.tokens[end].is_entry or self.tokens[end].text == "}"):
             end += 1
         too_long = self.width_with(index, end) > WIDTH
-        return bool(token.line_ends or token.above or self.tokens[index - 1].behind) or too_long
+        return bool(token.line_ends or token.above or self.tokens[index - 1].comment) or too_long
 
     def width_with(self, start: int, end: int) -> int:
         """Columns of the last row if these tokens are added to it."""
         return self.level * INDENT + width(self.rows[-1].tokens) + width(self.tokens[start:end])
 
     def opens_one_line(self, index: int) -> bool:
-        """Whether the brace at `index` is closed on its line; the row then goes on until there."""
+        """Whether the brace at `index` is closed on its line; the row then continues until there."""
         end = index + 1
         row = self.rows[-1].tokens
         if row[0].text in _LISTS:
@@ -126,7 +126,7 @@ class _Splitter:
         elif self.tokens[end].text != "}":
             return False
         inside = self.tokens[index + 1 : end + 1]
-        comments = any(t.behind for t in (*row, *inside[:-1])) or any(t.above for t in (*row[1:], *inside))
+        comments = any(t.comment for t in (*row, *inside[:-1])) or any(t.above for t in (*row[1:], *inside))
         lines = len(inside) > 1 and any(t.line_ends for t in inside)
         if comments or lines or (len(inside) > 1 and self.width_with(index + 1, end + 1) > WIDTH):
             return False

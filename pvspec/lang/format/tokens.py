@@ -14,7 +14,7 @@ _LEXEME = re.compile(r'#[^\n]*|"""[\s\S]*?"""|"[^"\n]*"|[=<>]=|<<|=>|->|\.\.|[\w
 
 @dataclass(slots=True)
 class Comment:
-    """A comment on a line of its own; `blank`: an empty line stands before it."""
+    """A comment on a line of its own; `blank`: an empty line comes before it."""
 
     text: str
     blank: bool
@@ -22,9 +22,9 @@ class Comment:
 
 @dataclass(slots=True)
 class Token:
-    """A token, what stands around it, and how it is to be laid out.
+    """A token, what is around it, and how it is laid out.
 
-    The fields behind `behind` are set by `outline`, `spaces` by `rows`, `padding` by `align`
+    The fields after `comment` are set by `outline`, `spaces` by `rows`, `padding` by `align`
     and `breaks` by `rows` and `breaks`.
     """
 
@@ -32,12 +32,12 @@ class Token:
     start: int  # offset in the source
     line_ends: int = 0  # before it, since the token or comment before
     above: Sequence[Comment] = ()  # between the token before and this one
-    behind: str = ""  # the comment that ends its line
+    comment: str = ""  # the comment that ends its line
 
     kind: str = ""  # what row begins here
     ends_row: bool = False
     is_entry: bool = False  # of a list in braces
-    is_call: bool = False  # the parenthesis behind it is tight
+    is_call: bool = False  # the parenthesis after it is tight
     is_else: bool = False  # between two arms
     resort: int = 0  # rows that are too long are broken before it, those of lower number first; 0: only later
     is_arm: bool = False  # the first of a chain
@@ -50,7 +50,7 @@ class Token:
 
 
 def scan(text: str) -> list[Token]:
-    """All tokens, and behind them an empty one that holds the comments at the end."""
+    """All tokens, and after them an empty one that holds the comments at the end."""
     tokens: list[Token] = []
     above: list[Comment] = []
     end = 0
@@ -62,7 +62,7 @@ def scan(text: str) -> list[Token]:
             tokens.append(Token(lexeme, start, line_ends, above or ()))
             above = [] if above else above
         elif tokens and not line_ends:
-            tokens[-1].behind = lexeme.rstrip()
+            tokens[-1].comment = lexeme.rstrip()
         else:
             above.append(Comment(lexeme.rstrip(), line_ends > 1))
     return [*tokens, Token("", len(text), text.count("\n", end), above)]

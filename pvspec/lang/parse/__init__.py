@@ -1,8 +1,8 @@
-"""Text to syntax tree: the only door to lark.
+"""Text to syntax tree; nothing else imports lark.
 
-Shapes alone are parsed here; what names and numbers mean is `check`'s business.
-`limits` refuses what is too big, `errors` words lark's, `recovery` finds what is right in a text that is wrong, and
-`builder` makes our tree of lark's.
+Only shapes are parsed here; `check` decides what names and numbers mean.
+`limits` refuses what is too big, `errors` explains lark's errors, `recovery` finds the valid parts of an invalid text,
+and `builder` makes our tree from lark's.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ __all__ = ["Parsed", "parse", "parse_what_can_be"]
 
 
 class Parsed(Value):
-    """The items of a file that follow the grammar, and what is known of those that do not.
+    """The items of a file that follow the grammar, and what is known about those that do not.
 
-    `words` are all the words of what was left out: it may declare any of them. `lost_include`: it may include a file.
+    `words`: all words in the parts left out, which may declare any of them. `lost_include`: they may include a file.
     """
 
     items: tuple[ast.Item, ...]
@@ -37,7 +37,7 @@ class Parsed(Value):
 
 
 def parse(source: Source) -> ast.File:
-    """The syntax tree of one file; SpecError, with all that is wrong, if it does not follow the grammar."""
+    """The syntax tree of one file; SpecError, with all errors, if it does not follow the grammar."""
     parsed = parse_what_can_be(source)
     if parsed.diagnostics:
         raise SpecError(parsed.diagnostics)
@@ -47,7 +47,7 @@ def parse(source: Source) -> ast.File:
 def parse_what_can_be(source: Source) -> Parsed:
     """All of a file that follows the grammar, and a finding for each part that does not.
 
-    SpecError if it is too long to be looked at.
+    SpecError if the file is too long.
     """
     check_length(source)
     grammatical = partial(_tree, source)
@@ -62,7 +62,7 @@ def parse_what_can_be(source: Source) -> Parsed:
 
 
 def _tree(source: Source, text: str) -> Tree[Token]:
-    """lark's tree of a text, which is the source's or a part of it; Refused if it does not follow the grammar."""
+    """lark's tree of a text, which is all of the source or part of it; Refused if it does not follow the grammar."""
     check_limits(source, text)
     try:
         tree = parser().parse(text)

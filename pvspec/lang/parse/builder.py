@@ -1,4 +1,4 @@
-"""From lark's tree to ours: one method a grammar rule."""
+"""From lark's tree to ours: one method per grammar rule."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Child: TypeAlias = _Tree | Token | None
 
 
 class Builder:
-    """One method a grammar rule: lark's tree in, a node of `syntax` out.
+    """One method per grammar rule: lark's tree in, a node of `syntax` out.
 
     `start`: the offset in the source that the tree's positions count from.
     """
@@ -41,7 +41,7 @@ class Builder:
         return method(child)
 
     def span(self, child: _Tree | Token) -> Span:
-        """The place of a subtree or token."""
+        """The span of a subtree or token."""
         if isinstance(child, Token):
             return Span(self.source, self.start + (child.start_pos or 0), self.start + (child.end_pos or 0))
         return Span(self.source, self.start + child.meta.start_pos, self.start + child.meta.end_pos)
@@ -235,7 +235,7 @@ class Builder:
             _only(items, ast.Target),
             _only(items, ast.Rule),
             _only(items, ast.Otherwise),
-            _only(items, ast.Kept),
+            _only(items, ast.Shadow),
         )
 
     def target(self, tree: _Tree) -> ast.Target:
@@ -250,8 +250,8 @@ class Builder:
         first, last = self.parts(tree)
         return first, last
 
-    def kept(self, tree: _Tree) -> ast.Kept:
-        return ast.Kept(self.span(tree), *self.parts(tree))
+    def kept(self, tree: _Tree) -> ast.Shadow:
+        return ast.Shadow(self.span(tree), *self.parts(tree))
 
     def is_number(self, tree: _Tree) -> ast.Holds:
         return ast.Holds(self.span(tree), self.node(tree.children[0]), False)

@@ -1,4 +1,4 @@
-"""`each`: the same arms for several words."""
+"""`each`: the same arms or symbols for several words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _VARIABLE = re.compile(r"\$([A-Za-z0-9_]+)")  # `$reg` is not `$r` and then `eg`
 
 
 def with_word(node: T, variable: str, word: str) -> T:
-    """A copy of a node with `word` wherever names and strings had `$variable`; spans stay."""
+    """A copy of a node with `$variable` in names and strings replaced by `word`; spans are unchanged."""
     if isinstance(node, tuple):
         return tuple(with_word(part, variable, word) for part in node)  # type: ignore[return-value]
     if isinstance(node, ast.Name):

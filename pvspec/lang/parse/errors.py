@@ -1,4 +1,4 @@
-"""lark's errors in the words of a spec's author."""
+"""lark's errors, explained in terms of the language."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pvspec.lang.diagnostics import Diagnostic, Label, suggestion
 from pvspec.lang.parse.grammar import WordsRunTogether, keywords
 from pvspec.lang.source import Source, Span
 
-Further = Callable[[str, int], bool]  # whether this text is parsed to beyond this offset
+Further = Callable[[str, int], bool]  # whether this text can be parsed beyond this offset
 _LAST_WORD = re.compile(r'("[^"\n]*"|[A-Za-z0-9_$]+|[=-]>|[<>=]=|\.\.|\S)\s*$')
 _FOREIGN = (  # how other languages write something, how it is written here, and the help for it
     (re.compile(r"\|\|?"), "or", "write `or`"),
@@ -29,8 +29,8 @@ _STANDS_FOR = {"\u00d7": "*", "\u2026": "..", "\u2212": "-"}
 class Refused(Exception):
     """A text that does not follow the grammar.
 
-    `at` is the offset in that text where it is wrong; `finding` makes the diagnostic, and takes the offset in the
-    source at which that text begins.
+    `at` is the offset of the error in that text; `finding` makes the diagnostic from the offset in the source at which
+    that text begins.
     """
 
     def __init__(self, at: int, finding: Callable[[int], Diagnostic]) -> None:
@@ -40,17 +40,17 @@ class Refused(Exception):
 
 
 def run_together(source: Source, error: WordsRunTogether) -> Refused:
-    """For two words without a space between them."""
+    """The error for two words without a space between them."""
 
     def finding(start: int) -> Diagnostic:
-        place = Label(Span(source, start + error.start, start + error.end), "separate them by a space")
+        place = Label(Span(source, start + error.start, start + error.end), "put a space between them")
         return Diagnostic("PV002", "two words run together", (place,))
 
     return Refused(error.start, finding)
 
 
 def syntax_error(source: Source, text: str, error: UnexpectedInput, further: Further) -> Refused:
-    """Where a text, which may be a part of the source, leaves the grammar, and what could be there."""
+    """Where a text, which may be part of the source, stops following the grammar, and what could be there."""
     token = getattr(error, "token", None)
     is_end = token is not None and token.type == "$END"
     at = len(text) if is_end or error.pos_in_stream is None else error.pos_in_stream
@@ -63,7 +63,7 @@ def syntax_error(source: Source, text: str, error: UnexpectedInput, further: Fur
     def finding(start: int) -> Diagnostic:
         wanted = _wanted(expected)
         label = f"expected {wanted}" if wanted else ""
-        # a brace that is not in the source was put at the end of a part of it
+        # recovery added a brace at the end of a part of the source
         if is_end or (word == "}" and not source.text.startswith("}", start + at)):
             return _missing(source, text, start, at, label)
         foreign = _foreign(source, text, start, at, word, expected, further)
@@ -90,20 +90,20 @@ def _missing(source: Source, text: str, start: int, at: int, label: str) -> Diag
 def _foreign(
     source: Source, text: str, start: int, at: int, word: str, expected: set[str], further: Further
 ) -> Diagnostic | None:
-    """For what no spec has in such a place, but other languages or a word processor do."""
+    """The error for what other languages or word processors write in such a place."""
 
     def named(length: int, message: str, label: str, help: str | None) -> Diagnostic:
         return Diagnostic("PV002", message, (Label(Span(source, start + at, start + at + length), label),), help=help)
 
     if text.startswith('"""', at):
-        return named(3, "this string is not closed", '`"""` is missing at its end', None)
+        return named(3, "this string is not closed", 'add `"""` at its end', None)
     if text.startswith('"', at) and word[-1:] != '"'[: len(word) > 1]:
-        end = source.text.find("\n", start + at)  # the text may have braces there that are not the source's
+        end = source.text.find("\n", start + at)  # recovery may have added braces there
         length = (end if end >= 0 else len(source.text)) - start - at
         return named(length, "this string is not closed", "it must end on this line", None)
     char = text[at : at + 1]
     if char and not (char.isascii() and char.isprintable()):
-        return named(1, f"`{char}` cannot stand here", *_unusual(char))
+        return named(1, f"unexpected `{char}`", *_unusual(char))
     if text.startswith("&&", max(at - 1, 0)):  # the first one may be an operator
         at -= 1
     att = _ATT.match(text, at)
@@ -123,12 +123,12 @@ def _foreign(
 
 
 def _unusual(char: str) -> tuple[str, str]:
-    """A character that is no part of the language: its name, and what to write."""
+    """A character that is not part of the language: its name, and what to write instead."""
     name = unicodedata.name(char, "control character")
     label = f"U+{ord(char):04X} {name}"
     category = unicodedata.category(char)
     if char.isspace():
-        return label, "write a plain space or line end"
+        return label, "use a plain space or newline"
     if category in ("Cc", "Cf"):
         return label, "remove it"
     plain = _STANDS_FOR.get(char) or unicodedata.normalize("NFKC", char)
@@ -140,15 +140,15 @@ def _unusual(char: str) -> tuple[str, str]:
         plain = str(unicodedata.digit(char))
     if plain.isascii() and plain.isprintable():
         return label, f"write `{plain}`"
-    return label, "outside strings and comments a spec is plain ASCII"
+    return label, "outside strings and comments, specs are plain ASCII"
 
 
 def _helps(text: str, at: int, word: str, expected: set[str], further: Further) -> Iterator[str]:
-    """What the author may have meant: only what takes the parser beyond this place."""
+    """What the author may have meant: only a word with which the parser gets beyond this place."""
     close = suggestion(word, _keywords(expected))
     if close and further(text[:at] + close.split("`")[1] + text[at + len(word) :], at):
         yield close
-    # a word that was taken for a name may have been meant for a keyword
+    # a word that was read as a name may be a misspelt keyword
     before = re.search(r"([A-Za-z_]+)\s*$", text[max(0, at - 80) : at])
     if before is not None and before[1] not in (known := _keywords(keywords())):
         close = suggestion(before[1], known)
@@ -166,7 +166,7 @@ def _word_at(text: str, at: int) -> str:
 
 
 def shortened(word: str) -> str:
-    """A word for a message."""
+    """A word, shortened for a message."""
     return word if len(word) <= 40 else word[:37] + "…"
 
 

@@ -16,11 +16,11 @@ from pvspec.lang.parse import tables
 from pvspec.support.cache import user_cache
 from pvspec.support.paths import resource
 
-_MOST = 4  # checkouts and versions of lark that take turns
+_MOST = 4  # entries: checkouts and versions of lark that are used in turn
 
 
 class WordsRunTogether(Exception):
-    """Two words with nothing between them, as in `bits32`: lark alone would read `bits 32`."""
+    """Two words without a space between them, as in `bits32`, which lark itself would read as `bits 32`."""
 
     def __init__(self, start: int, end: int) -> None:
         super().__init__(start, end)
@@ -29,7 +29,7 @@ class WordsRunTogether(Exception):
 
 
 class _WordsApart(PostLex):
-    """Lets a stream of tokens pass in which words stand apart."""
+    """Passes tokens on, and requires spaces between words."""
 
     always_accept = ()
 
@@ -45,13 +45,13 @@ class _WordsApart(PostLex):
 
 @functools.cache
 def parser() -> Lark:
-    """The parser of grammar/pvspec.lark, its tables from the user's cache if they are there."""
+    """The parser of grammar/pvspec.lark; its tables come from the user's cache if they are there."""
     grammar = resource("grammar", "pvspec.lark").read_bytes()
     cache, key = user_cache(), _key(grammar)
-    kept = cache.get("tables", key)
-    known = tables.load(kept, _WordsApart()) if kept is not None else None
-    if known is not None:
-        return known
+    data = cache.get("tables", key)
+    loaded = tables.load(data, _WordsApart()) if data is not None else None
+    if loaded is not None:
+        return loaded
     built = tables.build(grammar.decode(), _WordsApart())
     data = tables.dump(built)
     if data is not None:
@@ -60,7 +60,7 @@ def parser() -> Lark:
 
 
 def _key(grammar: bytes) -> str:
-    """A name that changes with all that the tables depend on."""
+    """A cache key that changes with everything that the tables depend on."""
     digest = hashlib.sha256(f"{lark.__version__} {sys.version_info[:2]} ".encode())
     for part in (grammar, Path(tables.__file__).read_bytes()):
         digest.update(part)
@@ -69,5 +69,5 @@ def _key(grammar: bytes) -> str:
 
 @functools.cache
 def keywords() -> dict[str, str]:
-    """What the grammar writes in quotes, by lark's name for it."""
+    """What the grammar writes in quotes, by lark's names."""
     return {t.name: t.pattern.value for t in parser().terminals if t.pattern.type == "str"}

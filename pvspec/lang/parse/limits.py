@@ -1,4 +1,4 @@
-"""Limits that keep a hostile text from costing more than it is worth."""
+"""Limits on the time and memory that a hostile text can cost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pvspec.lang.source import Source, Span
 
 MAX_NESTING = 32  # parentheses; the tree is walked recursively
 MAX_NUMBER = (1 << 64) - 1
-MAX_MADE = 4096  # arms and symbols that the `each` of a file make: 26 KB of text could ask for millions
+MAX_MADE = 4096  # arms and symbols that all `each` of a file make: 26 KB of text could make millions
 MAX_TEXT = 16 << 20  # characters in a file
 
 _LEXEMES = re.compile(r'#[^\n]*|"""[\s\S]*?"""|"[^"\n]*"|\b[0-9][0-9A-Fa-fxX]*|[()]')
@@ -25,7 +25,7 @@ def check_length(source: Source) -> None:
 
 
 def check_limits(source: Source, text: str) -> None:
-    """Refused if a text, which is the source's or a part of it, goes beyond the other limits above."""
+    """Refused if a text, which is all of the source or part of it, exceeds the other limits above."""
     depth = 0
     for match in _LEXEMES.finditer(text):
         lexeme = match.group()
@@ -33,7 +33,7 @@ def check_limits(source: Source, text: str) -> None:
         if depth > MAX_NESTING:
             raise _refused(source, match, f"parentheses nested deeper than {MAX_NESTING}")
         if lexeme[0].isdigit() and (len(lexeme) > 20 or number(lexeme) > MAX_NUMBER):
-            raise _refused(source, match, "a number above 64 bits")
+            raise _refused(source, match, "a number of more than 64 bits")
 
 
 def check_made(source: Source, tree: Tree[Token]) -> None:
@@ -60,11 +60,11 @@ def _too_many(source: Source, each: Tree[Token]) -> Refused:
 
 
 def number(lexeme: str) -> int:
-    """The value of a number as the grammar writes it."""
+    """The value of a number in the grammar's notation."""
     try:
         return int(lexeme, 0)
     except ValueError:
-        return int(lexeme) if lexeme.isdigit() else 0  # leading zeros; no number at all: the lexer's affair
+        return int(lexeme) if lexeme.isdigit() else 0  # leading zeros, or no digits at all: left to the lexer
 
 
 def _refused(source: Source, match: re.Match[str], message: str) -> Refused:

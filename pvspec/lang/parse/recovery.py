@@ -1,9 +1,9 @@
 """A text that does not follow the grammar: which parts of it do, and one finding for each part that does not.
 
 Line ends mean nothing to the grammar, but they show what an author meant. So the text is cut where people begin
-something new: into top-level items, and an item that is wrong into the constructs of its block. Each piece is parsed by
+something new: into top-level items, and an invalid item into the constructs of its block. Each piece is parsed by
 itself; those that fail are reported and blanked, and the rest is read as if they were not there. Every character is
-parsed a fixed number of times, however many pieces are wrong.
+parsed a fixed number of times, however many pieces are invalid.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from pvspec.lang.diagnostics import Diagnostic, Label, suggestion
 from pvspec.lang.parse.errors import Refused, shortened
 from pvspec.lang.source import Source, Span
 
-MAX_ERRORS = 20  # findings in a file; the others are counted
+MAX_ERRORS = 20  # findings per file; further ones are only counted
 _FOREIGN_COMMENT = re.compile(r"//|/\*|;")
 _LEXEME = re.compile(
     r"""
     \#[^\n]* | //[^\n]* | /\*(?:[\s\S]*?\*/|[\s\S]*)    # comments, here and elsewhere
-    | (?:(?<=\n)|(?<![\s\S]))[ \t]*;[^\n]*               # a `;` that begins a line begins one, too
+    | (?:(?<=\n)|(?<![\s\S]))[ \t]*;[^\n]*               # so is a line that begins with `;`
     | \"{3}(?:[\s\S]*?\"{3}|[\s\S]*) | "[^"\n]*"?
     | [<>=]= | => | -> | \.\. | [A-Za-z0-9_$]+ | [^ \t\f\r\n]
     """,
     re.VERBOSE,
 )
 _WORD = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
-_HEADS = {  # what follows the word that begins an item; NAME and STRING are any of these
+_HEADS = {  # what follows the word that begins an item; NAME and STRING stand for any name and string
     "include": ["STRING"],
     "machine": ["NAME", "{"],
     "policy": ["on", "NAME", "{"],
@@ -44,9 +44,9 @@ _HEADS = {  # what follows the word that begins an item; NAME and STRING are any
     "passes": ["{"],
     "test": ["NAME", "{"],
 }
-_JOINED = 4096  # characters of what is parsed more than once
+_JOINED = 4096  # characters that may be parsed more than once
 _BLOCKS = _HEADS.keys() | {"table", "nops", "clobbers", "rom", "returns", "targets", "each", "sites"}
-_FILLER = {"chain": "keep"}  # what a block holds at the least
+_FILLER = {"chain": "keep"}  # the least that a block must contain
 _GOES_ON_BEFORE = frozenset(["else", "when", "and", "or", "with", "clobbers", "clobbering"])
 _GOES_ON_AFTER = frozenset([",", "and", "or", "not", "else"])
 _Tree: TypeAlias = Tree[LarkToken]
@@ -55,16 +55,16 @@ Parse: TypeAlias = Callable[[str], _Tree]
 
 @dataclass
 class Recovered:
-    """What could be read: trees, each with the offset that it counts from; and what is known of what could not."""
+    """What could be parsed: trees, each with the offset that its positions count from; and the words of the rest."""
 
     trees: list[tuple[_Tree, int]] = field(default_factory=list)
     diagnostics: list[Diagnostic] = field(default_factory=list)
-    words: set[str] = field(default_factory=set)  # all that stand in the parts that were left out
-    lost_include: bool = False  # one of these parts may have named a file
+    words: set[str] = field(default_factory=set)  # all words in the parts that were left out
+    lost_include: bool = False  # one of these parts may have included a file
 
 
 def recover(source: Source, parse: Parse) -> Recovered:
-    """All of a text that follows the grammar; `parse` raises Refused for what does not."""
+    """All parts of a text that follow the grammar; `parse` raises Refused for those that do not."""
     recovery = _Recovery(source, parse)
     for item in recovery.items():
         recovery.read(item)
@@ -83,14 +83,14 @@ class _Token:
         return self.start + len(self.text)
 
     def fits(self, kind: str) -> bool:
-        """Whether this is the word, or something of that kind."""
+        """Whether this is the word, or of that kind."""
         if kind == "NAME":
             return _WORD.fullmatch(self.text) is not None
         return self.text.startswith('"') if kind == "STRING" else self.text == kind
 
 
 def _scan(text: str) -> list[_Token]:
-    """The tokens of a text without its comments."""
+    """The tokens of a text, without comments."""
     tokens: list[_Token] = []
     line_start = end = 0
     for match in _LEXEME.finditer(text):
@@ -106,7 +106,7 @@ def _scan(text: str) -> list[_Token]:
 
 @dataclass(slots=True)
 class _Item:
-    """Tokens from one item's begin to the next; `open`: indices of the braces that nothing closes."""
+    """The tokens from the beginning of one item to the next; `open`: indices of unclosed braces."""
 
     first: int
     end: int
@@ -129,7 +129,7 @@ class _Recovery:
         self.tokens = _scan(self.text)
 
     def finished(self) -> Recovered:
-        """The result, with what was found but not shown."""
+        """The result, with a finding for the errors that are not shown."""
         if self.errors > MAX_ERRORS:
             last = self.result.diagnostics[-1]
             note = f"{self.errors - MAX_ERRORS} more syntax errors in this file are not shown"
@@ -137,9 +137,9 @@ class _Recovery:
         return self.result
 
     def _blank_comments(self) -> None:
-        """Blank all comments; the first of each kind that other languages have is reported, and so is a `;`.
+        """Blank all comments; report the first foreign comment of each kind, and the first `;`.
 
-        Without this a brace that is put at the end of a line could become part of a comment.
+        Otherwise a brace that is added at the end of a line could become part of a comment.
         """
         found: dict[str, list[re.Match[str]]] = {}
 
@@ -156,7 +156,7 @@ class _Recovery:
     def _foreign_comments(self, mark: str, places: Sequence[re.Match[str]]) -> Diagnostic:
         first = self.source.text.index(mark, places[0].start())
         is_separator = mark == ";" and self.source.text[:first].rpartition("\n")[2].strip() != ""
-        help = "remove it: nothing separates constructs" if is_separator else "comments begin with `#`"
+        help = "remove it: constructs need no separator" if is_separator else "comments begin with `#`"
         notes = [f"{len(places) - 1} more `{mark}` in this file"] if len(places) > 1 else []
         place = Label(Span(self.source, first, first + len(mark)))
         return Diagnostic("PV002", f"unexpected `{mark}`", (place,), tuple(notes), help)
@@ -164,7 +164,7 @@ class _Recovery:
     # items
 
     def items(self) -> Iterator[_Item]:
-        """The text from item to item, whatever stands between them being one, too."""
+        """The text, cut into items; text between items is an item too."""
         first = 0
         while first < len(self.tokens):
             item = self._item_from(first)
@@ -192,7 +192,7 @@ class _Recovery:
         return self.tokens[index].is_first and self.tokens[index].text in _HEADS
 
     def _is_head(self, index: int) -> bool:
-        """Whether an item begins here, beyond doubt: so that the block around it cannot have been closed."""
+        """Whether an item certainly begins here, so that the enclosing block must lack its brace."""
         kinds = _HEADS.get(self.tokens[index].text, [])
         following = self.tokens[index + 1 : index + 1 + len(kinds)]
         return (
@@ -202,7 +202,7 @@ class _Recovery:
         )
 
     def read(self, item: _Item) -> None:
-        """Parse an item, or what of it can be parsed."""
+        """Parse an item, or the parts of it that can be parsed."""
         start, end = self.tokens[item.first].start, self.tokens[item.end - 1].end
         text = self.text[start:end]
         errors = self.errors
@@ -236,7 +236,7 @@ class _Recovery:
     # braces
 
     def _opener(self, item: _Item) -> int:
-        """The brace that lacks its other: the one whose other stands too far left, or the last that has none."""
+        """The brace without a partner: one whose partner is too far left, or the last one that is unclosed."""
         open_: list[tuple[int, int]] = []
         indent = 0
         for index in range(item.first, item.end):
@@ -256,14 +256,14 @@ class _Recovery:
         return index
 
     def _begins_block(self, opener: int) -> bool:
-        """Whether the words before a brace are ones that a block follows."""
+        """Whether a block can follow the words before a brace."""
         first = self._line_start(opener)
         line = self.tokens[first:opener]
         begins = [a for a, b in zip(line, [None, *line], strict=False) if b is None or b.text in ("{", "}")]
         return any(token.text in _BLOCKS for token in begins)
 
     def _block(self, item: _Item, opener: int) -> tuple[str, Span]:
-        """A block by its first words, and where it begins."""
+        """A block's first words, and its location."""
         first = max(self._line_start(opener), item.first)
         named = [token.text for token in self.tokens[first : min(first + 3, opener)]]
         words = " ".join(named if named[:1] == ["policy"] else named[:2]) or "{"
@@ -284,7 +284,7 @@ class _Recovery:
         return Diagnostic("PV002", message.format(words, where), labels)
 
     def _closed(self, item: _Item, text: str, start: int) -> str:
-        """The item's text with the braces that it lacks, which are reported."""
+        """The item's text with missing braces added, which are reported."""
         opener = self._opener(item)
         missing = len(item.open)
         brace = self.tokens[opener].start - start
@@ -295,7 +295,7 @@ class _Recovery:
             return without
         self._add(partial(self._unclosed, item, opener))
         if item.end == len(self.tokens):
-            self._leave_out(text[: text.index("{")])  # whose end may be lost with more than a brace
+            self._leave_out(text[: text.index("{")])  # more than its brace may be missing
         if opener not in item.open:
             indent = self.tokens[self._line_start(opener)].column
             for token in self.tokens[opener + 1 : item.end]:
@@ -314,14 +314,14 @@ class _Recovery:
         return True
 
     def _after_the_end(self, item: _Item) -> Diagnostic:
-        """What goes on after a brace that closed its item."""
+        """Report what follows a brace that closed its item."""
         token, brace = self.tokens[item.first], self.closed_by
         assert brace is not None
         labels = [Label(Span(self.source, token.start, token.end), "no block is open here")]
         labels += [Label(Span(self.source, brace.start, brace.end), "the last one was closed here")]
         return Diagnostic("PV002", f"unexpected `{shortened(token.text)}` after the end of a block", tuple(labels))
 
-    # the inside of an item
+    # inside an item
 
     def _read_text(self, text: str, start: int) -> None:
         try:
@@ -335,14 +335,14 @@ class _Recovery:
                 self.result.trees.append((self.parse(blanked), start))
             except Refused as refused:
                 self._leave_out(text)
-                if text.split(None, 1)[0] not in _FILLER:  # or nothing is left in it that is right
+                if text.split(None, 1)[0] not in _FILLER:  # or nothing valid is left in it
                     self._add(partial(refused.finding, start))
         else:
             self._add(partial(whole.finding, start))
             self._leave_out(text)
 
     def _without_wrong_parts(self, text: str, start: int) -> str | None:
-        """The text with the constructs blanked that the grammar refuses; None if it is no block."""
+        """The text with invalid constructs blanked; None if it is not a block."""
         tokens = _scan(text)
         brace = next((index for index, token in enumerate(tokens) if token.text == "{"), None)
         if brace is None:
@@ -355,18 +355,18 @@ class _Recovery:
         except Refused:
             return None
         body = tokens[brace + 1 : -1] if tokens[-1].text == "}" else tokens[brace + 1 :]
-        kept, end = [], 0
-        self._leave_out(header)  # what the block itself lacks is not known, either
+        pieces, end = [], 0
+        self._leave_out(header)  # what the block itself lacks is unknown too
         for first, last in self._wrong_parts(text, header, _constructs(body), start):
             self._leave_out(text[first:last])
-            kept += [text[end:first], " " * (last - first)]
+            pieces += [text[end:first], " " * (last - first)]
             end = last
-        return "".join([*kept, text[end:]])
+        return "".join([*pieces, text[end:]])
 
     def _wrong_parts(
         self, text: str, header: str, parts: Sequence[tuple[int, int]], start: int
     ) -> list[tuple[int, int]]:
-        """Where each construct begins and ends that is wrong; reported, unless it only goes on with one that is."""
+        """Where each invalid construct begins and ends; each is reported, unless it only continues another one."""
         wrong: list[tuple[int, int]] = []
         reports: dict[int, Refused] = {}
         before: tuple[int, int] | None = None
@@ -389,7 +389,7 @@ class _Recovery:
         return wrong
 
     def _is_one(self, header: str, construct: str) -> bool:
-        """Whether this, which looks like several constructs, is one: what cannot be by itself ends the one before."""
+        """Whether this, which looks like several constructs, is one: then its last part cannot begin a construct."""
         return len(construct) <= _JOINED and self._refused(header, construct) is None
 
     def _refused(self, header: str, construct: str) -> Refused | None:
@@ -401,7 +401,7 @@ class _Recovery:
 
 
 def _constructs(body: Sequence[_Token]) -> list[tuple[int, int]]:
-    """Where each construct of a block begins and ends, as far as its lines show."""
+    """Where each construct of a block begins and ends, judging by its lines."""
     parts: list[tuple[int, int]] = []
     depth, before = 0, ""
     for token in body:

@@ -1,7 +1,7 @@
-"""Lark's LALR tables as JSON: building them costs more than all else in a small compilation.
+"""Lark's LALR tables as JSON: building them costs more than everything else in a small compilation.
 
-Lark's own cache is a pickle, and reading one runs what it says. Its standalone parsers take the same tables as plain
-dicts; the two calls that those parsers are made by, `memo_serialize` and `_load_from_dict`, are all that is used here.
+Lark's own cache is a pickle, which can run code when it is read. Its standalone parsers take the same tables as plain
+dicts; only the two calls that make those parsers are used here: `memo_serialize` and `_load_from_dict`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lark.lark import PostLex
 from lark.lexer import TerminalDef
 
 Dicts = dict[str, Any]
-"""What lark makes of its objects, and makes them of."""
+"""lark's objects as plain data."""
 
 _OPTIONS: Dicts = {
     "parser": "lalr",
@@ -33,10 +33,10 @@ def build(grammar: str, postlex: PostLex) -> Lark:
 
 
 def dump(parser: Lark) -> bytes | None:
-    """The tables of a parser that was built here; None if this version of lark has others than those known."""
+    """The tables of a parser that was built here; None if this version of lark has unknown tables."""
     with suppress(AttributeError, LookupError, TypeError, ValueError):
         data, memo = parser.memo_serialize([TerminalDef, Rule])
-        data["options"] = None  # they are known, and have objects in them
+        data["options"] = None  # these contain objects, and are restored from the grammar
         table = data["parser"]["parser"]
         table["tokens"] = _listed(table["tokens"])
         table["states"] = [_packed(actions) for actions in _listed(table["states"])]
@@ -46,7 +46,7 @@ def dump(parser: Lark) -> bytes | None:
 
 def load(tables: bytes, postlex: PostLex) -> Lark | None:
     """The parser whose tables `dump` returned; None for anything else."""
-    with suppress(Exception):  # what is wrong with a table, lark may find out in any way whatever
+    with suppress(Exception):  # lark may raise any exception for an invalid table
         data, memo = json.loads(tables)
         for item in memo:
             if item["__type__"] == "Rule":
@@ -72,9 +72,9 @@ def _listed(numbered: dict[int, Any]) -> list[Any]:
 
 
 def _packed(actions: dict[int, tuple[int, Any]]) -> list[int]:
-    """What a state does, token by token: the token, then the state to shift to or the complement of a rule's number.
+    """A state's actions, token by token: the token, then the state to shift to or the complement of a rule's number.
 
-    In one flat list, since all states together have ten thousand of these pairs.
+    They are one flat list, because all states together have ten thousand of these pairs.
     """
     row = []
     for token, (action, argument) in actions.items():

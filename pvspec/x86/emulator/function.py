@@ -1,4 +1,4 @@
-"""Run code in a CPU emulator: the door to unicorn.
+"""Run code in a CPU emulator, unicorn.
 
 The emulated CPU is in ring 0, in 32-bit or in 64-bit mode, without paging. Memory that the code touches and that
 was not set holds bytes made from its address and the state's seed.
@@ -16,11 +16,11 @@ from pvspec.engine.value import Value
 
 PAGE = 0x1000
 LIMIT = 10_000  # instructions: no emitter runs longer
-CARRY = 0x8D5  # the flags that tell of a result: CF, PF, AF, ZF, SF, OF
+CARRY = 0x8D5  # the status flags: CF, PF, AF, ZF, SF, OF
 TRAP, INTERRUPT, DIRECTION = 0x100, 0x200, 0x400
 FAULT = "a memory fault"
 _FIXED = 0x2  # a bit of the flags register that is always 1
-_SINGLE_STEP = 1  # the interrupt that the trap flag asks for
+_SINGLE_STEP = 1  # the interrupt that the trap flag raises
 _HLT = b"\xf4"
 
 GENERAL = {
@@ -48,9 +48,8 @@ class State:
 class Outcome(Value):
     """A machine after a run.
 
-    `control` has the registers that the state had. `stop`: `end` where the code's end was reached, else what stopped
-    it; `at` is the offset in the code. `written`: addresses to bytes that differ from before. `calls`: the functions
-    that were called.
+    `control` has the registers that the state had. `stop`: `end` if the code's end was reached, else what stopped it;
+    `at` is the offset in the code. `written`: changed bytes by address. `calls`: the functions that were called.
     """
 
     registers: Mapping[str, int]
@@ -64,7 +63,7 @@ class Outcome(Value):
 
 @dataclass
 class Function:
-    """A function that code may call: all that is known of it is what it may destroy."""
+    """A function that code may call: only what it may destroy is known."""
 
     name: str
     address: int
@@ -139,7 +138,7 @@ class Emulator:
         return self.base + _FUNCTIONS + 16 * index
 
     def data_address(self, index: int) -> int:
-        """The address of the datum of that number."""
+        """The address of the data of that number."""
         return self.base + _DATA + PAGE * index + 0x104
 
     @property
@@ -152,11 +151,11 @@ class Emulator:
         return self.base + _TEXT + 0x100 + number * 2731 % 0xE000
 
     def reference_address(self, number: int) -> int:
-        """As `site_address`, for code that is compared with that at the site."""
+        """Like `site_address`, for code that is compared with the code at the site."""
         return self.site_address(number) + _REFERENCE
 
     def control(self, name: str) -> int:
-        """What a control register holds if a state says nothing of it."""
+        """The value of a control register that a state does not set."""
         return self._control[name]
 
     # ---- running
@@ -185,10 +184,10 @@ class Emulator:
     def _halted(
         self, at: int, site: tuple[int, int], places: Mapping[int, Function], calls: list[str], state: State
     ) -> tuple[str, int]:
-        """After a `hlt`: that of a called function, which then returns, or one in the code, which an interrupt ends."""
+        """Continue after a `hlt`: in a called function, which then returns, or in the code, which an interrupt ends."""
         function = places.get(at - 1)
         if function is None:
-            return ("", at) if site[0] < at < site[1] else ("ran away", at)
+            return ("", at) if site[0] < at < site[1] else ("ran outside the code", at)
         size = self.bits // 8
         top = int(self._cpu.reg_read(self._sp))
         back = int.from_bytes(self._cpu.mem_read(top, size), "little")
@@ -226,7 +225,7 @@ class Emulator:
     def _load(self, code: bytes, address: int) -> None:
         if self._loaded.get(address) != code:
             self._cpu.mem_write(address - 1, _HLT + code + _HLT)
-            self._cpu.ctl_flush_tb()  # what was translated from there before
+            self._cpu.ctl_flush_tb()  # earlier translations of code there
             self._loaded[address] = code
 
     def _outcome(self, stop: str, at: int, calls: tuple[str, ...], state: State) -> Outcome:
@@ -262,7 +261,7 @@ class Emulator:
         self._pages.add(page)
 
     def _map(self, cpu: object, access: int, address: int, size: int, value: int, data: object) -> bool:
-        """What is touched first gets a page, but for the last one there can be: unicorn cannot map it."""
+        """Map a page when it is first touched; except the last page of the address space, which unicorn cannot map."""
         mask = (1 << self.bits) - 1
         pages = {place & mask & -PAGE for place in (address, address + size - 1)}
         if mask & -PAGE in pages:
@@ -272,14 +271,16 @@ class Emulator:
         return True
 
     def _note(self, cpu: object, access: int, address: int, size: int, value: int, data: object) -> None:
-        if not self._map(cpu, access, address, size, value, data):  # this hook comes before that for unmapped memory
+        if not self._map(
+            cpu, access, address, size, value, data
+        ):  # this hook is called before the one for unmapped memory
             return
         for place in (step & ((1 << self.bits) - 1) for step in range(address, address + size)):
             if place not in self._before:
                 self._before[place] = int(self._cpu.mem_read(place, 1)[0])
 
     def _interrupted(self, cpu: object, number: int, data: object) -> None:
-        if number != _SINGLE_STEP:  # the trap flag is a debugger's: it is passed over
+        if number != _SINGLE_STEP:  # the trap flag is for debuggers: it is ignored
             self._interrupt = number
             self._cpu.emu_stop()
 
@@ -288,4 +289,4 @@ def _descriptor(base: int, access: int) -> bytes:
     return struct.pack("<HHBBBB", 0xFFFF, base & 0xFFFF, base >> 16 & 0xFF, access, 0xCF, base >> 24 & 0xFF)
 
 
-_CORNERS = bytes((0, 1, 255, byte)[byte & 3] for byte in range(256))  # bytes that code compares with come often
+_CORNERS = bytes((0, 1, 255, byte)[byte & 3] for byte in range(256))  # bytes that code compares with are frequent

@@ -1,11 +1,11 @@
-"""An i386 with paging, in an emulator: the door to unicorn."""
+"""An i386 with paging, in an emulator, unicorn."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-KERNEL = 0xC0000000  # PAGE_OFFSET: what a kernel address is above the physical one
+KERNEL = 0xC0000000  # PAGE_OFFSET: kernel address minus physical address
 PAGE = 4096  # bytes
 REGISTERS = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", "eip", "eflags")
 BREAKPOINT = "breakpoint"
@@ -39,7 +39,7 @@ class Region(NamedTuple):
 
 
 class Executed(NamedTuple):
-    """An instruction that ran: its address, and its bytes as they lay in memory then."""
+    """An instruction that ran: its address, and its bytes in memory at that time."""
 
     address: int
     code: bytes
@@ -48,7 +48,7 @@ class Executed(NamedTuple):
 class Stop(NamedTuple):
     """Where a run ended, and why: `fault` names an exception, and is empty without one.
 
-    `address` is that of the instruction that failed, and of a breakpoint its own; else that of the next instruction.
+    `address` is that of the instruction that failed, or of the breakpoint itself; else that of the next instruction.
     """
 
     address: int
@@ -56,10 +56,10 @@ class Stop(NamedTuple):
 
 
 class Machine:
-    """Memory and page tables, and a processor that takes the registers it is given.
+    """Memory and page tables, and a processor whose registers are set for each run.
 
-    At `tables`, which is in one of the regions, come the page directory and a page table for each 4 MiB that
-    `regions` or `windows` are in. A window is an address at which nothing is mapped yet.
+    At `tables`, which is in one of the regions, are the page directory and a page table for each 4 MiB that contains
+    `regions` or `windows`. A window is an address at which nothing is mapped yet.
     """
 
     def __init__(self, regions: Sequence[Region], tables: int, windows: Sequence[int] = ()) -> None:
@@ -83,9 +83,9 @@ class Machine:
         return bytes(self._engine.mem_read(address - KERNEL, size))
 
     def write(self, address: int, data: bytes) -> None:
-        """Write at a kernel address, past all protection."""
+        """Write at a kernel address, ignoring protection."""
         self._engine.mem_write(address - KERNEL, data)
-        # Without this the emulator would go on with its translation of the old bytes.
+        # Otherwise the emulator would continue with its translation of the old bytes.
         self._engine.ctl_remove_cache(address, address + len(data))
 
     def entry(self, address: int) -> int:
@@ -93,13 +93,13 @@ class Machine:
         return self._page_tables[address >> 22] + (address >> 12 & 1023) * 4
 
     def registers(self) -> dict[str, int]:
-        """All of REGISTERS."""
+        """The values of REGISTERS."""
         return dict(zip(REGISTERS, self._engine.reg_read_batch(self._ids), strict=True))
 
     def run(self, registers: Mapping[str, int], until: int, limit: int) -> Stop:
         """Run from eip on until it is at an address, for at most `limit` instructions; `trace` holds what ran."""
         self.trace, self._stop = [], None
-        # A second exception in a row would be a double fault, so each run starts with a processor that had none.
+        # A second exception in a row would be a double fault, so each run starts with a processor without one.
         self._engine.context_restore(self._pristine)
         self._engine.reg_write_batch([(id, registers[name]) for id, name in zip(self._ids, REGISTERS, strict=True)])
         try:
@@ -132,11 +132,11 @@ class Machine:
     def _refusal(self, error: Any) -> str:
         if error.errno == self._unicorn.UC_ERR_INSN_INVALID:
             return _EXCEPTIONS[6]
-        return "access to physical memory that is not there"
+        return "access to missing physical memory"
 
     def _executed(self, _engine: object, address: int, size: int, _data: object) -> None:
-        if not self.trace or self.trace[-1].address != address:  # a rep is reported for each of its rounds
-            # what cannot be decoded is reported with a size beyond all reason
+        if not self.trace or self.trace[-1].address != address:  # a rep is reported for each iteration
+            # an invalid instruction is reported with an absurd size
             self.trace.append(Executed(address, self._fetched(address, min(size, _LONGEST))))
 
     def _fetched(self, address: int, size: int) -> bytes:

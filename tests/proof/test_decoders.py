@@ -8,21 +8,21 @@ import pytest
 
 from pvspec.compiler.pipeline import check_spec
 from pvspec.lang.diagnostics import Findings
-from pvspec.proof.witnesses import Witnesses, cross_examine
+from pvspec.proof.decoders import Decoders, compare_decoders
 from pvspec.support.paths import resource
 from pvspec.x86 import decode
 
 
 def test_what_it_leaves_out() -> None:
     findings = Findings()
-    seen = cross_examine(check_spec(resource("specs", "linux-2.6.23", "i386")).sound(), findings)
+    seen = compare_decoders(check_spec(resource("specs", "linux-2.6.23", "i386")).sound(), findings)
     assert findings.found == []
     assert seen.instructions > 40
     assert ("sysexit", "reads ecx") in seen.left_out
     assert all(text.startswith("sysexit") for text, _ in seen.added)
 
 
-def asked(folder: Path, contract: str, code: str) -> tuple[Witnesses, list[str]]:
+def asked(folder: Path, contract: str, code: str) -> tuple[Decoders, list[str]]:
     folder.joinpath("case.pvs").write_text(
         f"""machine m {{ bits 32 nops n {{ "90" }} choose nops n }}
             interface ops on m {{
@@ -34,7 +34,7 @@ def asked(folder: Path, contract: str, code: str) -> tuple[Witnesses, list[str]]
         encoding="utf-8",
     )
     findings = Findings()
-    seen = cross_examine(check_spec(folder / "case.pvs").sound(), findings)
+    seen = compare_decoders(check_spec(folder / "case.pvs").sound(), findings)
     return seen, [found.labels[0].text for found in findings.found]
 
 
@@ -46,7 +46,7 @@ def test_what_it_adds_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, co
         facts = real(data, bits)
         return facts and facts.changed(writes=facts.writes | {"bl"})
 
-    monkeypatch.setattr("pvspec.proof.witnesses.second_facts", claims_more)
+    monkeypatch.setattr("pvspec.proof.decoders.second_facts", claims_more)
     seen, messages = asked(tmp_path, contract, "mov cr3, eax")
     assert bool(messages) == told
     assert ("mov cr3, eax", "writes ebx") in seen.added or told

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pvspec.kernel import KernelImage, open_kernel
-from pvspec.kernel.symbols.finder import find_data_symbols
+from pvspec.kernel.symbols.data_symbols import find_data_symbols
 from pvspec.kernel.symbols.table import Symbol
 
 from ..oracle import fetch

@@ -1,4 +1,4 @@
-"""Words with two meanings: for every place where one word is looked up in two lists, no name may be in both."""
+"""Names with two meanings: where a word is looked up in two lists, no name may be in both."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pvspec.lang import syntax as ast
 from pvspec.lang.diagnostics import Findings
 
 Declared: TypeAlias = tuple[str, Mapping[str, ast.Name]]
-"""What the names are, with its article, and each with the place of its first declaration."""
+"""What the names are, with an article, and each name as it was first declared."""
 
 
-def check_shadows(items: Sequence[ast.Item], findings: Findings) -> None:
-    """PV102 for each name with two meanings where either could be meant."""
+def check_ambiguities(items: Sequence[ast.Item], findings: Findings) -> None:
+    """PV102 for each name with two meanings of which either could be meant."""
     interfaces = [item for item in items if isinstance(item, ast.Interface)][:1]
     backends = [item for item in items if isinstance(item, ast.Backend)]
     families = [item for item in items if isinstance(item, ast.Family)]
@@ -62,21 +62,21 @@ def _family(item: ast.Family, symbols: Declared, features: Declared, findings: F
 
 
 def _apart(one: Declared, other: Declared, where: str, findings: Findings) -> None:
-    """`where` such a name is looked up; empty if the second declaration is only superfluous."""
+    """`where` says where such a name is looked up; empty if the second declaration is merely redundant."""
     for name in one[1].keys() & other[1].keys():
         findings.add(
             "PV102",
             f"`{name}` is {one[0]} and {other[0]}",
             (other[1][name].span, other[0]),
             (one[1][name].span, one[0]),
-            help=f"rename one of them: {where} could mean either" if where else "leave out the second declaration",
+            help=f"rename one of them: {where} could mean either" if where else "remove the second declaration",
         )
 
 
 def _defaults(
     shared: Iterable[ast.Interface | ast.Family], backends: Iterable[ast.Backend], findings: Findings
 ) -> None:
-    """An option that several declare is one option, with one default. Of backends, one is bound at a time."""
+    """An option that several parts declare is one option, with one default. Only one backend is bound at a time."""
     known: dict[str, tuple[ast.Name, bool]] = {}
     for owner in shared:
         _one_default(owner.options, known, findings)
@@ -90,7 +90,7 @@ def _one_default(options: Iterable[ast.Option], known: dict[str, tuple[ast.Name,
             first, value = known.setdefault(name.text, (name, option.default.value))
             if value is not option.default.value:
                 text = f"option `{name.text}` has two defaults"
-                findings.add("PV102", text, (name.span, "another one here"), (first.span, "first here"))
+                findings.add("PV102", text, (name.span, "the other default"), (first.span, "first here"))
 
 
 def _names(*groups: Iterable[ast.Option | ast.Symbol]) -> Iterator[ast.Name]:

@@ -1,15 +1,15 @@
-"""Data symbols that a kernel's kallsyms lacks, found by what the kernel's own code and data say of them.
+"""Data symbols that a kernel's kallsyms lacks, found from the kernel's own code and data.
 
-Without CONFIG_KALLSYMS_ALL, as in Debian's 686 kernels, kallsyms has the symbols of functions only. Of the data, what
-patching needs is found here, for i386 (Linux 5.10 to 6.1):
+Without CONFIG_KALLSYMS_ALL, as in Debian's 686 kernels, kallsyms has only the symbols of functions. The data symbols
+that patching needs are found here, for i386 (Linux 5.10 to 6.1):
 
-* __start_mcount_loc, __stop_mcount_loc: named by ftrace_init (kernel/trace/ftrace.c). Between them lie pointers to
-  calls of __fentry__.
-* __start___jump_table, __stop___jump_table: named by jump_label_init (kernel/jump_label.c). Between them lies an array
-  of struct jump_entry (include/linux/jump_label.h), each of which fits the code at its site.
+* __start_mcount_loc, __stop_mcount_loc: ftrace_init (kernel/trace/ftrace.c) refers to them. Between them are pointers
+  to calls of __fentry__.
+* __start___jump_table, __stop___jump_table: jump_label_init (kernel/jump_label.c) refers to them. Between them is an
+  array of struct jump_entry (include/linux/jump_label.h), each of which fits the code at its site.
 * the keys of static calls: see static_keys.
 
-What is not found beyond doubt is left out.
+Symbols that are not certain are left out.
 """
 
 from __future__ import annotations
@@ -20,52 +20,52 @@ from itertools import islice, pairwise
 from typing import NamedTuple
 
 from pvspec.kernel.files.words import records
+from pvspec.kernel.symbols.code_view import WORD, CodeView
 from pvspec.kernel.symbols.static_keys import find_keys
 from pvspec.kernel.symbols.table import Symbol
-from pvspec.kernel.symbols.view import WORD, View
 
-_MAX_MEMORY = 48 << 20  # bytes; of Debian's kernels none takes half of that
+_MAX_MEMORY = 48 << 20  # bytes: more than twice the size of any Debian kernel
 _MAX_FUNCTION = 4096
 _RECORDS = range(32, 100_000)
 _MAX_PAIRS = 8
 _CALL = struct.Struct("<BI")
 _ENTRY = struct.Struct("<III")
 _POINTER = struct.Struct("<I")
-# What may lie at the site of a jump label besides the jump: arch/x86/include/asm/nops.h
+# What may be at the site of a jump label instead of a jump: arch/x86/include/asm/nops.h
 _NOPS = tuple(map(bytes.fromhex, ("3e8d742600", "0f1f440000", "89f6", "6690")))
 
 
 class _Table(NamedTuple):
-    """A table: its symbols, the function that names them, the bytes of a record.
+    """A table: its symbols, the function that refers to them, the size of a record in bytes.
 
-    `fits` says whether records, and nothing else, lie from one address to another.
+    `fits` tells whether there are only records from one address to another.
     """
 
     bounds: tuple[str, str]
     walker: str
     size: int
-    fits: Callable[[View, int, int], bool]
+    fits: Callable[[CodeView, int, int], bool]
 
 
 def find_data_symbols(
     memory: bytearray, base: int, executable: Sequence[tuple[int, int]], symbols: Sequence[Symbol]
 ) -> list[Symbol]:
-    """Those that can be found in the i386 kernel in `memory`, which begins at the virtual address `base`.
+    """The data symbols found in the i386 kernel in `memory`, which begins at the virtual address `base`.
 
     `executable` are the [start, end) ranges of its text, ascending and coalesced, `symbols` those of its functions.
     """
     if len(memory) > _MAX_MEMORY or base + len(memory) > WORD:
         return []
-    view = View(memory, base, executable, symbols)
+    view = CodeView(memory, base, executable, symbols)
     calls, jumps = _find(view, _CALL_SITES), _find(view, _JUMP_ENTRIES)
     return [*calls, *jumps, *find_keys(view, range(*(symbol.address for symbol in calls)) if calls else range(0))]
 
 
-def _find(view: View, table: _Table) -> list[Symbol]:
-    """The table's symbols, if its walker names one pair of addresses that can be them; else none."""
+def _find(view: CodeView, table: _Table) -> list[Symbol]:
+    """The table's symbols, if its walker refers to exactly one pair of addresses that can be them; else empty."""
     sized = (
         (start, end)
-        for start, end in pairwise(_named_in(view, table.walker))
+        for start, end in pairwise(_addresses_in(view, table.walker))
         if not (end - start) % table.size and (end - start) // table.size in _RECORDS
     )
     found = [bounds for bounds in islice(sized, _MAX_PAIRS) if table.fits(view, *bounds)]
@@ -74,15 +74,15 @@ def _find(view: View, table: _Table) -> list[Symbol]:
     return [Symbol(address, "D", name) for address, name in zip(found[0], table.bounds, strict=True)]
 
 
-def _named_in(view: View, function: str) -> list[int]:
-    """The addresses that a function's instructions name, ascending: an instruction has them at its end."""
+def _addresses_in(view: CodeView, function: str) -> list[int]:
+    """The addresses in a function's instructions, ascending: an address is at the end of its instruction."""
     start, end = view.function(view.named(function) or 0)
     code = view.instructions(start, min(end, start + _MAX_FUNCTION))
     named = {int.from_bytes(instruction[-4:], "little") for _, instruction in code if len(instruction) > 4}
     return sorted(address for address in named if view.base <= address <= view.end and not address % 4)
 
 
-def _are_call_sites(view: View, start: int, end: int) -> bool:
+def _are_call_sites(view: CodeView, start: int, end: int) -> bool:
     """Whether there are pointers to calls of __fentry__."""
     callee, base = view.named("__fentry__"), view.base
     sites = [site for (site,) in records(_POINTER, view.read(start, end))]
@@ -93,8 +93,8 @@ def _are_call_sites(view: View, start: int, end: int) -> bool:
     )
 
 
-def _are_jump_entries(view: View, start: int, end: int) -> bool:
-    """Whether there are records {s32 site, s32 target, s32 key}, each relative to its own place, that fit the code.
+def _are_jump_entries(view: CodeView, start: int, end: int) -> bool:
+    """Whether there are records {s32 site, s32 target, s32 key}, each relative to its own address, that fit the code.
 
     The low bits of the key are flags.
     """
@@ -105,7 +105,7 @@ def _are_jump_entries(view: View, start: int, end: int) -> bool:
     )
 
 
-def _is_jump(view: View, site: int, target: int) -> bool:
+def _is_jump(view: CodeView, site: int, target: int) -> bool:
     """Whether at the site there is a nop, or a jump to the target."""
     if not (view.is_text(site) and view.is_text(target)):
         return False

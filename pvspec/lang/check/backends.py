@@ -8,19 +8,19 @@ from pvspec.engine.spec import Architecture, Layout, Target
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
 from pvspec.lang.check.guards import guard
-from pvspec.lang.check.meanings import kept_parts
+from pvspec.lang.check.meanings import shadows
 from pvspec.lang.check.names import Declared, option_names, symbol_names, unknown
 from pvspec.lang.check.numbers import in_range
 from pvspec.lang.check.records import has_fields, layout
-from pvspec.lang.check.rules import Place, chain
+from pvspec.lang.check.rules import ArmScope, chain
 from pvspec.lang.diagnostics import Findings
 
 MAX_ARGUMENT = 64  # bits
 
 
-def op_place(machine: Architecture, interface: model.Interface, backends: Collection[str]) -> Place:
-    """What an arm for an interface's sites may speak of, wherever it stands."""
-    return Place(
+def op_scope(machine: Architecture, interface: model.Interface, backends: Collection[str]) -> ArmScope:
+    """What an arm for an interface's sites may refer to, in a backend as well as in a chain."""
+    return ArmScope(
         features=machine.features,
         options=interface.names.options,
         symbols=interface.names.symbols,
@@ -35,53 +35,53 @@ def op_place(machine: Architecture, interface: model.Interface, backends: Collec
 
 
 def backend(
-    item: ast.Backend, machine: Architecture, interface: model.Interface, place: Place, findings: Findings
+    item: ast.Backend, machine: Architecture, interface: model.Interface, scope: ArmScope, findings: Findings
 ) -> model.Backend:
     """One backend and its rules."""
     options = option_names(item.options, findings)
     symbols = symbol_names(item.symbols, machine.bits, frozenset(interface.clobbers), findings)
-    targets = tuple(_target(target, interface, place, findings) for target in item.targets)
+    targets = tuple(_target(target, interface, scope, findings) for target in item.targets)
     for target in item.targets:
         if target.symbol.text != "null":
             symbols.setdefault(target.symbol.text, model.Symbol(target.symbol.text, target.symbol.span, frozenset()))
     names = model.Names(dict(options), dict(symbols), ())
-    place = place.changed(options={**place.options, **options}, symbols={**place.symbols, **symbols})
+    scope = scope.changed(options={**scope.options, **options}, symbols={**scope.symbols, **symbols})
     layouts = _rom_layouts(item, findings)
     roms = {
-        rom.name.text: _rom(rom, layouts[rom.name.text], place, findings)
+        rom.name.text: _rom(rom, layouts[rom.name.text], scope, findings)
         for rom in item.roms
         if rom.name.text in layouts
     }
-    kept = kept_parts(item, place, findings)
-    place = place.changed(roms={rom.name.text: _argument_bits(rom) for rom in item.roms if rom.name.text in layouts})
+    shadowed = shadows(item, scope, findings)
+    scope = scope.changed(roms={rom.name.text: _argument_bits(rom) for rom in item.roms if rom.name.text in layouts})
     rules, answered = [], Declared[None](f"rule of backend `{item.name.text}` for", findings)
     for rule in item.rules:
         ops = [_op(name, interface, findings) for name in rule.ops]
         for name in rule.ops:
             answered.declare(name, None)
-        rules.append(model.Rule(rule.span, tuple(filter(None, ops)), chain(rule.arms, place, findings)))
+        rules.append(model.Rule(rule.span, tuple(filter(None, ops)), chain(rule.arms, scope, findings)))
     rest = [op for op in interface.ops.values() if op.name not in answered]
-    like = _like(item, place)
+    like = _like(item, scope)
     if like is not None:
         rules += [model.Rule(item.otherwise[0].span, (op,), like.chain_of(op.name)) for op in rest]
         names = model.Names({**like.names.options, **options}, {**like.names.symbols, **symbols}, ())
-    otherwise = None if like is not None else _otherwise(item, rest, place, findings)
-    return model.Backend(item.name.text, item.name.span, tuple(rules), otherwise, names, roms, targets, kept)
+    otherwise = None if like is not None else _otherwise(item, rest, scope, findings)
+    return model.Backend(item.name.text, item.name.span, tuple(rules), otherwise, names, roms, targets, shadowed)
 
 
-def _like(item: ast.Backend, place: Place) -> model.Backend | None:
-    """The backend to which `otherwise` leaves the other ops, None if it is a chain of its own."""
+def _like(item: ast.Backend, scope: ArmScope) -> model.Backend | None:
+    """The backend whose rules `otherwise` adopts for the other ops; None if `otherwise` is a chain."""
     arms = [arm for otherwise in item.otherwise for arm in otherwise.arms]
     if len(arms) != 1 or not isinstance(arms[0].action, ast.ChainRef) or arms[0].guard is not None:
         return None
     name = arms[0].action.name.text
-    return None if name in place.chains else place.answered.get(name)
+    return None if name in scope.chains else scope.answered.get(name)
 
 
-def _target(item: ast.Target, interface: model.Interface, place: Place, findings: Findings) -> Target:
+def _target(item: ast.Target, interface: model.Interface, scope: ArmScope, findings: Findings) -> Target:
     ops = [name for first, last in item.ops for name in _op_range(first, last, interface, findings)]
     symbol = None if item.symbol.text == "null" else item.symbol.text
-    condition = guard(item.guard, place.changed(ops=False), findings)
+    condition = guard(item.guard, scope.changed(ops=False), findings)
     return Target(tuple(ops), symbol, item.table, condition)
 
 
@@ -92,7 +92,7 @@ def _op_range(first: ast.Name, last: ast.Name | None, interface: model.Interface
     names = list(interface.ops)
     start, end = names.index(first.text), names.index(first.text if last is None else last.text)
     if last is not None and end < start:
-        findings.add("PV202", "this range of ops ends before it begins", (last.span, f"comes before `{first.text}`"))
+        findings.add("PV202", "this range of ops ends before it starts", (last.span, f"comes before `{first.text}`"))
     return names[start : end + 1]
 
 
@@ -102,12 +102,12 @@ def _op(name: ast.Name, interface: model.Interface, findings: Findings) -> model
     return interface.ops.get(name.text)
 
 
-def _otherwise(item: ast.Backend, rest: list[model.Op], place: Place, findings: Findings) -> model.Rule | None:
+def _otherwise(item: ast.Backend, rest: list[model.Op], scope: ArmScope, findings: Findings) -> model.Rule | None:
     if len(item.otherwise) > 1:
         spans = [(otherwise.span, "") for otherwise in item.otherwise]
-        findings.add("PV102", "`otherwise` is given twice", *reversed(spans))
+        findings.add("PV102", "`otherwise` is declared twice", *reversed(spans))
     for otherwise in item.otherwise:
-        return model.Rule(otherwise.span, tuple(rest), chain(otherwise.arms, place, findings))
+        return model.Rule(otherwise.span, tuple(rest), chain(otherwise.arms, scope, findings))
     if rest:
         names = ", ".join(op.name for op in rest[:8]) + (", …" if len(rest) > 8 else "")
         findings.add(
@@ -116,7 +116,7 @@ def _otherwise(item: ast.Backend, rest: list[model.Op], place: Place, findings: 
             (item.name.span, names),
             (rest[0].span, "the first of them"),
             help="add `otherwise = default`, or `otherwise = keep`"
-            if "default" in place.chains
+            if "default" in scope.chains
             else "add `otherwise = keep`",
         )
     return None
@@ -128,7 +128,7 @@ def _rom_layouts(item: ast.Backend, findings: Findings) -> dict[str, Layout]:
         record = layout(rom.name.text, False, rom.fields, rom.name.span, findings)
         if record is None:
             continue
-        has_fields(record, {"type": "what kind of answer it is"}, rom.name.span, findings)
+        has_fields(record, {"type": "the kind of answer"}, rom.name.span, findings)
         if rom.type.text.startswith("rel") or not 0 < _argument_bits(rom) <= MAX_ARGUMENT:
             text = f"must be u1 to u{MAX_ARGUMENT}"
             findings.add("PV305", f"a ROM's parameter cannot be a {rom.type.text}", (rom.type.span, text))
@@ -137,13 +137,13 @@ def _rom_layouts(item: ast.Backend, findings: Findings) -> dict[str, Layout]:
 
 
 def _argument_bits(item: ast.Rom) -> int:
-    """The width of what a ROM is asked with."""
+    """The width of a ROM's argument in bits."""
     return int(item.type.text.lstrip("urel"))
 
 
-def _rom(item: ast.Rom, record: Layout, place: Place, findings: Findings) -> model.Rom:
+def _rom(item: ast.Rom, record: Layout, scope: ArmScope, findings: Findings) -> model.Rom:
     fields = frozenset(field.name for field in record.fields) - {"type"}
-    place = place.changed(targets=place.targets | fields)
+    scope = scope.changed(targets=scope.targets | fields)
     limit = max((1 << field.bits for field in record.fields if field.name == "type"), default=1) - 1
     names, answers = Declared[None]("answer", findings), dict[int, model.Answer]()
     for answer in item.answers:
@@ -151,7 +151,7 @@ def _rom(item: ast.Rom, record: Layout, place: Place, findings: Findings) -> mod
         number = in_range(answer.number, 0, limit, "answer", findings)
         if number in answers:
             findings.add(
-                "PV201", f"two answers have number {number}", (answer.span, f"`{answers[number].name}` has it already")
+                "PV201", f"two answers have number {number}", (answer.span, f"`{answers[number].name}` already has it")
             )
-        answers[number] = model.Answer(answer.name.text, chain(answer.arms, place, findings))
-    return model.Rom(item.name.text, record, answers, chain(item.otherwise.arms, place, findings))
+        answers[number] = model.Answer(answer.name.text, chain(answer.arms, scope, findings))
+    return model.Rom(item.name.text, record, answers, chain(item.otherwise.arms, scope, findings))

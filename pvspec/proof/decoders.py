@@ -1,7 +1,8 @@
-"""Two libraries on what instructions do, and who is right where they differ.
+"""What two disassemblers say instructions do, and which one is right where they differ.
 
-The contract goes by iced-x86. Capstone is asked for each instruction, too. What it leaves out is named. What it adds
-counts: if the contract does not allow it either way, that is a finding; unless it is known to be wrong.
+The contract is checked with iced-x86. Capstone's facts about each instruction are compared with it. What capstone omits
+is listed. What it adds counts: if the contract does not allow it, that is a finding, unless capstone is known to be
+wrong.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from pvspec.x86.code import Code, InstructionEffects
 from pvspec.x86.decode import second_facts, second_opinions
 from pvspec.x86.effects import effects
 
-# What capstone says and the manual does not: an operand that is read for one that is written.
-ERRS = {"cdq": {"eax"}, "cdqe": {"eax"}, "cqo": {"rax"}, "cwde": {"eax"}, "test": {"eax", "rax"}}
+# Where capstone contradicts the manual: it says that an operand is written which is only read.
+CAPSTONE_ERRORS = {"cdq": {"eax"}, "cdqe": {"eax"}, "cqo": {"rax"}, "cwde": {"eax"}, "test": {"eax", "rax"}}
 _PARTS: dict[int, dict[str, tuple[str, ...]]] = {32: {}, 64: {}}
 for _name in ("ax", "bx", "cx", "dx"):
     _PARTS[32][f"e{_name}"] = (f"e{_name}", _name, f"{_name[0]}l", f"{_name[0]}h")
@@ -31,15 +32,15 @@ for _name in ("si", "di", "bp"):
     _PARTS[64][f"r{_name}"] = (f"r{_name}", f"e{_name}", _name, f"{_name}l")
 for _name in (f"r{number}" for number in range(8, 16)):
     _PARTS[64][_name] = (_name, f"{_name}d", f"{_name}w", f"{_name}b")
-_CLEARS = re.compile(r"(?:xor|sub) (\w+), \1")  # whatever the register was: it is 0 afterwards
+_CLEARS = re.compile(r"(?:xor|sub) (\w+), \1")  # the result is 0, so the register is not an input
 _FULL = {bits: {part: full for full, parts in table.items() for part in parts} for bits, table in _PARTS.items()}
 
 
-class Witnesses(Value):
-    """What the second library said.
+class Decoders(Value):
+    """How the second decoder differs from the first one.
 
-    `instructions`: how many were looked at. `left_out`: what it does not know of, `added`: what it alone says and
-    the contract allows, each as (instruction, what).
+    `instructions`: how many were compared. `left_out`: what the second one omits; `added`: what only it says and the
+    contract allows; each as (instruction, what).
     """
 
     instructions: int
@@ -47,8 +48,8 @@ class Witnesses(Value):
     added: tuple[tuple[str, str], ...]
 
 
-def cross_examine(program: Program, findings: Findings) -> Witnesses:
-    """Ask capstone about every instruction of every emitter; PV410 where it says something that matters."""
+def compare_decoders(program: Program, findings: Findings) -> Decoders:
+    """Compare capstone's facts about every instruction of every emitter; PV410 if a difference matters."""
     left_out: set[tuple[str, str]] = set()
     added: set[tuple[str, str]] = set()
     arms: dict[model.Arm, model.Op] = dict(_emitters(program))
@@ -64,11 +65,11 @@ def cross_examine(program: Program, findings: Findings) -> Witnesses:
             if extra:
                 _differs(arm, code, effect, [f"{kind} {name}" for kind, name in extra], findings)
     count = sum(len(program.code[arm].instructions) for arm in arms)
-    return Witnesses(count, tuple(sorted(left_out)), tuple(sorted(added)))
+    return Decoders(count, tuple(sorted(left_out)), tuple(sorted(added)))
 
 
 def _emitters(program: Program) -> Iterator[tuple[model.Arm, model.Op]]:
-    """Each arm with code of its own, and an op that it answers."""
+    """Each arm with code of its own, and one of its ops."""
     for backend in program.spec.backends.values():
         for rule in (*backend.rules, *([backend.otherwise] if backend.otherwise else [])):
             for arm in rule.chain:
@@ -84,7 +85,7 @@ def _check_lengths(arm: model.Arm, code: Code, program: Program, findings: Findi
             "an instruction that two disassemblers read differently",
             (instruction_span(arm, code, instruction), f"iced-x86: {instruction.text} ({instruction.size} bytes)"),
             notes=[f"capstone: {opinion.text} ({opinion.size} bytes)"],
-            help="processors may differ, too: use an instruction that is read in one way only",
+            help="processors may differ too: use an instruction that is unambiguous",
         )
 
 
@@ -94,7 +95,7 @@ def _compared(effect: InstructionEffects, code: Code, bits: int) -> tuple[set[st
     facts = second_facts(code.data[start : start + effect.instruction.size], bits)
     if facts is None:
         return {"everything"}, []
-    wrong = ERRS.get(effect.instruction.text.split(" ")[0], set())
+    wrong = CAPSTONE_ERRORS.get(effect.instruction.text.split(" ")[0], set())
     less: set[str] = set()
     more: list[tuple[str, str]] = []
     for kind, ours, theirs in (
@@ -117,7 +118,7 @@ def _full(names: Iterable[str], bits: int) -> frozenset[str]:
 
 
 def _allowed(kind: str, name: str, contract: Contract, effect: InstructionEffects) -> bool:
-    """Whether what only capstone says is within the contract; flags that tell of a result are anybody's to write."""
+    """Whether the contract allows what only capstone says; any code may write status flags."""
     if contract.op.noreturn and kind == "writes":
         return True
     if kind == "reads" and _CLEARS.fullmatch(effect.instruction.text):
@@ -138,7 +139,7 @@ def _differs(arm: model.Arm, code: Code, effect: InstructionEffects, extra: list
         "an instruction that two disassemblers read differently",
         (
             instruction_span(arm, code, effect.instruction),
-            f"capstone: it {', '.join(extra)}; iced-x86 knows nothing of it",
+            f"capstone: it {', '.join(extra)}; iced-x86 does not report that",
         ),
         help="declare it in the contract, if that is what the instruction does, or use another one",
     )

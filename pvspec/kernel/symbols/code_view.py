@@ -1,4 +1,4 @@
-"""The memory of an i386 kernel by address: text or data, words, instructions, and where an address is mentioned."""
+"""The memory of an i386 kernel by address: text or data, words, instructions, and references to addresses."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _MAX_PAGES = 16  # of 64 KiB
 _MAX_PLACES = 50_000
 
 
-class View:
-    """The memory from the virtual address `base` on. Words are u32, and addresses where nothing else is said.
+class CodeView:
+    """The memory from the virtual address `base` on. Words are u32 and, unless stated otherwise, addresses.
 
     `executable` are the [start, end) ranges of the text, `symbols` those of its functions, both ascending. Memory and
     text end below 4 GiB.
@@ -37,19 +37,19 @@ class View:
         return self.base + len(self.memory)
 
     def named(self, name: str) -> int | None:
-        """Where the function of that name lies; None if there is none."""
+        """The address of the function of that name; None if it is unknown."""
         return self._by_name.get(name)
 
     def is_text(self, address: int) -> bool:
-        """Whether code lies there."""
+        """Whether there is code at an address."""
         return bisect_right(self._edges, address) % 2 == 1
 
     def is_data(self, address: int) -> bool:
-        """Whether an aligned word lies there that is not code."""
+        """Whether there is an aligned word at an address that is not code."""
         return not address % 4 and self.base <= address <= self.end - 4 and not self.is_text(address)
 
     def read(self, start: int, end: int) -> bytearray:
-        """The bytes from `start` to `end`, as far as they lie in the memory."""
+        """The bytes from `start` to `end`, as far as they are in the memory."""
         return self.memory[max(start - self.base, 0) : max(end - self.base, 0)]
 
     def word(self, address: int) -> int:
@@ -57,16 +57,16 @@ class View:
         return int.from_bytes(self.read(address, address + 4), "little")
 
     def target(self, address: int) -> int:
-        """Where an instruction of five bytes leads that is a call or jump, and lies in the memory."""
+        """The target of the call or jump of five bytes at an address in the memory."""
         return (self.word(address + 1) + address + 5) & WORD
 
     def function(self, address: int) -> tuple[int, int]:
-        """[start, end) of the function around an address: from symbol to symbol; empty at either end of them."""
+        """[start, end) of the function around an address: from symbol to symbol, empty outside all of them."""
         after = bisect_right(self._starts, address)
         return (self._starts[after - 1], self._starts[after]) if 0 < after < len(self._starts) else (address, address)
 
     def instructions(self, start: int, end: int) -> Iterator[tuple[int, bytes]]:
-        """Each instruction with its address, up to bytes that are none."""
+        """Each instruction with its address, up to the first invalid one."""
         code = bytes(self.read(start, end))
         at = 0
         while length := instruction_length(code, at, 32):
@@ -74,9 +74,9 @@ class View:
             at += length
 
     def mentions(self, addresses: Container[int], pages: set[int]) -> list[int]:
-        """Where a word, aligned or not, is one of the addresses, all of which lie in these pages (address >> 16).
+        """Where a word, aligned or not, is one of the addresses, all of which are in these pages (address >> 16).
 
-        None if there are too many pages, or too many words that are addresses in them.
+        Empty if there are too many pages, or too many words that are addresses in them.
         """
         if len(pages) > _MAX_PAGES:
             return []
