@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from pvspec.engine.value import Value
 from pvspec.x86.code import Instruction
 
 if TYPE_CHECKING:
     import iced_x86
+
+    _Kinds = Sequence[iced_x86.OpKind_]
 
 BAD = "(bad)"
 _LONGEST = 15  # bytes of an x86 instruction
@@ -173,8 +175,10 @@ class _Reader:
     """iced-x86 and its tables, built when first needed."""
 
     def __init__(self) -> None:
-        self._iced = iced = decoder_library()
-        self._formatter = _formatter(iced)
+        import iced_x86 as iced
+
+        self._decoder = iced.Decoder
+        self._formatter = _formatter()
         self._registers = {v: n.lower() for n, v in vars(iced.Register).items() if isinstance(v, int)}
         kind = iced.OpKind
         self._immediates = {  # the operand's width in bits, and whether the field is sign-extended to it
@@ -195,7 +199,7 @@ class _Reader:
         }
 
     def read(self, data: bytes, bits: int, address: int) -> Reading | None:
-        decoder = self._iced.Decoder(bits, data, ip=address)
+        decoder = self._decoder(bits, data, ip=address)
         instruction = decoder.decode()
         if not instruction:
             return None
@@ -210,7 +214,7 @@ class _Reader:
             instruction.near_branch_target if kinds and kinds[0] in self._branches else None,
         )
 
-    def _text(self, instruction: iced_x86.Instruction, kinds: Sequence[int], bits: int, is_wide: bool) -> str:
+    def _text(self, instruction: iced_x86.Instruction, kinds: _Kinds, bits: int, is_wide: bool) -> str:
         text = self._formatter.format(instruction)
         if is_wide:
             return text.replace("mov ", "movabs ", 1)
@@ -222,7 +226,7 @@ class _Reader:
             text = pattern.sub(spelling, text)
         return _WORD_FORMS.sub(r"\1w", text)
 
-    def _is_default_string(self, instruction: iced_x86.Instruction, kinds: Sequence[int], bits: int) -> bool:
+    def _is_default_string(self, instruction: iced_x86.Instruction, kinds: _Kinds, bits: int) -> bool:
         return not instruction.segment_prefix and self._string_memory[bits].issuperset(kinds)
 
     def _segment(self, register: int) -> str | None:
@@ -234,7 +238,7 @@ class _Reader:
         size = offsets.displacement_size
         return Field(offsets.displacement_offset, size, bits, size * 8 < bits)
 
-    def _immediate_fields(self, offsets: iced_x86.ConstantOffsets, kinds: Sequence[int]) -> Iterator[Field]:
+    def _immediate_fields(self, offsets: iced_x86.ConstantOffsets, kinds: _Kinds) -> Iterator[Field]:
         places = [
             (offsets.immediate_offset, offsets.immediate_size),
             (offsets.immediate_offset2, offsets.immediate_size2),
@@ -246,7 +250,9 @@ class _Reader:
                 yield Field(*places.pop(0), *self._immediates[kind])
 
 
-def _formatter(iced: Any) -> iced_x86.Formatter:
+def _formatter() -> iced_x86.Formatter:
+    import iced_x86 as iced
+
     formatter = iced.Formatter(iced.FormatterSyntax.INTEL)
     formatter.hex_prefix = "0x"
     formatter.hex_suffix = ""
@@ -260,4 +266,4 @@ def _formatter(iced: Any) -> iced_x86.Formatter:
     formatter.show_useless_prefixes = True
     formatter.rip_relative_addresses = True
     formatter.use_pseudo_ops = False
-    return cast("iced_x86.Formatter", formatter)
+    return formatter

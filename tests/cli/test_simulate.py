@@ -67,7 +67,7 @@ def test_what_is_not_as_claimed_fails(run: Run, monkeypatch: pytest.MonkeyPatch)
     [
         (("--backend", "kvm"), "there is no backend 'kvm'; there are: lguest, native, vmi, xen"),
         (("missing.pvs",), "missing.pvs cannot be read: no such file"),
-        (("toy.pvs",), "the guest calls the op pgd_val, which paravirt_ops does not have"),
+        (("toy.pvs",), "the guest calls the op pgd_val, which paravirt_ops lacks"),
         (("wrong.pvs",), "wrong.pvs:4:17"),
         (("--strategy", "two-stage", "--svg", "missing/x.svg"), "missing/x.svg cannot be written: "),
     ],
