@@ -134,6 +134,15 @@ def test_nops_are_relaid(throughout: bool, before: str, after: str) -> None:
     assert applied(kernel, again, image)[0] == 0  # they are as they should be
 
 
+@pytest.mark.parametrize("throughout", [False, True])
+def test_nops_of_a_copy_and_behind_it_are_one_run(throughout: bool) -> None:
+    rule = (Copy("a.pvs:3", address="repl", size="repl_len"),)
+    family = Family("alt", ALT, rule, relaid=True, throughout=throughout)
+    text = text_with(at_1080="aa 90")
+    image = applied(make_kernel(make_spec(families=[family])), [alt(0x1010, 4, repl_len=2)], text)[1]
+    assert image[0x10:0x14].hex(" ") == "aa 0f 1f 00"
+
+
 def test_what_no_table_needs_is_relaid_all_the_same() -> None:
     """A family whose arms all keep is not looked at, unless its nops are."""
     for relaid, expected in (False, "9090"), (True, "6690"):

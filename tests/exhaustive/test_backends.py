@@ -1,18 +1,22 @@
-"""The generated patch functions against the model: every op, clobber mask and length of every configuration."""
+"""The engine, and the printed module, against the model: every op, clobber mask and length of every configuration."""
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
 from itertools import product
-from types import ModuleType
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import pytest
 
+from pvspec.compiler.cached import load_spec
 from pvspec.compiler.pipeline import load
+from pvspec.engine.apply import Kernel
+from pvspec.engine.errors import PatchBug
+from pvspec.engine.facts import Facts
 from pvspec.support.paths import resource
 from tests.exhaustive import model
 
+SPEC = resource("specs", "linux-2.6.23", "i386")
 LENGTHS = range(65)
 MASKS = range(8)
 ADDR = 0xC0101000
@@ -23,9 +27,28 @@ NOP = 0xC0100040
 ANSWERS = {29: (1, 0xFC001000), 30: (2, 0xFC002000), 31: (3, 0), 32: (0, 0), 33: (2, 0xFC003000), 34: (9, 0)}
 
 
-@cache
-def generated() -> ModuleType:
-    return load(resource("specs", "linux-2.6.23", "i386"))
+class Patching(NamedTuple):
+    """What is judged: what binds a kernel, its interface, and what it raises where the kernel has a BUG_ON."""
+
+    bind: Callable[..., Any]
+    interface: Any
+    bug: type[Exception]
+
+
+def engine() -> Patching:
+    spec = load_spec(SPEC)
+    return Patching(lambda backend, **facts: Kernel(Facts(spec, backend, **facts)), spec.interface, PatchBug)
+
+
+def printout() -> Patching:
+    module = load(SPEC)
+    return Patching(module.bind, module.INTERFACE, module.PatchBug)
+
+
+@pytest.fixture(scope="module", params=[engine, printout], ids=lambda one: one.__name__)
+def patching(request: pytest.FixtureRequest) -> Patching:
+    made: Patching = request.param()
+    return made
 
 
 def rom(call: int) -> int:
@@ -48,11 +71,11 @@ def expected(backend: Any, site: tuple[int, int, int], world: model.World, confi
     return model.pad(outcome, world.nops)
 
 
-def got(kernel: Any, module: ModuleType, type_: int, clobber: int, length: int) -> bytes | None:
+def got(kernel: Any, bug: type[Exception], type_: int, clobber: int, length: int) -> bytes | None:
     insnbuf = bytearray(ORIGINAL[:length])
     try:
         used = kernel.patch(type_, clobber, insnbuf, ADDR, length)
-    except module.PatchBug:
+    except bug:
         return None
     kernel.pad(insnbuf, used, length)
     return bytes(insnbuf)
@@ -60,8 +83,7 @@ def got(kernel: Any, module: ModuleType, type_: int, clobber: int, length: int) 
 
 @pytest.mark.parametrize("config", model.CONFIGS, ids=lambda c: "-".join(k for k, v in c.items() if v) or "plain")
 @pytest.mark.parametrize("backend", get_args(model.Backend))
-def test_agrees_with_the_model(backend: Any, config: model.Config) -> None:
-    module = generated()
+def test_agrees_with_the_model(patching: Patching, backend: Any, config: model.Config) -> None:
     numbers = model.OPS[config["highpte"], config["pae"]]
     options = dict(config)
     for turn, nops in enumerate(get_args(model.Nops)):
@@ -75,7 +97,7 @@ def test_agrees_with_the_model(backend: Any, config: model.Config) -> None:
             nops=nops,
             **extra,
         )
-        kernel = module.bind(
+        kernel = patching.bind(
             backend,
             targets=bound,
             symbols={**SYMBOLS, "paravirt_nop": NOP},
@@ -84,11 +106,10 @@ def test_agrees_with_the_model(backend: Any, config: model.Config) -> None:
             nops=nops,
         )
         for site in product(numbers.values(), MASKS, LENGTHS):
-            assert got(kernel, module, *site) == expected(backend, site, world, config), site
+            assert got(kernel, patching.bug, *site) == expected(backend, site, world, config), site
 
 
-def test_every_op_has_its_number() -> None:
-    module = generated()
+def test_every_op_has_its_number(patching: Patching) -> None:
     for config in model.CONFIGS:
         numbers = model.OPS[config["highpte"], config["pae"]]
-        assert module.INTERFACE.numbers[config["highpte"], config["pae"]] == {n: name for name, n in numbers.items()}
+        assert patching.interface.numbers[config["highpte"], config["pae"]] == {n: name for name, n in numbers.items()}

@@ -29,7 +29,7 @@ NEAR: dict[str, tuple[tuple[str, ...], ...]] = {
     "pvspec/lang/check": (_REFUSED, _PASSES),
     "pvspec/lang/parse": (("tests/parse",), _REFUSED),
     "pvspec/compiler/sound": (_REFUSED, ("tests/sound",), _PASSES),
-    "pvspec/compiler/lower": (_PASSES, _REFUSED, ("tests/proof",), _SHIPPED),
+    "pvspec/compiler/lower": (("tests/engine/test_lower.py",), _REFUSED, _PASSES),
     "pvspec/compiler/stored": (("tests/support/test_stored.py",), ("tests/support",)),
     "pvspec/compiler/printout": (_PRINTED,),
     "pvspec/proof": (_REFUSED, ("tests/proof",), ("tests/cli/test_prove.py",)),
@@ -88,7 +88,9 @@ class Scratch:
 
     def _fails(self, tests: tuple[str, ...]) -> bool:
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", *tests]
-        environment = {**os.environ, "PVSPEC_CACHE": str(self.folder / "cache"), "PYTHONPATH": str(self.folder)}
+        # CI: hypothesis then sets no deadlines, which a busy machine misses with no mutant at all
+        environment = {**os.environ, "PVSPEC_CACHE": str(self.folder / "cache"), "CI": "true"}
+        environment["PYTHONPATH"] = str(self.folder)
         try:
             done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, timeout=LONGEST)
         except subprocess.TimeoutExpired:

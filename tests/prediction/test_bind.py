@@ -151,8 +151,8 @@ class TestFunctions:
         table = build_records(TABLE, [{"addr": BASE, "type": 1, "len": 6}])
         of = image(sections={".para": table}, memory=code)
         assert facts(of, spec(layout=TABLE)).targets.keys() == {0, 1}
-        named = image({"pv_ops": BASE + 8}, {".para": table}, memory=code)
-        assert facts(named, spec(layout=TABLE)).targets == {0: 0x01010101, 1: 0x01010101}
+        named = image({"pv_ops": BASE + 0xFC}, {".para": table}, memory=code)
+        assert facts(named, spec(layout=TABLE)).targets == {0: 0x01010101}
         assert facts(image(), spec(layout=TABLE)).targets == {}
         lost = build_records(TABLE, [{"addr": 0x9000, "type": 1, "len": 6}])
         message = refused(image(sections={".para": lost}), spec(layout=TABLE))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from itertools import product
 from typing import Any
 
@@ -15,7 +17,7 @@ from pvspec.engine.guards import AllOf, AnyOf, Begins, Compares, Guard, IsAddres
 from pvspec.engine.sites import FamilySite
 from pvspec.engine.spec import Arm, Bug, Code, Family, Field, Hole, Keep, Layout, Read, Store
 from pvspec.engine.text import Text
-from pvspec.prediction.forms import FamilyForms, Form, OtherForms
+from pvspec.prediction.forms import FamilyForms, Form, OtherForms, open_reads
 from tests.engine.samples import make_kernel, make_spec
 
 LAYOUT = Layout(".sites", 8, (Field("site", 0, 32), Field("key", 32, 32)))
@@ -120,6 +122,35 @@ def test_the_other_forms_are_those_that_were_not_predicted() -> None:
         assert found
         assert [form.code for form in found] == [other.data.hex(" ") for other in others]
         assert [form.code for form in found] == [other.data.hex(" ") for other in others]  # as often as asked
+
+
+def test_other_forms_are_there_even_if_none_is_listed() -> None:
+    owner, site = sites(JMP.changed(guard=ON), NOP)
+    alone, one = (OtherForms(FamilyForms(of, NAMES), site, NOP.data) for of in (sites(NOP)[0], owner))
+    assert alone
+    assert list(alone) == []
+    assert one != alone
+    assert one != (*one,)
+    assert hash(one) == hash(OtherForms(FamilyForms(owner, NAMES), site, NOP.data))
+    for forms in (alone, one):
+        for copied in (pickle.loads(pickle.dumps(forms)), copy.copy(forms)):
+            assert copied == forms
+            assert repr(copied) == repr(forms)
+    assert repr(one) == "OtherForms(e9 01 00 00 00)"
+
+
+def test_after_an_arm_none_with_its_guard_has_a_form() -> None:
+    assert codes(JMP.changed(guard=ON), NOP.changed(guard=ON)) == ["e9 01 00 00 00", "aa aa aa aa aa"]
+
+
+def test_a_stored_value_that_is_known() -> None:
+    store = Store("a.pvs:1", name="function", size=4)
+    assert codes(store, unknown=frozenset({"other"}), memory=b"\1\2\3\4", length=4) == ["01 02 03 04"]
+
+
+def test_where_a_branch_leads_is_known() -> None:
+    reads = {"value": Read("key", 0, 4), "leads": Read("key")}
+    assert open_reads(Family("f", LAYOUT, (), length=5, reads=reads)) == {"value"}
 
 
 def test_an_arm_that_cannot_be_written_is_no_form() -> None:
