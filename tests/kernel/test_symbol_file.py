@@ -92,5 +92,5 @@ def test_a_file_without_end(file: Path, monkeypatch: pytest.MonkeyPatch) -> None
     file.write_bytes(line.ljust(1 << 20, b"f"))
     assert len(list(SymbolFile.of(file).symbols())) == 1
     file.write_bytes(line.ljust((1 << 20) + 1, b"f"))
-    with pytest.raises(ImageError, match="is larger than 1 MiB: not a file of a kernel's symbols"):
+    with pytest.raises(ImageError, match="is larger than 1 MiB: not a file of kernel symbols"):
         list(SymbolFile.of(file).symbols())

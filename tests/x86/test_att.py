@@ -81,7 +81,7 @@ def test_both_spellings_are_one_instruction(tmp_path: Path, statement: str) -> N
         assemble(statement, 64, ())
     help = raised.value.errors[0].help
     assert help
-    if help.startswith("write"):  # otherwise nothing but what differs is said
+    if help.startswith("write `"):  # otherwise nothing but what differs is said
         proposed = help.split("`")[1]
         parse_statement(proposed)
         assert assembled(tmp_path, proposed, intel=True) == code
