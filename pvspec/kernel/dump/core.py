@@ -41,10 +41,12 @@ def read_core(file: BinaryIO) -> Core:
         for segment in segments
         if segment.type == "PT_LOAD"
     ]
-    end = max((load.offset + load.size for load in loads), default=0)
+    notes = [segment for segment in segments if segment.type == "PT_NOTE"]
+    described = [segment for segment in segments if segment.type in ("PT_LOAD", "PT_NOTE")]
+    end = max((segment.offset + segment.file_size for segment in described), default=0)
     if end > headers.size:
         raise ImageError(f"is truncated: its headers describe {end} bytes, but the file has {headers.size}")
-    return Core(loads, _offset(file, [segment for segment in segments if segment.type == "PT_NOTE"]))
+    return Core(loads, _offset(file, notes))
 
 
 def _offset(file: BinaryIO, notes: Sequence[ProgramHeader]) -> int | None:
