@@ -12,11 +12,12 @@ from pvspec.compiler.cached import load_spec
 from pvspec.engine.records import parse_records, parse_sites
 from pvspec.kernel import KernelImage, open_kernel
 from pvspec.prediction.bind import bind, shipped_spec
+from pvspec.prediction.cpu import read_cpu
 from pvspec.prediction.machine import Machine, PredictionError
 
 from . import boot
 
-BARE = Machine(cpus=2)
+BARE = Machine(cpu=read_cpu("qemu64"), cpus=2)
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,13 @@ from pvspec.compiler.cached import load_spec
 from pvspec.kernel import KernelImage
 from pvspec.prediction import Prediction
 from pvspec.prediction.bind import bind, shipped_spec
+from pvspec.prediction.cpu import read_cpu
 from pvspec.prediction.machine import Machine
 from pvspec.prediction.passes import run_passes
 
 from . import boot
 
-# What a machine without a hypervisor has of the features that decide paravirt sites: none. Others do not matter here.
-BARE = Machine(cpus=1)
+BARE = Machine(cpu=read_cpu("qemu64"), cpus=1)  # as what boots
 
 
 @pytest.fixture(scope="module")
