@@ -189,3 +189,13 @@ def test_a_damaged_table_is_not_used(tmp_path: Path, dump: Path) -> None:
     dump.write_bytes(bytes(image.memory))
     with pytest.raises(ImageError, match="relocation table"):
         open_dump(dump, image)
+
+
+@pytest.mark.parametrize("offset", [1 << 20, 1 << 63, (1 << 64) - 1])
+def test_notes_outside_the_file(tmp_path: Path, dump: Path, offset: int) -> None:
+    image = opened(tmp_path, kernel_file(64))
+    core = bytearray(core_file(64, [Load(BASE[64] + SLIDE, 0, running(image))], b"KERNELOFFSET=1e00000\n"))
+    core[64 + 8 : 64 + 16] = offset.to_bytes(8, "little")  # p_offset of the first program header
+    dump.write_bytes(core)
+    with pytest.raises(ImageError, match="is truncated: its headers describe"):
+        open_dump(dump, image)
