@@ -32,6 +32,7 @@ NEAR: dict[str, tuple[tuple[str, ...], ...]] = {
     "pvspec/compiler/lower": (("tests/engine/test_lower.py",), _REFUSED, _PASSES),
     "pvspec/compiler/stored": (("tests/support/test_stored.py",), ("tests/support",)),
     "pvspec/compiler/printout": (_PRINTED,),
+    "pvspec/proof/regions": (("tests/proof/test_regions.py",), _REFUSED, ("tests/cli/test_prove.py",)),
     "pvspec/proof": (_REFUSED, ("tests/proof",), ("tests/cli/test_prove.py",)),
     "pvspec/spectest": (_SPEC_TESTS, _REFUSED, _PASSES),
     "pvspec/lang/files": (
