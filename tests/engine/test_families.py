@@ -12,7 +12,7 @@ from pvspec.engine.errors import PatchBug, PatchError
 from pvspec.engine.guards import Compares, CpuHasField, Cpus
 from pvspec.engine.records import PatchSite, build_records
 from pvspec.engine.relocation import relocated
-from pvspec.engine.spec import Bug, Chain, Code, Copy, Family, Field, Keep, Layout, Names
+from pvspec.engine.spec import Bug, Chain, Code, Copy, Family, Field, Keep, Layout, Names, Read
 from tests.engine.samples import make_kernel, make_spec, make_table, poke_to
 
 BASE = 0x1000
@@ -223,6 +223,21 @@ def test_what_the_poke_runs_ends_where_it_ends(site: int, length: int, refused: 
         PatchError, match=f"site {site:#x}: its {length} bytes are over memcpy, which the poke itself runs"
     ):
         applied(kernel, [alt(site, length, repl_len=1)], text)
+
+
+@pytest.mark.parametrize(("pointer", "pokes"), [(0x1040, 1), (0, 0)])
+def test_a_null_pointer_leads_to_no_site(pointer: int, pokes: int) -> None:
+    """Whatever is behind it: the kernel skips such a record."""
+    layout = Layout(".sites", 4, (Field("key", 0, 32),))
+    reads = {"where": Read("key", 0, 4)}
+    rule = (Code("a.pvs:1", data=b"\xcc"),)
+    family = Family("f", layout, rule, length=1, place=("where", 4), reads=reads)
+    image = bytearray(text_with(at_1020=pointer.to_bytes(4, "little").hex()))
+    before = bytes(image)
+    table = build_records(layout, [{"key": 0x1020}])
+    assert make_kernel(make_spec(families=[family])).apply_family("f", table, image, BASE) == pokes
+    assert image[0x44] == (0xCC if pokes else 0xAA)
+    assert pokes or image == before
 
 
 def test_two_records_for_one_site() -> None:

@@ -24,16 +24,16 @@ _SITES = tuple(f"tests/engine/test_{name}.py" for name in ("families", "sites", 
 _PATCHES = tuple(f"tests/engine/test_{name}.py" for name in ("patch", "families", "slots", "breakpoint", "records"))
 _PREDICTION = ("tests/prediction",)
 _SHIPPED = ("tests/cli/test_predict.py", "tests/cli/test_outcome.py", "tests/cli/test_kernels.py")
-_SPEC_TESTS = ("tests/spectest",)
 NEAR: dict[str, tuple[tuple[str, ...], ...]] = {
     "pvspec/lang/check": (_REFUSED, _PASSES),
-    "pvspec/lang/parse": (("tests/parse",), _REFUSED),
+    "pvspec/lang/parse": (("tests/parse/test_limits.py",), _REFUSED, ("tests/parse",)),
     "pvspec/compiler/sound": (_REFUSED, ("tests/sound",), _PASSES),
     "pvspec/compiler/lower": (("tests/engine/test_lower.py",), _REFUSED, _PASSES),
     "pvspec/compiler/stored": (("tests/support/test_stored.py",), ("tests/support",)),
-    "pvspec/compiler/printout": (_PRINTED,),
+    "pvspec/compiler/printout": (("tests/engine/test_printed.py",), _PRINTED),
+    "pvspec/proof/regions": (("tests/proof/test_regions.py",), _REFUSED, ("tests/cli/test_prove.py",)),
     "pvspec/proof": (_REFUSED, ("tests/proof",), ("tests/cli/test_prove.py",)),
-    "pvspec/spectest": (_SPEC_TESTS, _REFUSED, _PASSES),
+    "pvspec/spectest": (("tests/spectest/test_binding.py",), _REFUSED, _PASSES, ("tests/spectest",)),
     "pvspec/lang/files": (
         ("tests/cli/test_hostile.py", "-k", "long_chain or each_other or that_is_no_spec or what_is_no_spec"),
     ),

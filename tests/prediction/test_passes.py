@@ -154,8 +154,10 @@ class TestOfAnImage:
         """Those of which nothing changes are left out, unless all is to be told."""
         kept = self.family(Keep("a.pvs:3"))
         assert [site.table for site in self.predicted(kept).sites] == ["pv"] * 3
-        told = [site[:3] for site in self.predicted(kept, whole=True).sites if site.table == "f"]
+        whole = self.predicted(kept, whole=True)
+        told = [site[:3] for site in whole.sites if site.table == "f"]
         assert told == [("f", 0, BASE + 0x40), ("f", 1, BASE + 0x90)]
+        assert whole.counts["f"] == {"records": 2, "sites": 1, "changed": 0, "dynamic": 0}
         changes = self.predicted(self.family(Code("a.pvs:3", data=b"\xcc")))
         assert [site[:3] for site in changes.sites if site.table == "f"] == told
         assert changes.counts["f"] == {"records": 2, "sites": 1, "changed": 1, "dynamic": 0}

@@ -97,3 +97,12 @@ def test_merging_keeps_the_cells(count: int) -> None:
     cells = {(n, m) for box in merged(boxes) for n in box[0] for m in box[1]}
     assert cells == {((n,), (m,)) for n in range(count) for m in range(count) if (n, m) != (2, 2)}
     assert len(merged(boxes)) <= max(1, count)
+
+
+@pytest.mark.parametrize("noreturn", [True, False])
+def test_what_is_known_of_an_op_is_not_asked(noreturn: bool) -> None:
+    arm = PROGRAM.spec.chains["default"][0]
+    asks, rest = (Arm(arm.guarded(guard), guard) for guard in (OpNoreturn(), None))
+    found = decide("f", (), (asks, rest), (9, 9), PROGRAM, {OpNoreturn(): frozenset({noreturn})})
+    assert isinstance(found, Regions)
+    assert found.never == ((rest.arm,) if noreturn else (asks.arm,))
