@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("pvspec", deadline=None)  # timings live in benchmarks
+hypothesis.settings.load_profile("pvspec")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -57,7 +57,7 @@ def expected(text: bytes, sites: list[PatchSite], targets: dict[int, int], bits:
 @pytest.mark.parametrize("bits", [32, 64])
 class TestAgainstTheModel:
     @given(data=st.data())
-    @settings(deadline=None, max_examples=150)
+    @settings(max_examples=150)
     def test_by_columns_and_record_by_record(self, bits: int, data: st.DataObject) -> None:
         text, sites, targets = data.draw(workloads(bits))
         for layout in LAYOUTS[bits]:
@@ -67,7 +67,7 @@ class TestAgainstTheModel:
             assert image == expected(text, sites, targets, bits)
 
     @given(data=st.data())
-    @settings(deadline=None, max_examples=100)
+    @settings(max_examples=100)
     def test_one_poke_a_site_in_the_order_of_the_table(self, bits: int, data: st.DataObject) -> None:
         text, sites, targets = data.draw(workloads(bits))
         pokes: list[tuple[int, bytes]] = []
@@ -80,7 +80,7 @@ class TestAgainstTheModel:
         assert image == expected(text, sites, targets, bits)
 
     @given(data=st.data())
-    @settings(deadline=None, max_examples=100)
+    @settings(max_examples=100)
     def test_site_by_site(self, bits: int, data: st.DataObject) -> None:
         text, sites, targets = data.draw(workloads(bits))
         kernel = make_kernel(make_spec(bits), targets=targets)

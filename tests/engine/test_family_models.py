@@ -153,7 +153,7 @@ def module(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     return load(path)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(data=st.data(), cpu=CPUS)
 def test_as_the_model_says(module: ModuleType, data: st.DataObject, cpu: Cpu) -> None:
     text, expected, made = bytearray(b"\xf4" * SIZE), bytearray(b"\xf4" * SIZE), list[Made]()

@@ -92,7 +92,7 @@ def check_rows(laid_out: str) -> None:
 
 
 @given(spec_texts())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_random_specs(text: str) -> None:
     assume(tree(text))  # a name that is a keyword may end a list of arms or options too early
     check_rows(check(text))

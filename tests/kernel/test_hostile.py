@@ -75,7 +75,7 @@ def test_every_truncation(contents: bytes, tmp_path: Path) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damaged_headers(contents: bytes, tmp_path: Path, machine: str, data: st.DataObject) -> None:
     damaged = bytearray(contents)
     places = st.sampled_from(headers(contents, 32 if machine == "i386" else 64))
@@ -86,7 +86,7 @@ def test_damaged_headers(contents: bytes, tmp_path: Path, machine: str, data: st
 
 
 @given(data=st.data())
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damage_anywhere(contents: bytes, tmp_path: Path, data: st.DataObject) -> None:
     damaged = bytearray(contents)
     for place in data.draw(st.lists(st.integers(0, len(contents) - 1), min_size=1, max_size=20)):

@@ -71,7 +71,7 @@ def symbols(most: int) -> st.SearchStrategy[list[Entry]]:
 
 @pytest.mark.parametrize(("bits", "order", "addresses"), LAYOUTS)
 @given(entries=symbols(40))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_every_layout(entries: list[Entry], bits: int, order: str, addresses: str) -> None:
     image, placed = encode(entries, bits, order, addresses)
     assert decode_kallsyms(image, BASE[bits], bits) == placed
@@ -106,7 +106,7 @@ def test_no_table_is_no_error() -> None:
 
 @pytest.mark.parametrize("order", ["old", "seqs", "new"])
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_damage_is_an_error_or_harmless(order: str, data: st.DataObject) -> None:
     image, placed = encode([(number * 16, "t", f"f{number}") for number in range(300)], 32, order, "relative")
     for at in data.draw(st.lists(st.integers(4096, len(image) - 4096 - (1 << 17)), min_size=1, max_size=8)):

@@ -187,7 +187,7 @@ def test_what_is_no_table(tmp_path: Path, machine: str, data: bytes, message: st
         open_kernel(file).moved(SLIDE)
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.lists(st.one_of(st.integers(0, 70).map(lambda at: BASE["i386"] + at), st.just(0)), max_size=12))
 def test_whatever_the_words(tmp_path: Path, machine: str, data: list[int]) -> None:
     """An image or an ImageError; and nothing is written outside of the fields."""

@@ -330,7 +330,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "the interface asks for nothing": ("        yield spec.interface.names", "        pass"),
     },
     "pvspec/engine/value.py": {
-        "dicts stay dicts": ("if dict in map(type, self.__dict__.values()):", "if False:"),
+        "dicts stay dicts": ("if type(self.__dict__[name]) is dict:", "if False:"),
         "fields may be missing": (
             "if name not in named and not hasattr(type(self), name):",
             "if False:",
@@ -665,7 +665,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "comments are not cut": ("return line if len(line) <= WIDTH - 4 else", "return line if True else"),
         "one name for two arms": ("in taken:", "in ():"),
         "the digest of names only": ('f"{source.label}\\0{source.text}\\0"', 'f"{source.label}\\0"'),
-        "no listing": ("if code else []\n        yield Constant", "if False else []\n        yield Constant"),
+        "no listing": ("for line in _listing(code)] if code else []", "for line in _listing(code)] if False else []"),
         "enumerations of every configuration": ("if configuration in op.numbers]", "]"),
         "members in any order": ("key=lambda member: member[1])", "key=lambda member: -member[1])"),
         "settings that are by default": ("if value != default]", "]"),
@@ -784,9 +784,10 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "arms that clobber take": ("return needed <= size and not clobbered & ~mask", "return needed <= size"),
         "sites of a known length are as long as the arm": ("        size = op.length\n", ""),
         "longer arms than the site": ("        if size > op.length:\n            return False\n", ""),
-        "arms before do not take": ("and not any(holds(other.guard, setting) for other in before)", ""),
+        "arms before do not take": ("return bool(held[index] & ~taken)", "return bool(held[index])"),
         "any settings": ("    if count > MAX_SETTINGS:\n        return None\n", ""),
-        "noreturn ops are like others": ("domains[OpNoreturn()] = {op.noreturn}", "pass"),
+        "noreturn ops are like others": ("domains[OpNoreturn()] = {noreturn}", "pass"),
+        "only the arm before takes": ("taken |= setting", "taken = setting"),
         "targets are unlike each other": ("            return TargetIs(None)\n", "            return question\n"),
         "numbers are unlike each other": (
             '            return Compares(value, "==", 0)\n',

@@ -243,7 +243,7 @@ def test_a_broken_file_is_not_laid_out() -> None:
         format_text(Source("spec.pvs", SMALL + "chain x {"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_anything_is_said_in_findings(data: st.DataObject) -> None:
     text = SMALL

@@ -36,7 +36,7 @@ def within(box: Box, found: Regions, site: dict[Any, Any]) -> bool:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     backend=st.sampled_from(["native", "xen", "lguest"]),
     op=st.sampled_from(["irq_disable", "irq_enable", "save_fl", "restore_fl", "iret", "clts", "write_cr0", "pte_val"]),

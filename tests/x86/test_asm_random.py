@@ -90,7 +90,7 @@ def test_gnu_as_agrees(gnu_as: Judge, statements: list[str], bits: int) -> None:
         assert data == judged[1].hex(), statement
 
 
-@settings(deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(st.text(alphabet="aexsm[]+-*:,;#\n 0189.$%'(){}\u00e9") | st.text(), st.sampled_from([32, 64]))
 def test_any_text_is_code_or_refused(text: str, bits: int) -> None:
     answer = outcome(text, bits, ("a", "sym"))
