@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import NamedTuple, TypeAlias, assert_never
@@ -93,12 +93,8 @@ class Patcher(Decided):
             raise PatchError(f"insnbuf cannot be padded from {used} to {len}: {error}") from None
 
     def padded(self, code: bytes, length: int) -> bytes:
-        """The code, filled up with nops to `length` bytes, longest first."""
-        rest = length - len(code)
-        if rest > len(self.nops) and self.nops_name in self.spec.machine.jumps:
-            return code + _jump_over(rest)
-        count, rest = divmod(max(rest, 0), len(self.nops))
-        return code + self.nops[-1] * count + (self.nops[rest - 1] if rest else b"")
+        """The code, filled up with nops to `length` bytes."""
+        return padded(code, length, self.nops, jumps=self.nops_name in self.spec.machine.jumps)
 
     def row(self, type: int, clobber: int, length: int) -> Row:
         """What sites of this type, clobber mask and length (bytes) become; PatchError if they cannot be patched."""
@@ -290,6 +286,18 @@ def _way(needs: int, row: Row, length: int, padded: bool) -> Way:
     ((offset, size, value),) = row.relative
     head, tail = code[:offset], code[offset + size :]
     return needs, row.used, _rel32_pack(len(head), len(tail)), head, value, tail
+
+
+def padded(code: bytes, length: int, nops: Sequence[bytes], *, jumps: bool) -> bytes:
+    """The code, filled up to `length` bytes with nops, longest first; `nops[n - 1]` has n bytes.
+
+    If `jumps`, what is longer than the longest nop is jumped over instead.
+    """
+    rest = length - len(code)
+    if jumps and rest > len(nops):
+        return code + _jump_over(rest)
+    count, rest = divmod(max(rest, 0), len(nops))
+    return code + nops[-1] * count + (nops[rest - 1] if rest else b"")
 
 
 def _jump_over(size: int) -> bytes:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 from pvspec.compiler.assemble import Program
+from pvspec.engine.patch import padded
+from pvspec.engine.spec import Architecture
 from pvspec.engine.value import Value
 from pvspec.lang import model
 from pvspec.proof.shadows import ShadowFlag
@@ -83,16 +85,17 @@ def not_emulated(code: Code, bits: int) -> NotEmulated | None:
 
 
 def compare(
-    emitter: Emitter, meaning: model.Meaning, program: Program, emulator: Emulator, nops: Sequence[Sequence[bytes]]
+    emitter: Emitter, meaning: model.Meaning, program: Program, emulator: Emulator
 ) -> int | Difference | NotEmulated:
     """The number of states from which an emitter did what the op means; or what went wrong."""
     bits = emulator.bits
     named = _control_named(emitter, meaning, program, emulator)
     reference = program.code[meaning.code] if meaning.code is not None else None
+    machine = program.spec.machine
     dealt = _varied(states(emitter.op.inputs, bits, emitter.shadow, named))
     for variant, state in dealt:
         address = emulator.site_address(variant)
-        site = padded(emitter, variant, nops)
+        site = laid_out(emitter, variant, machine)
         found = emulator.run(filled(site, emitter, address), address, state, emitter.functions)
         if found.stop != "end" and "Invalid instruction" in found.stop:
             return NotEmulated(_text_at(emitter.code, found.at), "an instruction that the emulator does not know")
@@ -139,12 +142,12 @@ def check_nop(nop: bytes, emulator: Emulator) -> int | tuple[str, ...]:
     return len(tried)
 
 
-def padded(emitter: Emitter, number: int, nops: Sequence[Sequence[bytes]]) -> bytes:
+def laid_out(emitter: Emitter, number: int, machine: Architecture) -> bytes:
     """The code at a site of the op's length, or of varying length, padded with nops of each table in turn."""
-    table, data = nops[number % len(nops)], emitter.code.data
+    name = list(machine.nops)[number % len(machine.nops)]
+    table, data = machine.nops[name], emitter.code.data
     length = emitter.op.length or len(data) + number % (2 * len(table) + 2)
-    whole, rest = divmod(max(0, length - len(data)), len(table))
-    return data + table[-1] * whole + (table[rest - 1] if rest else b"")
+    return padded(data, length, table, jumps=name in machine.jumps)
 
 
 def filled(site: bytes, emitter: Emitter, address: int) -> bytes:

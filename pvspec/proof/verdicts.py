@@ -140,8 +140,7 @@ class Prover:
     ) -> Verdict:
         total = 0
         for emitter in self._emitters(op, arm, backend):
-            nops = list(self.program.spec.machine.nops.values())
-            found = compare(emitter, meaning, self.program, self.emulator, nops)
+            found = compare(emitter, meaning, self.program, self.emulator)
             if isinstance(found, NotEmulated):
                 return Verdict(arm, UNPROVEN, total, f"`{found.text}` is {found.why}", assumes)
             if isinstance(found, Difference):

@@ -37,7 +37,7 @@ def test_numbers() -> None:
     for number in ("18446744073709551615", "0xffffffffffffffff", "00000000000000000001"[:20]):
         assert refused(MACHINE.format(number=number)) is None
     for number in ("18446744073709551616", "0x10000000000000000", "0" * 20 + "1"):
-        assert refused(MACHINE.format(number=number)) == "a number above 64 bits"
+        assert refused(MACHINE.format(number=number)) == "a number of more than 64 bits"
 
 
 @pytest.mark.parametrize(
