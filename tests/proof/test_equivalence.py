@@ -134,9 +134,7 @@ def test_the_inline_code_of_a_later_kernel(spec: Spec) -> None:
 def test_what_the_emulator_cannot_judge_is_named(spec: Spec) -> None:
     cells, _ = judged(spec(INLINE, NEW), "inline", "write_cr0", "wbinvd")
     assert cells["write_cr0"].kind == cells["wbinvd"].kind == UNPROVEN
-    assert [verdict.why for verdict in cells["write_cr0"].verdicts] == [
-        "`mov cr0, rdi` needs another mode of the CPU"
-    ]
+    assert [verdict.why for verdict in cells["write_cr0"].verdicts] == ["`mov cr0, rdi` needs another mode of the CPU"]
     assert [verdict.why for verdict in cells["wbinvd"].verdicts] == ["no meaning is declared"]
 
 
