@@ -13,10 +13,11 @@ from pvspec.spectest import run_cases
 SPEC = """
 machine pc {{ bits 32  nops p6 {{ "90"  "66 90" }}  choose nops p6 }}
 interface ops on pc {{ table "t" {{ addr u32 type u8 len u8 clobber u16 }}
-    clobbers {{ eax 1 }}  op first 3  op second 4 }}
+    clobbers {{ eax 1 }}  op first 3  op second 4  op third 5  op fourth 6 }}
 backend b for ops {{
     symbol g, h
     first = call target clobbers any when target of second is null else call g clobbers any
+    third, fourth = call target clobbers any
     otherwise = keep
 }}
 family f on pc {{ table "f" {{ site u32 }}  len 5  symbol g, h  jmp h }}
@@ -37,6 +38,9 @@ test {name} {{ {case} }}
         ("b", 'first at 0x1000 len 6 => asm "call g" nops', True),
         ("b", "first at 0x1000 len 5 clobber none => keep", True),
         ("b", "first at 0x1000 len 5 => keep", False),
+        ("b", "third at 0x1000 len 5 => call 0xcf802000", True),  # its own, which the next one does not share
+        ("b", "fourth at 0x1000 len 5 => call 0xcf803000", True),
+        ("b", "fourth at 0x1000 len 5 => call 0xcf802000", False),
         ("b", 'first at 0x1000 original "90 90" => "90 90"', True),
         ("b", 'first at 0x1000 original "90 90" => "66 90"', False),
         ("b", 'first at 0x1000 len 2 => "cc cc"', True),
