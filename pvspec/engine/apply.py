@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 from pvspec.engine.breakpoint import poke_by
 from pvspec.engine.errors import PatchError
 from pvspec.engine.families import FamilySites, Outcome
-from pvspec.engine.patch import REL32_REACH, UNCHANGED, Patcher, Way
+from pvspec.engine.patch import REL32_REACH, UNCHANGED, Candidate, Patcher
 from pvspec.engine.records import Columns, PatchSite
 from pvspec.engine.sites import FamilySite, State
 from pvspec.engine.text import PACKS, Buffer, Extents, Pack, Text, in_order, merged
@@ -22,11 +22,11 @@ from pvspec.engine.text import PACKS, Buffer, Extents, Pack, Text, in_order, mer
 Poke: TypeAlias = Callable[[int, bytes], object]
 Table: TypeAlias = bytes | memoryview
 
-Choice: TypeAlias = tuple[int, Pack, bytes, int, bytes, Iterable[Way]]
-"""(needs, pack, head, value, tail, others): a way with a rel32, and those that a site takes to which it is not open.
+Choice: TypeAlias = tuple[int, Pack, bytes, int, bytes, Iterable[Candidate]]
+"""(needs, pack, head, value, tail, others): a candidate with a rel32, and those tried for a site that it does not fit.
 
-Its values count from the text's base, as offsets do. The others are the kind's own ways, or an iterator that
-has one way ready for each of its sites.
+Its values count from the text's base, as offsets do. The others are the kind's other candidates, or an iterator that
+has one candidate ready for each of its sites.
 """
 
 Writer: TypeAlias = tuple[Pack, bytes, Choice | None]
@@ -149,28 +149,32 @@ class Kernel(Patcher):
     def _writers(self, columns: Columns, place: Text) -> Sequence[Writer]:
         """For each key how its sites are written; PatchError if one of them cannot be patched."""
         writers: list[Writer] = [(PACKS[0], b"", None)] * (max(columns.kinds, default=-1) + 1)
-        singly: dict[int, list[Way]] = {}
+        singly: dict[int, list[Candidate]] = {}
         for key, (type, length) in columns.kinds.items():
-            ways = self.ways(type, length)
-            if len(ways) == 1 and ways[0][0] == 0 and ways[0][4] is None:
-                writers[key] = ways[0][2], ways[0][3], None
-            elif not ways or ways[-1][0] or not all(_reaches(way, place.base, place.end) for way in ways):
+            candidates = self.candidates(type, length)
+            if len(candidates) == 1 and candidates[0][0] == 0 and candidates[0][4] is None:
+                writers[key] = candidates[0][2], candidates[0][3], None
+            elif (
+                not candidates
+                or candidates[-1][0]
+                or not all(_reaches(candidate, place.base, place.end) for candidate in candidates)
+            ):
                 singly[key] = []
                 writers[key] = PACKS[0], b"", (_NEVER, PACKS[0], b"", 0, b"", iter(singly[key]))
             else:
-                writers[key] = PACKS[0], b"", _choice([_from_base(way, place.base) for way in ways])
+                writers[key] = PACKS[0], b"", _choice([_from_base(candidate, place.base) for candidate in candidates])
         if singly:
             for index, key in enumerate(columns.keys):
                 if key in singly:
-                    singly[key].append(_from_base(self._way_of(columns.site(index)), place.base))
+                    singly[key].append(_from_base(self._candidate_of(columns.site(index)), place.base))
         return writers
 
-    def _way_of(self, site: PatchSite) -> Way:
-        """The way to patch this one site."""
-        ways = self.ways(site.type, site.len)
-        way = next((way for way in ways if site.clobber & way[0] == way[0]), None)
-        if way is not None and _reaches(way, site.addr):
-            return way
+    def _candidate_of(self, site: PatchSite) -> Candidate:
+        """The candidate that this one site takes."""
+        candidates = self.candidates(site.type, site.len)
+        candidate = next((candidate for candidate in candidates if site.clobber & candidate[0] == candidate[0]), None)
+        if candidate is not None and _reaches(candidate, site.addr):
+            return candidate
         try:
             row = self.row(site.type, site.clobber, site.len)
             code = b"" if row is UNCHANGED else self.placed(row, site.addr)
@@ -223,7 +227,7 @@ class Kernel(Patcher):
         record: FamilySite | None = None  # the one whose site is being patched
         try:
             records = sites.records(table, address)
-            for number, record in enumerate(() if sites.idle else records):
+            for number, record in enumerate(() if sites.keeps_all else records):
                 site = sites.site(record)
                 if site is None:
                     continue
@@ -243,21 +247,21 @@ class Kernel(Patcher):
             raise error.__class__(f"{family.name}: {place}{error}") from None
 
 
-def _from_base(way: Way, base: int) -> Way:
-    needs, used, pack, head, value, tail = way
+def _from_base(candidate: Candidate, base: int) -> Candidate:
+    needs, used, pack, head, value, tail = candidate
     return needs, used, pack, head, None if value is None else value - base, tail
 
 
-def _choice(ways: Sequence[Way]) -> Choice:
-    needs, _, pack, head, value, tail = ways[0]
+def _choice(candidates: Sequence[Candidate]) -> Choice:
+    needs, _, pack, head, value, tail = candidates[0]
     if value is None:
-        return _NEVER, PACKS[0], b"", 0, b"", ways
-    return needs, pack, head, value, tail, ways[1:]
+        return _NEVER, PACKS[0], b"", 0, b"", candidates
+    return needs, pack, head, value, tail, candidates[1:]
 
 
-def _reaches(way: Way, *addresses: int) -> bool:
-    """Whether the way's rel32, if it has one, reaches its target from all of the addresses."""
-    value = way[4]
+def _reaches(candidate: Candidate, *addresses: int) -> bool:
+    """Whether the candidate's rel32, if it has one, reaches its target from all of the addresses."""
+    value = candidate[4]
     return value is None or all(-REL32_REACH <= value - address < REL32_REACH for address in addresses)
 
 

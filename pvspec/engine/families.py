@@ -51,7 +51,7 @@ class FamilySites:
         #: Whether a table says where sites lie. Where memory or a symbol leads to may be anywhere.
         self.named = not family.layout.patterns and family.place[0] not in family.reads and not self._branches
         #: Whether no site can change, whatever it is: its records are not looked at.
-        self.idle = not family.relaid and all(isinstance(arm, Keep) for arm, *_ in self._chain)
+        self.keeps_all = not family.relaid and all(isinstance(arm, Keep) for arm, *_ in self._chain)
 
     def records(self, table: bytes | memoryview, address: int) -> Iterator[FamilySite]:
         """The records of the family's table; PatchError if it is cut short, or lacks a field."""

@@ -35,7 +35,7 @@ REL32_REACH = 1 << 31  # bytes, without wrapping: where addresses wrap, `row` an
 
 UNCHANGED = Row(b"", -1)  # the original instructions stay
 
-Way: TypeAlias = tuple[int, int, Pack, bytes, int | None, bytes]
+Candidate: TypeAlias = tuple[int, int, Pack, bytes, int | None, bytes]
 """A way to patch the sites of one type and length: (needs, used, pack, head, value, tail).
 
 It is open to sites whose clobber mask has all of `needs`. `pack` takes a buffer, an offset and `head`; if `value` is
@@ -51,8 +51,8 @@ class Patcher(Decided):
         super().__init__(facts)
         self._bits = self.spec.machine.bits
         self._clobber_mask = _clobber_mask(self.spec)
-        self._ways: dict[tuple[int, int, bool], tuple[Way, ...]] = {}
-        self._open: dict[int, dict[int, dict[int, Way]]] = {}  # by type, length and clobber mask
+        self._candidates: dict[tuple[int, int, bool], tuple[Candidate, ...]] = {}
+        self._open: dict[int, dict[int, dict[int, Candidate]]] = {}  # by type, length and clobber mask
         self._nop_runs: dict[int, tuple[Pack, bytes]] = {}
 
     def patch(self, type: int, clobber: int, insnbuf: Buffer, addr: int, len: int) -> int:
@@ -102,16 +102,16 @@ class Patcher(Decided):
             raise PatchError(f"a clobber mask of {clobber:#x}: it has {self._clobber_mask.bit_length()} bits")
         return next(row for needs, row in self._outcomes(type, length) if clobber & needs == needs)
 
-    def ways(self, type: int, length: int, *, padded: bool = True) -> tuple[Way, ...]:
-        """The ways to patch sites of this type and length (bytes), in the order in which they are tried.
+    def candidates(self, type: int, length: int, *, padded: bool = True) -> tuple[Candidate, ...]:
+        """The candidates to patch sites of this type and length (bytes), in the order in which they are tried.
 
         They write the whole site, or if not `padded` the bytes used. Where none is open to a site, `row` knows more:
         a ROM must be asked, the fields are not one rel32, or the site cannot be patched.
         """
-        ways = self._ways.get((type, length, padded))
-        if ways is None:
-            ways = self._ways[type, length, padded] = self._find_ways(type, length, padded)
-        return ways
+        candidates = self._candidates.get((type, length, padded))
+        if candidates is None:
+            candidates = self._candidates[type, length, padded] = self._find_candidates(type, length, padded)
+        return candidates
 
     def asks(self, type: int) -> bool:
         """Whether a ROM is asked for this op: then each of its sites may get another answer."""
@@ -160,23 +160,23 @@ class Patcher(Decided):
     # ---- one site
 
     def _patch_new(self, type: int, clobber: int, insnbuf: Buffer, addr: int, length: int) -> int:
-        """As `patch`, for the first site of its like, or one to which no way is open."""
+        """As `patch`, for the first site of its like, or one that no candidate fits."""
         row = self.row(type, clobber, length)
-        for way in self.ways(type, length, padded=False):
-            if clobber & way[0] == way[0]:
-                self._open.setdefault(type, {}).setdefault(length, {})[clobber] = way
+        for candidate in self.candidates(type, length, padded=False):
+            if clobber & candidate[0] == candidate[0]:
+                self._open.setdefault(type, {}).setdefault(length, {})[clobber] = candidate
                 return self.patch(type, clobber, insnbuf, addr, length)
         if len(insnbuf) < length or not 0 <= addr <= self._mask:
             raise self._misuse(insnbuf, addr, length)
         return self._patch_row(row, insnbuf, addr, length)
 
-    def _find_ways(self, type: int, length: int, padded: bool) -> tuple[Way, ...]:
-        found: list[Way] = []
+    def _find_candidates(self, type: int, length: int, padded: bool) -> tuple[Candidate, ...]:
+        found: list[Candidate] = []
         with suppress(PatchError):
             for needs, row in () if self.asks(type) else self._outcomes(type, length):
                 if len(row.relative) > 1 or any(size != 4 for _, size, _ in row.relative):
                     break
-                found.append(_way(needs, row, length, padded))
+                found.append(_candidate(needs, row, length, padded))
                 if not needs:
                     break
         return tuple(found)
@@ -277,7 +277,7 @@ def op_site(number: int, name: str | None, answer: Mapping[str, int] | None = No
     return site
 
 
-def _way(needs: int, row: Row, length: int, padded: bool) -> Way:
+def _candidate(needs: int, row: Row, length: int, padded: bool) -> Candidate:
     if row is UNCHANGED:
         return needs, length, PACKS[0], b"", None, b""
     code = row.code if padded else row.code[: row.used]

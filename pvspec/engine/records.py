@@ -54,7 +54,7 @@ def records_as(kind: type[R], layout: Layout, table: bytes | memoryview, address
 
 
 def _is_packed(layout: Layout) -> bool:
-    """Whether the fields lie one behind the other, whole, and fill the record."""
+    """Whether the fields follow one another, in full bytes, and fill the record."""
     ends = [field.at + field.bits for field in layout.fields]
     starts = [*(field.at for field in layout.fields), 8 * layout.size]
     return starts == [0, *ends] and not any(field.shift for field in layout.fields)
@@ -105,7 +105,7 @@ def _whole(layout: Layout, table: bytes | memoryview) -> bytes:
     data = bytes(table)
     missing = -len(data) % layout.size
     if missing > layout.slack:
-        raise PatchError(f"{layout.section}: {len(data)} bytes are no whole number of {layout.size}-byte records")
+        raise PatchError(f"{layout.section}: {len(data)} bytes is not a whole number of {layout.size}-byte records")
     return data + bytes(missing) if missing else data
 
 

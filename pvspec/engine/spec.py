@@ -171,7 +171,7 @@ class Family(Value):
     """A table of sites other than an interface's, and the chain that patches each.
 
     `length` in bytes if fixed, `decoded`: that of the instruction at the site. `place`: the field or read, and the
-    bytes behind it, where the site lies. `stacked`: several records may name one site; `longest`: those that follow
+    bytes after it, where the site is. `stacked`: several records may name one site; `longest`: those that follow
     each other have the longest one's length. `relaid`: runs of one-byte nops at a site become longest nops;
     `throughout`: of any nops.
     """

@@ -73,7 +73,7 @@ def explain_bound(bound: Bound, address: int, rules: Callable[[str], str] = lamb
     except ImageError as error:
         raise PredictionError(str(error)) from None
     symbol = None if name is None else f"{name[0]}+{name[1]:#x}"
-    prediction = run_passes(bound, whole=True)
+    prediction = run_passes(bound, every_site=True)
     steps = tuple(_step(bound, site, rules(site.where)) for site in prediction.at(address))
     if steps:
         return Explanation(address, symbol, steps, None, None, None, image.bits)

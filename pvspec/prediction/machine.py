@@ -38,4 +38,6 @@ class Machine(Value):
     @property
     def processors(self) -> int:
         """How many processors there are."""
-        return self.cpus or (self.cpu.count if self.cpu else 0) or _CPUS
+        if self.cpus is not None:
+            return self.cpus
+        return (self.cpu.count if self.cpu else 0) or _CPUS

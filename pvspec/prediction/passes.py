@@ -92,10 +92,10 @@ class Prediction:
         }
 
 
-def run_passes(bound: Bound, *, whole: bool = False) -> Prediction:
+def run_passes(bound: Bound, *, every_site: bool = False) -> Prediction:
     """Apply all passes to a copy of the image's memory; PredictionError, also if two tables' sites overlap.
 
-    Unchanged sites of tables that memory or symbols lead to are left out, unless the `whole` story is wanted.
+    Unchanged sites of tables that memory or symbols lead to are left out, unless `every_site` is wanted.
     """
     memory = bytearray(bound.image.memory)
     sites: list[Site] = []
@@ -104,7 +104,9 @@ def run_passes(bound: Bound, *, whole: bool = False) -> Prediction:
             if name in bound.tables:
                 family = bound.spec.families.get(name)
                 sites += (
-                    _interface_pass(bound, memory) if family is None else _family_pass(bound, family, memory, whole)
+                    _interface_pass(bound, memory)
+                    if family is None
+                    else _family_pass(bound, family, memory, every_site)
                 )
     except PatchError as error:
         raise PredictionError(f"{bound.image.name}: {error}") from None
@@ -183,12 +185,12 @@ class _Rules(dict[tuple[int, int, int], str]):
         return where
 
 
-def _family_pass(bound: Bound, family: Family, memory: bytearray, whole: bool) -> Iterator[Site]:
+def _family_pass(bound: Bound, family: Family, memory: bytearray, every_site: bool) -> Iterator[Site]:
     image, name = bound.image, family.name
     text = Text(memory, image.base, image.executable)
     kind = LenientSites if family.reads or _leads_elsewhere(family) else FamilySites
     sites = kind(bound.kernel, family, text, bound.state)
-    sites.idle = sites.idle and not sites.named and not whole
+    sites.keeps_all = sites.keeps_all and not sites.named and not every_site
     unknown = open_reads(family) if bound.dump is None else frozenset[str]()
     forms: dict[frozenset[str], FamilyForms] = {}
     for number, address, length, arm, code, before, site in bound.kernel.outcomes_of(sites, *bound.tables[name]):

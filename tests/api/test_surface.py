@@ -30,6 +30,13 @@ def prediction(kernel: KernelImage) -> Prediction:
     return predict(kernel, Machine(cpu=parse_cpuinfo(CPUINFO, "cpuinfo"), cpus=1), spec="kernel.pvs")
 
 
+@pytest.mark.parametrize("cpus", [0, -1])
+def test_no_processors(kernel: KernelImage, cpus: int) -> None:
+    machine = Machine(cpu=parse_cpuinfo(CPUINFO, "cpuinfo"), cpus=cpus)
+    with pytest.raises(PvspecError, match=f"cpus is {cpus}: it must be a whole number, 1 or more"):
+        predict(kernel, machine, spec="kernel.pvs")
+
+
 def typed_names() -> dict[str, str]:
     """The names that a type checker sees, each with its module."""
     tree = ast.parse(Path(pvspec.__file__).read_text(encoding="utf-8"))

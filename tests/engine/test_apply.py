@@ -276,7 +276,7 @@ def test_a_table_cut_short(bits: int, size: int) -> None:
     stride = LAYOUTS[bits][0].size
     with pytest.raises(PatchError) as error:
         make_kernel(make_spec(bits)).apply(bytes(size), bytearray(8), 0)
-    assert str(error.value) == f".para: {size} bytes are no whole number of {stride}-byte records"
+    assert str(error.value) == f".para: {size} bytes is not a whole number of {stride}-byte records"
 
 
 def test_padding_missing_behind_the_last_record() -> None:

@@ -268,7 +268,7 @@ def test_what_is_kept_needs_no_place() -> None:
         ),
         (
             lambda kernel, text: kernel.apply_family("locks", bytes(6), text, BASE),
-            "locks: .locks: 6 bytes are no whole number of 4-byte records",
+            "locks: .locks: 6 bytes is not a whole number of 4-byte records",
         ),
     ],
 )

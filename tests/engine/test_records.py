@@ -55,7 +55,7 @@ def test_slack_may_be_missing_behind_the_last_record_only(missing: int) -> None:
     if missing <= 4:
         assert [record["addr"] for record in parse_records(layout, table)] == [1, 5]
     else:
-        with pytest.raises(PatchError, match=f"{len(table)} bytes are no whole number of 16-byte records"):
+        with pytest.raises(PatchError, match=f"{len(table)} bytes is not a whole number of 16-byte records"):
             list(parse_records(layout, table))
 
 

@@ -122,7 +122,7 @@ class TestOfAnImage:
         of = image(self.SYMBOLS, {".para": table}, memory=bytearray(table.ljust(0x100, b"\xaa")))
         for name, value in changed.items():
             setattr(of, name, value)
-        return run_passes(bind(asks, of, Machine(features=("FAST",))), whole=whole)
+        return run_passes(bind(asks, of, Machine(features=("FAST",))), every_site=whole)
 
     def test_an_interface(self) -> None:
         found = self.predicted()

@@ -138,7 +138,7 @@ class TestWhatIsRefused:
             (".long return_site - .", ".long _text - 0x1000 - .", "returns: site 0x[0-9a-f]+: its 5 bytes are outside"),
             ("replacement - ., 3", "key + 0x10000000 - ., 3", "3 bytes at 0x[0-9a-f]+ are outside the image"),
             (".byte 6, 3", ".byte 2, 3", "a replacement of 3 bytes for a site of 2"),
-            ("return_site - .", "return_site - .; .byte 1", "5 bytes are no whole number of 4-byte records"),
+            ("return_site - .", "return_site - .; .byte 1", "5 bytes is not a whole number of 4-byte records"),
             (
                 "return_site - .",
                 "return_site - .; .long return_site + 2 - .",

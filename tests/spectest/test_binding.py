@@ -11,7 +11,7 @@ from pvspec.compiler.pipeline import check_spec
 from pvspec.spectest import run_cases
 
 SPEC = """
-machine pc {{ bits 32  nops p6 {{ "90"  "66 90" }}  choose nops p6 }}
+machine pc {{ bits 32  nops p6 {{ "90"  "66 90" }} jumps   choose nops p6 }}
 interface ops on pc {{ table "t" {{ addr u32 type u8 len u8 clobber u16 }}
     clobbers {{ eax 1 }}  op first 3  op second 4  op third 5  op fourth 6 }}
 backend b for ops {{
@@ -38,6 +38,7 @@ test {name} {{ {case} }}
         ("b", 'first at 0x1000 len 6 => asm "call g" nops', True),
         ("b", "first at 0x1000 len 5 clobber none => keep", True),
         ("b", "first at 0x1000 len 5 => keep", False),
+        *(("b", f'first at 0x1000 len {5 + rest} => asm "call g" nops', True) for rest in (2, 3, 129, 130, 131)),
         ("b", "third at 0x1000 len 5 => call 0xcf802000", True),  # its own, which the next one does not share
         ("b", "fourth at 0x1000 len 5 => call 0xcf803000", True),
         ("b", "fourth at 0x1000 len 5 => call 0xcf802000", False),
