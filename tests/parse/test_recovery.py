@@ -187,6 +187,16 @@ def test_a_missing_brace_points_at_the_block_that_is_open(text: str, block: str,
     assert place.span.start > opening.span.end
 
 
+def found(text: str) -> list[tuple[int, str]]:
+    return [(finding.labels[0].span.line, finding.labels[0].span.text) for finding in broken(text).diagnostics]
+
+
+def test_a_word_that_may_begin_an_item() -> None:
+    """It does where no block is open; in a block it may be a name, unless what follows it makes it certain."""
+    assert found("backend b for i {\n    bogus !!\n    test = keep\n}\nchain c { keep }\n") == [(2, "!")]
+    assert found("junk\nchain { keep }\nchain d { keep }\n") == [(1, "junk"), (2, "{")]
+
+
 def test_what_was_meant_for_an_included_file_ends_the_check(tmp_path: Path) -> None:
     for include in ('inclde "base.pvs"', "include base.pvs", '"base.pvs"', 'include "base.pvs'):
         path = tmp_path / "spec.pvs"

@@ -8,11 +8,14 @@ import pytest
 
 from pvspec.compiler.lower import lower
 from pvspec.compiler.pipeline import check_spec
+from pvspec.lang.diagnostics import Findings
 from pvspec.spectest import run_cases
+from pvspec.spectest.binding import bind_case
+from pvspec.spectest.subject import Subject
 
 SPEC = """
 machine pc {{ bits 32  nops p6 {{ "90"  "66 90" }} jumps   choose nops p6 }}
-interface ops on pc {{ table "t" {{ addr u32 type u8 len u8 clobber u16 }}
+interface ops on pc {{ functions fns  table "t" {{ addr u32 type u8 len u8 clobber u16 }}
     clobbers {{ eax 1 }}  op first 3  op second 4  op third 5  op fourth 6 }}
 backend b for ops {{
     symbol g, h
@@ -54,3 +57,20 @@ def test_a_case_passes_or_fails(tmp_path: Path, name: str, case: str, passes: bo
     (result,) = run_cases(program.spec, lower(program).spec)
     assert result.passed == passes, result.diagnostics
     assert [finding.code for finding in result.diagnostics] == ([] if passes else ["PV501"])
+
+
+def test_the_table_of_functions_is_bound(tmp_path: Path) -> None:
+    path = tmp_path / "binding.pvs"
+    for case, address in (("", 0xCFFFE000), ("with fns = 0x1230 ", 0x1230)):
+        path.write_text(SPEC.format(name="f", case=f'at 0x1000 {case}=> asm "jmp h"'), encoding="utf-8")
+        spec = check_spec(path).sound().spec
+        (test,) = spec.tests
+        assert bind_case(Subject("f", test.cases[0], spec, Findings())).symbols["fns"] == address
+
+
+def test_code_where_an_error_is_expected(tmp_path: Path) -> None:
+    path = tmp_path / "binding.pvs"
+    path.write_text(SPEC.format(name="f", case='at 0x1000 => bug "any"'), encoding="utf-8")
+    program = check_spec(path).sound()
+    (result,) = run_cases(program.spec, lower(program).spec)
+    assert "expected an error, got code" in result.diagnostics[0].message
