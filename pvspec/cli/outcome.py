@@ -18,6 +18,7 @@ from typing import NoReturn, TextIO
 
 _BY_SIGNAL = 128  # and the signal's number: the status that shells give to a process which a signal ended
 _STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SOON = 0.005  # seconds
 
 EXHAUSTED = (MemoryError, RecursionError)
 """What happens if an input asks for more than there is."""
@@ -115,20 +116,34 @@ def _usage(stop: SystemExit) -> int:
 @contextmanager
 def _signals_raise() -> Iterator[None]:
     """Signals that stop a process raise _Stopped, if they are not ignored (nohup) and this is the main thread."""
-    before = {}
+    before, hook = {}, sys.unraisablehook
     try:
         for number in _STOP:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 with suppress(ValueError):
                     before[number] = signal.signal(number, _stop)
+        sys.unraisablehook = _stop_later
         yield
     finally:
+        sys.unraisablehook = hook
+        if before:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def _stop(number: int, _: FrameType | None) -> NoReturn:
     raise _Stopped(number)
+
+
+def _stop_later(lost: sys.UnraisableHookArgs) -> None:
+    """A signal that comes while a library calls back cannot raise through the library: it comes again, soon."""
+    stop = lost.exc_value
+    if isinstance(stop, _Stopped):
+        signal.signal(signal.SIGALRM, lambda *_: _stop(stop.number, None))
+        signal.setitimer(signal.ITIMER_REAL, _SOON)
+    else:
+        sys.__unraisablehook__(lost)
 
 
 def _fill_closed_streams() -> None:

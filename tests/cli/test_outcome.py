@@ -44,6 +44,18 @@ def test_every_command_is_here() -> None:
     assert ARGUMENTS.keys() == set(COMMANDS)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def signals_that_count() -> Iterator[None]:
+    """Tests that run in the background inherit that Ctrl-C is ignored, and what they start would as well."""
+    before = {number: signal.getsignal(number) for number in STOPS}
+    for number, handler in before.items():
+        if handler is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture(params=ARGUMENTS)
 def command(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
     """One that prints something, and exits with 0."""
@@ -364,6 +376,30 @@ def test_another_thread_can_run_it(spec: Path) -> None:
     thread.start()
     thread.join()
     assert codes == [0]
+
+
+LOST = """
+import ctypes, os, signal, time
+from pvspec.cli.outcome import conclude, end
+
+def callback():
+    os.kill(os.getpid(), signal.SIGTERM)
+    for _ in range(10):
+        pass
+
+def command():
+    ctypes.CFUNCTYPE(None)(callback)()
+    time.sleep(30)
+    return 0
+
+end(conclude(command))
+"""
+
+
+def test_a_signal_in_a_librarys_callback_is_not_lost() -> None:
+    """It cannot raise through the library: ctypes would print it, and go on."""
+    done = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGTERM, "", "error: stopped by SIGTERM\n")
 
 
 def test_the_installed_command(spec: Path) -> None:
