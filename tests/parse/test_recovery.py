@@ -197,6 +197,22 @@ def test_a_word_that_may_begin_an_item() -> None:
     assert found("junk\nchain { keep }\nchain d { keep }\n") == [(1, "junk"), (2, "{")]
 
 
+def test_a_construct_on_several_lines_is_right_beside_a_wrong_one() -> None:
+    """Its lines look like constructs of their own. One that is very long is not tried in whole."""
+    text = 'chain c {{\n    asm\n    "{}"\n    bogus !!\n    keep\n}}\n'
+    assert found(text.format("nop")) == [(4, "!")]
+    assert [line for line, _ in found(text.format("nop; " * 1000 + "nop"))] == [2, 4]
+
+
+@pytest.mark.parametrize("rest", ["%eax", '"text"', "5"])
+def test_what_goes_on_with_a_wrong_construct_is_not_reported(rest: str) -> None:
+    assert found(f"chain c {{\n    nop !!\n    {rest}\n    keep\n}}\n") == [(2, "!")]
+
+
+def test_a_block_of_nothing_but_wrong_constructs_is_not_empty() -> None:
+    assert found("chain c {\n    bogus !!\n}\n") == [(2, "!")]
+
+
 def test_what_was_meant_for_an_included_file_ends_the_check(tmp_path: Path) -> None:
     for include in ('inclde "base.pvs"', "include base.pvs", '"base.pvs"', 'include "base.pvs'):
         path = tmp_path / "spec.pvs"
