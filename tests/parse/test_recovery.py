@@ -210,9 +210,10 @@ def test_what_goes_on_with_a_wrong_construct_is_not_reported(rest: str) -> None:
 
 
 def test_where_a_construct_begins() -> None:
-    """Not after a word that lets one go on; and further left than the one before as well."""
+    """Not after a word that lets one go on, nor in an inner block; and further left than the first one as well."""
     assert found("chain c {\n    nop when x and\n    y !!\n    keep\n}\n") == [(3, "!")]
     assert found("chain c {\n        nop !!\n    keep !!\n    keep\n}\n") == [(2, "!"), (3, "!")]
+    assert found("family f on m {\n    each r in eax {\n    nop !!\n    }\n    keep\n}\n") == [(3, "!")]
 
 
 def test_a_block_of_nothing_but_wrong_constructs_is_not_empty() -> None:
