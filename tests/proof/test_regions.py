@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +11,13 @@ from hypothesis import strategies as st
 
 from pvspec.compiler.lower import lower
 from pvspec.compiler.pipeline import check_spec
+from pvspec.compiler.sound.fit import rules
 from pvspec.compiler.sound.reach import OTHER
 from pvspec.engine.apply import Kernel
 from pvspec.engine.facts import Facts
 from pvspec.engine.guards import AllOf, CpuHas, Nonzero, OpNoreturn, OptionSet, TargetIs
-from pvspec.proof.regions import LENGTH, Arm, Box, Dead, Regions, RomAnswer, Undecided, all_regions, merged
+from pvspec.lang import model
+from pvspec.proof.regions import LENGTH, Arm, Box, Dead, Regions, RomAnswer, Undecided, all_regions, flattened, merged
 from pvspec.proof.regions import regions as decide
 from pvspec.support.paths import resource
 
@@ -106,3 +109,30 @@ def test_what_is_known_of_an_op_is_not_asked(noreturn: bool) -> None:
     found = decide("f", (), (asks, rest), (9, 9), PROGRAM, {OpNoreturn(): frozenset({noreturn})})
     assert isinstance(found, Regions)
     assert found.never == ((rest.arm,) if noreturn else (asks.arm,))
+
+
+def test_the_answers_of_a_rom_have_the_guard_of_its_query() -> None:
+    backend, guard = PROGRAM.spec.backends["vmi"], Nonzero("f")
+    query = next(arm for rule in rules(backend) for arm in rule.chain if isinstance(arm.action, model.Query))
+    *arms, unwritten = flattened((query.guarded(guard),), backend)
+    assert arms
+    assert [arm for arm in arms if repr(guard) not in repr(arm.guard)] == []
+    assert unwritten.guard is None
+
+
+SPEC_OF_LENGTHS = """
+machine pc { bits 32  nops p6 { "90" }  choose nops p6 }
+interface ops on pc { table "t" { addr u32 type u8 len u8 }
+    op first 3 len 5  op second 4 len 2  op third 5 len 2 }
+backend b for ops { otherwise = nop }
+"""
+
+
+def test_ops_of_other_lengths_are_decided_apart(tmp_path: Path) -> None:
+    path = tmp_path / "lengths.pvs"
+    path.write_text(SPEC_OF_LENGTHS, encoding="utf-8")
+    found = [one for one in all_regions(check_spec(path).sound()) if isinstance(one, Regions)]
+    assert [(one.ops, one.domains[0]) for one in found] == [
+        (("first",), frozenset({(5, 5)})),
+        (("second", "third"), frozenset({(2, 2)})),
+    ]
