@@ -51,12 +51,17 @@ def _read(key: str | None) -> Spec | None:
 
 
 def _key(path: Path) -> str | None:
-    """The key of a directory's spec; None for a file, whose includes may be anywhere."""
+    """The key of a directory's spec; None for a file, whose includes may be anywhere, and where one cannot be read."""
     if not path.is_dir():
         return None
     digest = hashlib.sha256(sys.version.encode())
     for file in sorted(path.rglob("*.pvs")):
-        digest.update(f"\0{file}\0".encode() + file.read_bytes())
+        if not file.is_file():  # reading a pipe would wait; compiling says what is wrong
+            return None
+        try:
+            digest.update(f"\0{file}\0".encode() + file.read_bytes())
+        except OSError:
+            return None
     digest.update(repr(list(_stamps())).encode())
     return digest.hexdigest()[:32]
 
