@@ -158,7 +158,7 @@ class _Checks:
         known = symbol_names(self.spec) if given else frozenset()
         for name, address in self._pairs(given, "symbols"):
             if name not in known:
-                raise BindError(f"the spec asks for no symbol {name!r}{_those(known)}")
+                raise BindError(f"the spec does not use the symbol {name!r}{_those(known)}")
             found[name] = self.address(address, f"symbol {name}")
         return Map(found)
 
@@ -177,7 +177,7 @@ class _Checks:
         start, end = self.address(extent[0], f"the start of {name}"), self._end(extent[1], f"the end of {name}")
         if end <= start:
             raise BindError(
-                f"protected function {name} ends at {end:#x}, before it starts at {start:#x}: "
+                f"protected function {name} is from {start:#x} to {end:#x}, which holds no byte: "
                 "it must be (start, end), not (start, size)"
             )
         return start, end

@@ -13,8 +13,11 @@ QEMU_MODEL = "qemu model"
 """A line of profiles only: it is a CPU model of QEMU's, with which KVM offers its guests less than with the host's."""
 
 
+_MAX_TEXT = 64 << 20  # characters; the /proc/cpuinfo of 8192 processors has 13 million
+
+
 class CpuError(PvspecError):
-    """There is no such profile, or the file is no /proc/cpuinfo; the message says why."""
+    """There is no such profile, or the file is not a /proc/cpuinfo; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +57,14 @@ def read_cpu(name: str, vulnerabilities: str | None = None) -> Processor:
 def _read_vulnerabilities(path: Path) -> dict[str, str]:
     try:
         if path.is_dir():
-            said = {file.name: file.read_text("utf-8").strip() for file in sorted(path.iterdir())}
+            said = {file.name: _text(file).strip() for file in sorted(path.iterdir()) if file.is_file()}
         else:
-            lines = (line.partition(":") for line in path.read_text("utf-8").splitlines() if line.strip())
+            lines = (line.partition(":") for line in _text(path).splitlines() if line.strip())
             said = {name.rpartition("/")[2].strip(): text.strip() for name, _, text in lines}
-    except (OSError, UnicodeError) as error:
+    except (OSError, ValueError) as error:
         raise CpuError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     if _EVERYWHERE not in said:
-        raise CpuError(f"{path}: not what a kernel says of vulnerabilities: nothing about {_EVERYWHERE}")
+        raise CpuError(f"{path}: not a kernel's report on vulnerabilities: it says nothing about {_EVERYWHERE}")
     return said
 
 
@@ -72,11 +75,22 @@ def _read_cpuinfo(name: str) -> Processor:
     known = profiles()
     path = resource("specs", "cpus", f"{name}.cpuinfo") if name in known else Path(name)
     try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeError, ValueError) as error:
+        text = _text(path)
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise CpuError(f"{name}: no profile, and no file to be read ({reason}); profiles: {', '.join(known)}") from None
+        raise CpuError(
+            f"{name}: neither a profile nor a readable file ({reason}); profiles: {', '.join(known)}"
+        ) from None
     return parse_cpuinfo(text, name)
+
+
+def _text(path: Path) -> str:
+    """The text of a file; OSError, ValueError if it is not one, or has no end."""
+    with path.open(encoding="utf-8") as file:
+        text = file.read(_MAX_TEXT + 1)
+    if len(text) > _MAX_TEXT:
+        raise ValueError(f"it is longer than {_MAX_TEXT} characters")
+    return text
 
 
 def parse_cpuinfo(text: str, name: str) -> Processor:
@@ -95,6 +109,6 @@ def parse_cpuinfo(text: str, name: str) -> Processor:
         flags = frozenset((*entries["flags"].split(), *bugs, *named))
         return Processor(entries["vendor_id"], family, model, stepping, flags, count)
     except KeyError as error:
-        raise CpuError(f"{name}: no /proc/cpuinfo: it has no line `{error.args[0]}`") from None
+        raise CpuError(f"{name}: not a /proc/cpuinfo: it lacks the line `{error.args[0]}`") from None
     except ValueError as error:
-        raise CpuError(f"{name}: no /proc/cpuinfo: {error}") from None
+        raise CpuError(f"{name}: not a /proc/cpuinfo: {error}") from None

@@ -142,7 +142,7 @@ def test_a_spec_without_an_interface_has_no_ops() -> None:
         ({"symbols": [("probe", 1)]}, "symbols is [('probe', 1)]: it must be a mapping"),
         (
             {"symbols": {"other": 1}},
-            "the spec asks for no symbol 'other'; there are: of_backend, of_family, of_interface, probe, pv_ops",
+            "the spec does not use the symbol 'other'; there are: of_backend, of_family, of_interface, probe, pv_ops",
         ),
         ({"symbols": {"probe": -1}}, "symbol probe is bound to -0x1, which is not a 64-bit address"),
         ({"options": {"smp": True}}, "there is no option 'smp'; there are: dom0, lazy, wide"),
@@ -195,7 +195,7 @@ def test_a_spec_without_an_interface_has_no_ops() -> None:
         ),
         (
             {"protect": {"poke_family": (2**63, 2**63)}},
-            "protected function poke_family ends at 0x8000000000000000, before it starts at 0x8000000000000000: "
+            "protected function poke_family is from 0x8000000000000000 to 0x8000000000000000, which holds no byte: "
             "it must be (start, end), not (start, size)",
         ),
     ],

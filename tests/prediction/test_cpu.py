@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -45,15 +47,15 @@ def test_no_bugs_and_no_number() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("vendor_id", "vendor", "no line `vendor_id`"),
-        ("cpu family", "family", "no line `cpu family`"),
-        ("flags", "Features", "no line `flags`"),
+        ("vendor_id", "vendor", "lacks the line `vendor_id`"),
+        ("cpu family", "family", "lacks the line `cpu family`"),
+        ("flags", "Features", "lacks the line `flags`"),
         ("stepping\t: 7", "stepping\t: unknown", "invalid literal"),
     ],
 )
 def test_what_is_no_cpuinfo(old: str, new: str, message: str) -> None:
     first = CPUINFO.partition("\n\n")[0]
-    with pytest.raises(CpuError, match=rf"^odd: no /proc/cpuinfo: .*{message}"):
+    with pytest.raises(CpuError, match=rf"^odd: not a /proc/cpuinfo: .*{message}"):
         parse_cpuinfo(first.replace(old, new), "odd")
 
 
@@ -106,3 +108,22 @@ class TestVulnerabilities:
             file.write_bytes(contents)
         with pytest.raises(CpuError, match=r"said: cannot be read \("):
             read_cpu("qemu64", str(file))
+
+
+def test_a_file_without_end() -> None:
+    with pytest.raises(CpuError, match=r"^/dev/zero: neither a profile nor a readable file \(it is longer than"):
+        read_cpu("/dev/zero")
+    with pytest.raises(CpuError, match=r"^/dev/zero: cannot be read \(it is longer than"):
+        read_cpu("EPYC", "/dev/zero")
+
+
+def test_a_pipe_is_a_file(tmp_path: Path) -> None:
+    """As in `--cpu <(ssh host cat /proc/cpuinfo)`; one among a folder's files is not waited for."""
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(["sh", "-c", 'cat >"$0"', tmp_path / "pipe"], stdin=subprocess.PIPE, text=True) as writer:
+        assert writer.stdin is not None
+        writer.stdin.write(CPUINFO)
+        writer.stdin.close()
+        assert read_cpu(str(tmp_path / "pipe")).count == 2
+    with pytest.raises(CpuError, match="it says nothing about spectre_v2"):
+        read_cpu("EPYC", str(tmp_path))
