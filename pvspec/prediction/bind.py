@@ -117,6 +117,7 @@ def bind(spec: Spec, image: KernelImage, machine: Machine, dump: Dump | None = N
 
     PredictionError: what the spec decides by is missing, or the image is none that it can patch.
     """
+    machine.check()
     if spec.machine.bits != image.bits:
         raise PredictionError(f"{image.name}: a {image.bits}-bit image, a {spec.machine.bits}-bit spec")
     if spec.policy and machine.cpu is None and not machine.features:

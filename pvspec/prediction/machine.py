@@ -35,6 +35,14 @@ class Machine(Value):
     options: Mapping[str, bool] = Map()
     nops: str | None = None
 
+    def check(self) -> None:
+        """PredictionError if the CPU is not a `Processor`, or features are a text; `Facts` checks everything else."""
+        if self.cpu is not None and not isinstance(self.cpu, Processor):
+            raise PredictionError(f"cpu is {self.cpu!r}: it must be what read_cpu or parse_cpuinfo returns")
+        for what, names in (("features", self.features), ("lacking", self.lacking)):
+            if not isinstance(names, tuple | list):
+                raise PredictionError(f"{what} is {names!r}: it must be a tuple of names")
+
     @property
     def processors(self) -> int:
         """How many processors there are."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,20 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KernelImage:
 @pytest.fixture
 def prediction(kernel: KernelImage) -> Prediction:
     return predict(kernel, Machine(cpu=parse_cpuinfo(CPUINFO, "cpuinfo"), cpus=1), spec="kernel.pvs")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"cpu": "EPYC"}, "cpu is 'EPYC': it must be what read_cpu or parse_cpuinfo returns"),
+        ({"features": "fpu"}, "features is 'fpu': it must be a tuple of names"),
+        ({"lacking": "fpu"}, "lacking is 'fpu': it must be a tuple of names"),
+    ],
+)
+def test_a_machine_of_something_else(kernel: KernelImage, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(PvspecError) as error:
+        predict(kernel, Machine(**{"cpu": parse_cpuinfo(CPUINFO, "cpuinfo"), **given}), spec="kernel.pvs")
+    assert str(error.value) == message
 
 
 @pytest.mark.parametrize("cpus", [0, -1])

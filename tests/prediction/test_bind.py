@@ -27,6 +27,7 @@ from pvspec.engine.spec import (
 from pvspec.kernel import ImageError
 from pvspec.kernel.image.image import Unresolved
 from pvspec.prediction.bind import Memory, bind, shipped_spec
+from pvspec.prediction.cpu import Processor
 from pvspec.prediction.limits import MAX_WORK
 from pvspec.prediction.machine import Machine, PredictionError
 
@@ -231,9 +232,7 @@ class TestTables:
 
 class TestMachine:
     def test_what_it_says_is_bound(self) -> None:
-        cpu: Any = SimpleNamespace(
-            vendor="x", family=1, model=2, stepping=3, flags=("fast", "other"), count=4, vulnerabilities={"a": "b"}
-        )
+        cpu = Processor("x", 1, 2, 3, frozenset({"fast", "other"}), 4, {"a": "b"})
         found = facts(image(), cpu=cpu, cmdline="quiet", nops="p6", features=("SLOW",))
         assert (found.cpu, found.cpus, found.cmdline, found.nops) == (Cpu("x", 1, 2, 3), 4, "quiet", "p6")
         assert (found.features, found.vulnerabilities) == ({3, 4}, {"a": "b"})
