@@ -845,6 +845,10 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "arms whose guard does not hold fire": ("answered and holds(arm.guard, setting):", "answered:"),
         "lengths that a guard asks for are like others": ("(first,) if first == last else OTHER", "OTHER"),
         "never is not told": ("if arm.arm is not None and arm.arm not in won)", "if False)"),
+        "boxes are not merged": ("if len(current) == before:", "if True:"),
+        "values that do not matter are told": ("if chosen != domain:", "if True:"),
+        "ranges that meet are two": ("joined[-1][1] + 1 == first", "False"),
+        "other values are told as these": ("values = domain - chosen if other else chosen", "values = chosen"),
         "not is lost": ('return subject if chosen == {True} else f"not {subject}"', "return subject"),
     },
     "pvspec/spectest/binding.py": {

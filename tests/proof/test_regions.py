@@ -17,7 +17,19 @@ from pvspec.engine.apply import Kernel
 from pvspec.engine.facts import Facts
 from pvspec.engine.guards import AllOf, CpuHas, Nonzero, OpNoreturn, OptionSet, TargetIs
 from pvspec.lang import model
-from pvspec.proof.regions import LENGTH, Arm, Box, Dead, Regions, RomAnswer, Undecided, all_regions, flattened, merged
+from pvspec.proof.regions import (
+    LENGTH,
+    Arm,
+    Box,
+    Dead,
+    Regions,
+    RomAnswer,
+    Undecided,
+    all_regions,
+    described,
+    flattened,
+    merged,
+)
 from pvspec.proof.regions import regions as decide
 from pvspec.support.paths import resource
 
@@ -135,4 +147,57 @@ def test_ops_of_other_lengths_are_decided_apart(tmp_path: Path) -> None:
     assert [(one.ops, one.domains[0]) for one in found] == [
         (("first",), frozenset({(5, 5)})),
         (("second", "third"), frozenset({(2, 2)})),
+    ]
+
+
+WORDS = """
+machine pc { bits 32  feature fast 1  nops p6 { "90" }  choose nops p6 }
+interface ops on pc { table "t" { addr u32 type u8 len u8 clobber u16 }  max_len 9
+    clobbers { eax 1 }  option wide : bool = false  op first 3 }
+backend b for ops {
+    symbol a, c
+    first = asm "nop; nop; nop" when cpu has fast and not wide
+        else call a clobbers eax when target is a
+        else call c clobbers eax when not target is null
+        else keep when wide
+        else asm "nop"
+}
+"""
+
+
+def test_regions_in_words(tmp_path: Path) -> None:
+    """In few boxes, without what does not matter; each is told by hand from the arms above."""
+    path = tmp_path / "words.pvs"
+    path.write_text(WORDS, encoding="utf-8")
+    program = check_spec(path).sound()
+    (found,) = (one for one in all_regions(program) if isinstance(one, Regions) and one.ops)
+    assert [
+        (arm.span.text if arm is not None else "", *(described(box, found, program) for box in boxes))
+        for arm, boxes in found.fires
+    ] == [
+        ('asm "nop; nop; nop"', "len 3..9; cpu has fast; not wide"),
+        (
+            "call a",
+            "len 5..9; not cpu has fast; not wide; target is a; eax dead",
+            "len 5..9; wide; target is a; eax dead",
+        ),
+        (
+            "call c",
+            "len 5..9; not cpu has fast; not wide; target is not a or null; eax dead",
+            "len 5..9; wide; target is not a or null; eax dead",
+        ),
+        (
+            "keep",
+            "len 0..9; wide; not eax dead",
+            "len 0..4; wide; target is not null; eax dead",
+            "len 0..9; wide; target is null; eax dead",
+        ),
+        (
+            'asm "nop"',
+            "len 1..9; not cpu has fast; not wide; not eax dead",
+            "len 1..4; not cpu has fast; not wide; target is not null; eax dead",
+            "len 1..9; not cpu has fast; not wide; target is null; eax dead",
+            "len 1..2; cpu has fast; not wide",
+        ),
+        ("", "len 0; not wide"),
     ]
