@@ -29,7 +29,7 @@ def poke_by(
 ) -> Callable[[int, bytes], object]:
     """How a whole site is written by a strategy, with this `poke` for each write; PatchError if there is none such.
 
-    `sync()` is called behind each write. It returns when every processor has serialised, so that none still runs
+    `sync()` is called after each write. It returns when every processor has serialised, so that none still runs
     what it fetched before, and none is inside a site: a breakpoint stops who comes, not who is there.
     """
     if strategy not in STRATEGIES:

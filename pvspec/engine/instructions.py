@@ -1,7 +1,7 @@
 """Lengths of x86 instructions: where one ends and the next begins, and what in it counts from there.
 
 After Linux 6.1, arch/x86/lib/insn.c, by which the kernel itself walks over the instructions of a site; but as CPUs do
-for `pushw $imm16` in 64-bit code, prefixes behind REX, and opcodes newer than its map. Whether a CPU would run the
+for `pushw $imm16` in 64-bit code, prefixes after REX, and opcodes newer than its map. Whether a CPU would run the
 instruction is not asked, but for opcodes that nobody has defined, of which no length is known. AMD's XOP and SSE4A,
 which no kernel contains, are not told from the pop and vmread that share their opcodes.
 """
@@ -14,11 +14,11 @@ _LONGEST = 15  # bytes: a longer instruction is a general protection fault
 
 _LEGACY_PREFIXES = b"\x26\x2e\x36\x3e\x64\x65\x66\x67\xf0\xf2\xf3"
 
-# A hypervisor's `ud2; .ascii "xen"` (or "kvm") makes it emulate the instruction behind: the kernel's decoder takes it
+# A hypervisor's `ud2; .ascii "xen"` (or "kvm") makes it emulate the instruction after it: the kernel's decoder takes it
 # for a prefix of that (Linux 6.1, arch/x86/include/asm/emulate_prefix.h).
 _EMULATE_PREFIXES = (b"\x0f\x0bxen", b"\x0f\x0bkvm")
 
-# What follows an opcode, by its form. Memory operands, behind a ModRM byte:
+# What follows an opcode, by its form. Memory operands, after a ModRM byte:
 #   m  nothing    M  imm8    Z  imm16 or imm32    t, T  as M and Z, but only for TEST, which is ModRM.reg 0 and 1
 # No memory operand:
 #   .  nothing    b  imm8    w  imm16    e  imm16 and imm8    z  imm16 or imm32    v  as z, or imm64 with REX.W
@@ -66,7 +66,7 @@ _TWO_BYTE = (
 _ALL_MODRM = "m" * 256
 # By number, as VEX and EVEX name them: 0f, 0f 38, 0f 3a, and two of EVEX alone
 _MAPS = {1: _TWO_BYTE, 2: _ALL_MODRM, 3: "M" * 256, 5: _ALL_MODRM, 6: _ALL_MODRM}
-_ESCAPES = {0x38: 2, 0x3A: 3}  # behind 0f
+_ESCAPES = {0x38: 2, 0x3A: 3}  # after 0f
 
 _UNDEFINED_IN_64_BIT = b"\x06\x07\x0e\x16\x17\x1e\x1f\x27\x2f\x37\x3f\x60\x61\x82\x9a\xce\xd4\xd5\xd6\xea"
 
@@ -126,7 +126,7 @@ _NEAR_BRANCHES = b"\xe8\xe9"
 
 
 def _end(code: bytes, is_64_bit: bool) -> int:
-    """Where the instruction ends that starts `code`, if need be behind the end of `code`."""
+    """Where the instruction ends that starts `code`, if need be after the end of `code`."""
     at, operand, address = _prefixes(code, is_64_bit)
     form, at = _opcode(code, at, is_64_bit)
     if form in _MODRM:
@@ -151,7 +151,7 @@ def _prefixes(code: bytes, is_64_bit: bool) -> tuple[int, int, int]:
 
 
 def _opcode(code: bytes, at: int, is_64_bit: bool) -> tuple[str, int]:
-    """The form of the opcode at `at`, and the offset behind it."""
+    """The form of the opcode at `at`, and the offset after it."""
     byte = code[at]
     if byte == 0x0F:
         number = _ESCAPES.get(code[at + 1], 1)
@@ -169,7 +169,7 @@ def _opcode(code: bytes, at: int, is_64_bit: bool) -> tuple[str, int]:
 
 
 def _vex(code: bytes, at: int) -> tuple[int, int]:
-    """The number of the map that a VEX or EVEX prefix names, and the offset behind the prefix."""
+    """The number of the map that a VEX or EVEX prefix names, and the offset after the prefix."""
     byte = code[at]
     if byte == 0xC5:
         return 1, at + 2
@@ -180,7 +180,7 @@ def _vex(code: bytes, at: int) -> tuple[int, int]:
 
 
 def _memory(code: bytes, at: int, address: int) -> int:
-    """The offset behind the ModRM byte at `at`, its SIB byte and displacement."""
+    """The offset after the ModRM byte at `at`, its SIB byte and displacement."""
     mod, register = code[at] >> 6, code[at] & 7
     at += 1
     if mod == 3:

@@ -101,7 +101,7 @@ def require_fields(layout: Layout, *names: str) -> None:
 
 
 def _whole(layout: Layout, table: bytes | memoryview) -> bytes:
-    """The table's bytes, with the padding that may be missing behind the last record."""
+    """The table's bytes, with the padding that may be missing after the last record."""
     data = bytes(table)
     missing = -len(data) % layout.size
     if missing > layout.slack:
@@ -164,7 +164,7 @@ class Lanes(NamedTuple):
     ends: int
 
     def from_on(self, address: int) -> int:
-        """The guards of the sites that start at or behind an address."""
+        """The guards of the sites that start at or after an address."""
         guards = self.grid.guards
         return (self.starts | guards) - self.grid.address(address) & guards
 
@@ -186,7 +186,7 @@ class Lanes(NamedTuple):
         return self.starts & (1 << width) - 1, self.ends >> 8 * self.grid.bytes - width
 
     def offsets(self, base: int) -> array[int]:
-        """How far each site lies from `base`, behind which all of them start."""
+        """How far each site lies from `base`, after which all of them start."""
         distances = self.starts - self.grid.address(base)
         return _lower_halves(self.grid.width // 8, distances.to_bytes(self.grid.bytes, "little"))
 

@@ -101,7 +101,7 @@ class Field(NamedTuple):
 class Layout(Value):
     """A table's section, bytes a record, and its fields.
 
-    The last `slack` bytes of a record are padding, which may be cut off behind the last one. If `padded`,
+    The last `slack` bytes of a record are padding, which may be cut off after the last one. If `padded`,
     records of nothing but zero bytes are no records. `bounds` are the symbols around a table that is no section.
     `patterns`: there is no table; each symbol that matches the field `site`'s pattern makes a record, with `*` standing
     for the same in the other fields'.
@@ -193,7 +193,7 @@ class Family(Value):
 class Slot(NamedTuple):
     """How an unpatched site names its op's slot: `prefix`, then the slot's address in `size` bytes.
 
-    A relative address counts from the byte behind it.
+    A relative address counts from the byte after it.
     """
 
     prefix: bytes
@@ -249,7 +249,7 @@ class Cpu(NamedTuple):
 class Decision(Value):
     """A kernel's decision about itself: these features are set, or cleared, if the guard holds.
 
-    `listed`: cleared is what the command line lists behind such a word, by the names of /proc/cpuinfo or by number;
+    `listed`: cleared is what the command line lists after such a word, by the names of /proc/cpuinfo or by number;
     `numbers`: by number, up to the first that is none.
     """
 

@@ -146,7 +146,7 @@ class Extents:
         self.sizes.append(size)
 
     def ascend(self) -> bool:
-        """Whether each one begins behind the start, and not before the end, of the one before."""
+        """Whether each one begins after the start, and not before the end, of the one before."""
         ends = map(operator.add, self.starts, self.sizes)
         nexts = islice(self.starts, 1, None)
         return all(self.sizes) and all(map(operator.le, ends, nexts))
