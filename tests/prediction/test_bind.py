@@ -240,6 +240,11 @@ class TestMachine:
         assert facts(image(), cpu=cpu, cpus=1).cpus == 1
         assert facts(image(), options={"wide": True}).options == {"wide": True}
 
+    def test_a_profiles_name_is_not_a_cpu(self) -> None:
+        name: Any = "EPYC"
+        with pytest.raises(PredictionError, match="cpu is 'EPYC': it must be what read_cpu or parse_cpuinfo returns"):
+            facts(image(), cpu=name)
+
     def test_native_is_a_backend_where_there_are_any(self) -> None:
         alone = spec().changed(interface=None, backends={}, passes=())
         assert (facts(image()).backend, facts(image(), hypervisor="xen").backend) == ("native", "xen")
