@@ -19,6 +19,7 @@ from pvspec.engine.guards import AllOf, CpuHas, Nonzero, OpNoreturn, OptionSet, 
 from pvspec.lang import model
 from pvspec.proof.regions import (
     LENGTH,
+    MAX_CELLS,
     Arm,
     Box,
     Dead,
@@ -99,7 +100,7 @@ def test_a_feature_of_every_cpu_decides() -> None:
 
 def test_too_many_guards_are_not_decided() -> None:
     arm = PROGRAM.spec.chains["default"][0]
-    guard = AllOf(tuple(Nonzero(f"f{number}") for number in range(40)))
+    guard = AllOf(tuple(Nonzero(f"f{number}") for number in range(MAX_CELLS.bit_length())))
     found = decide("f", (), (Arm(arm.guarded(guard), guard),), (0, 9), PROGRAM, {})
     assert found == Undecided("f", (), found.cells if isinstance(found, Undecided) else 0)
 
@@ -201,3 +202,8 @@ def test_regions_in_words(tmp_path: Path) -> None:
         ),
         ("", "len 0; not wide"),
     ]
+
+
+def test_boxes_that_meet_after_a_merge_are_merged_too() -> None:
+    one, two, both = frozenset({(1,)}), frozenset({(2,)}), frozenset({(1,), (2,)})
+    assert merged([(one, one), (one, two), (two, both)]) == [(both, both)]
