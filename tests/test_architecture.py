@@ -37,6 +37,7 @@ ROWS = [
     "spectest proof simulation",
     # kernels
     "kernel.errors",
+    "kernel.work",
     "kernel.files",
     "kernel.symbols",
     "kernel.image",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pvspec.kernel.errors import ImageError
 from pvspec.kernel.files.layout import Layout, Section
+from pvspec.kernel.work import Work
 
 if TYPE_CHECKING:
     from pvspec.kernel.files.elf import ElfFile
@@ -38,7 +39,7 @@ class KernelImage:
     byte from the virtual address `base` on, gaps as zeros. `sections` has the sections by name, the first of those that
     share one; `executable` the [start, end) ranges of all executable ones, ascending and coalesced. `kernel` is the
     kernel that a module was relocated against, and `unresolved` lists the fields for which it had no symbol. A kernel
-    may be at multiples of `alignment` bytes.
+    may be at multiples of `alignment` bytes. `work` is what reading it has asked for so far.
     """
 
     name: str
@@ -53,6 +54,7 @@ class KernelImage:
     kernel: KernelImage | None
     unresolved: Sequence[Unresolved]
     alignment: int
+    work: Work
     _elf: ElfFile
     _layout: Layout
     _symbol_file: SymbolFile | None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pvspec.kernel.errors import ImageError
 from pvspec.kernel.files.reader import Source, as_stream, contents, name_of
 from pvspec.kernel.image.image import KernelImage, Kind
+from pvspec.kernel.work import Work
 
 if TYPE_CHECKING:
     from pvspec.kernel.files.elf import ElfFile
@@ -78,6 +79,7 @@ def _open(
         kernel=kernel,
         unresolved=unresolved,
         alignment=max(alignment, LEAST_ALIGNMENT[elf.machine]),
+        work=Work() if kernel is None else kernel.work.continued(),
         _elf=elf,
         _layout=layout,
         _symbol_file=symbols,
