@@ -166,11 +166,11 @@ class Kernel(Patcher):
         if singly:
             for index, key in enumerate(columns.keys):
                 if key in singly:
-                    singly[key].append(_from_base(self._candidate_of(columns.site(index)), place.base))
+                    singly[key].append(_from_base(self._candidate_of(index, columns.site(index)), place.base))
         return writers
 
-    def _candidate_of(self, site: PatchSite) -> Candidate:
-        """The candidate that this one site takes."""
+    def _candidate_of(self, index: int, site: PatchSite) -> Candidate:
+        """The candidate that this one site takes, the record number `index`."""
         candidates = self.candidates(site.type, site.len)
         candidate = next((candidate for candidate in candidates if site.clobber & candidate[0] == candidate[0]), None)
         if candidate is not None and _reaches(candidate, site.addr):
@@ -179,7 +179,7 @@ class Kernel(Patcher):
             row = self.row(site.type, site.clobber, site.len)
             code = b"" if row is UNCHANGED else self.placed(row, site.addr)
         except PatchError as error:
-            raise error.__class__(f"site {site.addr:#x}: {error}") from None
+            raise error.__class__(f"record {index}, site {site.addr:#x}: {error}") from None
         return 0, row.used, PACKS[len(code)], code, None, b""
 
     def _write(self, plan: Plan, place: Text) -> None:
@@ -225,6 +225,7 @@ class Kernel(Patcher):
         protected = self.protected(family.names)
         add_start, add_size = own.starts.append, own.sizes.append
         record: FamilySite | None = None  # the one whose site is being patched
+        number = 0
         try:
             records = sites.records(table, address)
             for number, record in enumerate(() if sites.keeps_all else records):
@@ -243,7 +244,7 @@ class Kernel(Patcher):
             record = None
             _check_disjoint(own, family.stacked)
         except PatchError as error:
-            place = "" if record is None else f"site {record.get('site', 0) & self._mask:#x}: "
+            place = "" if record is None else f"record {number}, site {record.get('site', 0) & self._mask:#x}: "
             raise error.__class__(f"{family.name}: {place}{error}") from None
 
 
@@ -282,7 +283,7 @@ def _offsets(columns: Columns, place: Text, protected: Mapping[str, tuple[int, i
         try:
             place.check(site.addr, site.len, protected)
         except PatchError as error:
-            raise PatchError(f"site {site.addr:#x}: {error}") from None
+            raise PatchError(f"record {index}, site {site.addr:#x}: {error}") from None
         offsets.append(site.addr - place.base)
     if not in_order:
         _check_disjoint(columns.extents(), False)

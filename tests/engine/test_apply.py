@@ -227,7 +227,8 @@ def test_nothing_is_written(odd: int, wrong: PatchSite, message: str, last: bool
     for poke in (None, poke_to(pokes)):
         with pytest.raises(PatchError) as error:
             kernel.apply(table, text, 0x1000, executable=executable, poke=poke)
-        assert str(error.value) == message
+        record = f"record {int(last)}, " if message.startswith("site ") and " overlaps " not in message else ""
+        assert str(error.value) == record + message
         assert text == bytes(range(256))
         assert not pokes
 
@@ -236,7 +237,7 @@ def test_a_site_longer_than_max_len() -> None:
     text = bytearray(300)
     with pytest.raises(PatchError) as error:
         make_kernel().apply(make_table([PatchSite(0x1000, 1, 251, 0)]), text, 0x1000)
-    assert str(error.value) == "site 0x1000: 251 bytes: a site holds 0 to 250"
+    assert str(error.value) == "record 0, site 0x1000: 251 bytes: a site holds 0 to 250"
 
 
 def test_a_site_over_the_end_of_an_executable_range() -> None:
@@ -327,7 +328,7 @@ def test_reach_is_found_out_site_by_site() -> None:
     text = bytearray(32)
     with pytest.raises(PatchError) as error:
         kernel.apply(make_table([PatchSite(0x1010, 6, 5, 0), PatchSite(0x1000, 6, 5, 0)], layout), text, 0x1000)
-    assert str(error.value) == "site 0x1000: a.pvs:9: the target is out of reach from 0x1000"
+    assert str(error.value) == "record 1, site 0x1000: a.pvs:9: the target is out of reach from 0x1000"
     assert text == bytes(32)
     kernel.apply(make_table([PatchSite(0x1001, 6, 5, 0)], layout), text, 0x1000)
     assert text[1:6].hex() == "e9ffffff7f"
@@ -337,7 +338,7 @@ def test_what_is_out_of_reach_is_not_kept() -> None:
     kernel, layout = make_kernel(make_spec(64), targets={5: 1 << 40}), LAYOUTS[64][0]
     with pytest.raises(PatchError) as error:
         kernel.apply(make_table([PatchSite(0x1000, 5, 5, 7)], layout), bytearray(8), 0x1000)
-    assert str(error.value) == "site 0x1000: a.pvs:9: the target is out of reach from 0x1000"
+    assert str(error.value) == "record 0, site 0x1000: a.pvs:9: the target is out of reach from 0x1000"
     assert kernel.apply(make_table([PatchSite(0x1000, 5, 5, 6)], layout), bytearray(8), 0x1000) == 1
 
 

@@ -81,7 +81,7 @@ class TestReads:
             raise StateError(f"{address:#x} is not in the dump")
 
         of = kernel(SITE_KEY, branch("e8", "function"), **FUNCTION)
-        with pytest.raises(StateError, match=r"^family: site 0x1010: 0x1084 is not in the dump$"):
+        with pytest.raises(StateError, match=r"^family: record 0, site 0x1010: 0x1084 is not in the dump$"):
             patched(of, image(), {"site": 0x1010, "key": 0x1080}, state=state)
 
     @pytest.mark.parametrize(("signed", "holds"), [(True, True), (False, False)])
@@ -191,7 +191,7 @@ class TestPlaces:
     def test_no_instruction(self) -> None:
         of = kernel(SITES, Code("a.pvs:1", data=b"\xfa"), decoded=True)
         for text, site in ((image(at_1010="0f 04"), 0x1010), (image(at_10ff="e8"), 0x10FF)):
-            with pytest.raises(PatchError, match=f"^family: site {site:#x}: there is no instruction$"):
+            with pytest.raises(PatchError, match=f"^family: record 0, site {site:#x}: there is no instruction$"):
                 patched(of, text, {"site": site})
 
 
@@ -243,7 +243,7 @@ class TestActions:
                 assert patched(of, far, {"site": 0x1010, "key": 0x1080}) == {0x1010: "e8 eb ef ff ef"}
                 continue
             with pytest.raises(
-                PatchError, match=r"^family: site 0x1010: a\.pvs:1: the target is out of reach from 0x1010$"
+                PatchError, match=r"^family: record 0, site 0x1010: a\.pvs:1: the target is out of reach from 0x1010$"
             ):
                 patched(of, far, {"site": 0x1010, "key": 0x1080})
 
@@ -267,7 +267,7 @@ class TestActions:
 
     def test_elsewhere(self) -> None:
         of = kernel(SITES, branch("e8", "elsewhere"), length=5)
-        with pytest.raises(StateError, match=r"^family: site 0x1010: it leads to where the kernel chose at boot$"):
+        with pytest.raises(StateError, match=r"^family: record 0, site 0x1010: it leads to where the kernel chose at boot$"):
             patched(of, image(), {"site": 0x1010})
 
     def test_jumps_over_int3(self) -> None:
