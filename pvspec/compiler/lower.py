@@ -43,6 +43,8 @@ def _arm(arm: model.Arm, program: Program) -> engine.Arm:
             return engine.Bug(where, guard, message)
         case model.Query(rom, argument):
             return engine.Query(where, guard, rom, argument)
+        case model.Aim(name):
+            return engine.Aim(where, guard, name)
         case model.Store(name, size):
             return engine.Store(where, guard, name, size)
         case model.Copy(address, size, relocated, throughout):

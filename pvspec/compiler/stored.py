@@ -14,7 +14,7 @@ Json: TypeAlias = "bool | int | str | list[Json] | None"
 _CLASSES: dict[str, Callable[..., object]] = {
     kind.__name__: kind
     for kind in (
-        *(spec.Code, spec.Keep, spec.Bug, spec.Query, spec.Store, spec.Copy, spec.Hole),
+        *(spec.Code, spec.Keep, spec.Bug, spec.Query, spec.Aim, spec.Store, spec.Copy, spec.Hole),
         *(spec.Field, spec.Layout, spec.Names, spec.Rom, spec.Target, spec.Backend, spec.Read, spec.Family, spec.Slot),
         *(spec.Interface, spec.Architecture, spec.Decision, spec.Spec),
         *(guards.AnyOf, guards.AllOf, guards.Not, guards.CpuHas, guards.CpuVendor, guards.CpuNumber, guards.Cpus),

@@ -202,21 +202,28 @@ class Decided:
         assert_never(question)
 
     def _branches(self, prefixed: bool, opcode: int, name: str) -> Test:
+        if opcode == _SHORT_JUMP:
+            return lambda site: _short_jump(site, self._mask) == self._value_of(site, name)
         address = self.facts.symbols.get(name)
         if address is None:
-            return lambda site: site.branch[:2] == (prefixed, opcode) and bool(self.symbol(name))
+            kind = prefixed, opcode
+            return lambda site: site.branch[:2] == kind and site.branch[2] == self._value_of(site, name)
         branch = prefixed, opcode, address
         return lambda site: site.branch == branch
+
+    def _value_of(self, site: Site, name: str) -> int:
+        """A value of the site, else a symbol's address."""
+        return site[name] if name in site else self.symbol(name)
 
     def _of_value(self, question: ValueQuestion) -> Test:
         match question:
             case Within(value, first, last):
                 return self._within(value, first, last)
-            case Begins("site", 0, code):
+            case Begins("site", 0, code, b""):
                 return lambda site: site.code.startswith(code)
-            case Begins(value, addend, code):
+            case Begins(value, addend, code, digits):
                 mask = self._mask
-                return lambda site: site.peek(site[value] + addend & mask, len(code)) == code
+                return lambda site: _masked(site.peek(site[value] + addend & mask, len(code)), digits) == code
             case Nonzero(value):
                 return lambda site: bool(site[value])
             case Compares(value, compare, number):
@@ -237,8 +244,9 @@ class Decided:
 
     def _is_address(self, value: str, name: str | None) -> Test:
         address = 0 if name is None else self.facts.symbols.get(name)
-        if address is None:
-            return lambda site: site[value] == self._symbol_or_null(name)
+        if name is not None and address is None:
+            other = name
+            return lambda site: site[value] == self._value_of(site, other)
         return lambda site: site[value] == address
 
     def _symbol_or_null(self, name: str | None) -> int:
@@ -281,7 +289,21 @@ class Decided:
         return interface.numbers[tuple(self.facts.options[name] for name in interface.names.options)]
 
 
+def _masked(code: bytes, mask: bytes) -> bytes:
+    """The code's bits that are in the mask; all of them if it is empty."""
+    return bytes(map(operator.and_, code, mask)) if mask else code
+
+
+def _short_jump(site: Site, mask: int) -> int | None:
+    """Where the short jump at a site leads; None if there is none."""
+    code = site.code
+    if len(code) < 2 or code[0] != _SHORT_JUMP:
+        return None
+    return site["site"] + 2 + int.from_bytes(code[1:2], signed=True) & mask
+
+
 _NO_SITE = Site()
+_SHORT_JUMP = 0xEB
 _COMPARE: dict[str, Callable[[int, int], bool]] = {
     "==": operator.eq,
     "<=": operator.le,

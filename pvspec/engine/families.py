@@ -11,9 +11,9 @@ from pvspec.engine.guards import Test
 from pvspec.engine.instructions import instruction_length
 from pvspec.engine.patch import REL32_REACH, Patcher
 from pvspec.engine.records import records_as, require_fields
-from pvspec.engine.relocation import all_relaid, ones_relaid, relocated, relocated_throughout
-from pvspec.engine.sites import NO_BRANCH, FamilySite, SiteContext, State
-from pvspec.engine.spec import ELSEWHERE, Arm, Bug, Code, Copy, Family, Keep, Query, Store
+from pvspec.engine.relocation import all_relaid, ones_relaid, relocated, relocated_throughout, wrapped
+from pvspec.engine.sites import NO_BRANCH, FamilySite, SiteContext, State, branch_size
+from pvspec.engine.spec import ELSEWHERE, Aim, Arm, Bug, Code, Copy, Family, Keep, Query, Store
 from pvspec.engine.text import Text
 
 SiteWriter: TypeAlias = Callable[[FamilySite], bytes | None]
@@ -137,6 +137,8 @@ class FamilySites:
                 return self._emitting(arm)
             case Copy():
                 return lambda site: self._filled(self._copied(arm, site), site.length)
+            case Aim():
+                return lambda site: self._aimed(arm, site)
             case Store():
                 return lambda site: (site[arm.name] & (1 << 8 * arm.size) - 1).to_bytes(arm.size, "little")
             case Bug():
@@ -189,6 +191,17 @@ class FamilySites:
     def _relaid(self, code: bytes) -> bytes:
         lay = all_relaid if self.family.throughout else ones_relaid
         return lay(code, lambda size: self.kernel.padded(b"", size), self.bits)
+
+    def _aimed(self, arm: Aim, site: FamilySite) -> bytes:
+        """The site with its rel32 changed: the branch is all that it is known to hold."""
+        size = branch_size(site.code)
+        if not size:
+            raise PatchError(f"{arm.where}: the site holds no call or jump with 32 bits")
+        target = site[arm.name] if arm.name in site else self.kernel.symbol(arm.name)
+        distance = wrapped(target - site["site"] - size, self.bits, True)
+        if not -REL32_REACH <= distance < REL32_REACH:
+            raise PatchError(f"{arm.where}: the target is out of reach from {site['site']:#x}")
+        return site.code[: size - 4] + distance.to_bytes(4, "little", signed=True) + site.code[size:]
 
     def _copied(self, arm: Copy, site: FamilySite) -> bytes:
         address = site[arm.address] if arm.address in site else self.kernel.symbol(arm.address)

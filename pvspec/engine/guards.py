@@ -141,19 +141,23 @@ class Within(Value):
 
 
 class Branches(Value):
-    """The site begins with a call (opcode 0xe8) or jump (0xe9) to a symbol, with or without a cs prefix."""
+    """The site begins with a call (opcode 0xe8) or jump (0xe9, 0xeb), after a cs prefix or not.
+
+    It leads to a symbol, or to where a value says.
+    """
 
     prefixed: bool
     opcode: int
-    symbol: str
+    to: str
 
 
 class Begins(Value):
-    """The code at the address value + addend begins with these bytes."""
+    """The code at the address value + addend begins with these bytes; if there is a mask, where it has bits."""
 
     value: str
     addend: int
     code: bytes
+    mask: bytes = b""
 
 
 class Nonzero(Value):
@@ -179,10 +183,10 @@ class HasBits(Value):
 
 
 class IsAddress(Value):
-    """A value is a symbol's address; null (None): it is 0."""
+    """A value is a symbol's address, or another value; null (None): it is 0."""
 
     value: str
-    symbol: str | None
+    other: str | None
 
 
 FactQuestion: TypeAlias = (
@@ -250,6 +254,18 @@ def questions(guard: Guard | None) -> Iterator[Question]:
     for part in walk(guard):
         if not isinstance(part, AnyOf | AllOf | Not):
             yield part
+
+
+def values(question: Question) -> frozenset[str]:
+    """The names of the values that a question may ask for; some may be symbols."""
+    match question:
+        case IsAddress(value, other):
+            return frozenset((value, other or value))
+        case Within(value) | Begins(value) | Nonzero(value) | Compares(value) | HasBits(value):
+            return frozenset((value,))
+        case Branches(_, _, to):
+            return frozenset((to,))
+    return frozenset()
 
 
 def both(one: Guard | None, other: Guard | None) -> Guard | None:

@@ -14,7 +14,7 @@ from pvspec.engine.facts import Facts
 from pvspec.engine.records import fits, parse_records
 from pvspec.engine.relocation import wrapped
 from pvspec.engine.site import Site
-from pvspec.engine.spec import ELSEWHERE, Bug, Chain, Code, Copy, Hole, Keep, Query, Spec, Store
+from pvspec.engine.spec import ELSEWHERE, Aim, Bug, Chain, Code, Copy, Hole, Keep, Query, Spec, Store
 from pvspec.engine.text import PACKS, Buffer, Pack
 
 
@@ -142,7 +142,7 @@ class Patcher(Decided):
                 case Code():
                     if len(arm.data) <= length:
                         yield arm.clobbers, self.filled(arm, length, site)
-                case Store() | Copy():
+                case Aim() | Store() | Copy():
                     raise PatchError(f"{arm.where}: only a family's record says what to write here")
                 case _:
                     assert_never(arm)

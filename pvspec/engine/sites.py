@@ -68,13 +68,17 @@ class SiteContext:
         """What reads a value at a field, or at a symbol."""
         if read.base == ELSEWHERE:
             return lambda site: 0  # as long as nobody says otherwise
-        value = self._value if read.size else self._leads_to
+        value = self._built if read.built else self._value if read.size else self._leads_to
         if read.base in self.fields:
             return lambda site: value(read, site[read.base])
         return lambda site: value(read, self.kernel.symbol(read.base))
 
     def _value(self, read: Read, base: int) -> int:
         code = self.state(base + read.offset & self.mask, read.size)
+        return int.from_bytes(code, "little", signed=read.signed)
+
+    def _built(self, read: Read, base: int) -> int:
+        code = self.text.read(base + read.offset & self.mask, read.size)
         return int.from_bytes(code, "little", signed=read.signed)
 
     def _leads_to(self, read: Read, base: int) -> int:
@@ -97,17 +101,12 @@ class SiteContext:
 
     def branch_at(self, code: bytes, address: int) -> Branch | None:
         """The call or jump that `code` at an address begins with."""
-        opcode, at = code[:1], 1
-        if opcode not in _CALL_OR_JMP:
-            second = code[1:2]
-            if second not in (_CALL_OR_JMP if opcode == b"\x2e" else _JCC if opcode == b"\x0f" else ()):
-                return None
-            at = 2
-        if len(code) < at + 4:
+        size = branch_size(code)
+        if not size:
             return None
-        distance = int.from_bytes(code[at : at + 4], "little", signed=True)
-        prefixed = opcode == b"\x2e"
-        return prefixed, code[prefixed], address + at + 4 + distance & self.mask
+        distance = int.from_bytes(code[size - 4 : size], "little", signed=True)
+        prefixed = code[0] == _CS
+        return prefixed, code[prefixed], address + size + distance & self.mask
 
     def op_number(self, site: FamilySite) -> int:
         """The op whose slot the site names; PatchError, BindError if there is none."""
@@ -122,6 +121,16 @@ class SiteContext:
         return number
 
 
+def branch_size(code: bytes) -> int:
+    """How many bytes the call or jump with 32 bits takes that `code` begins with; 0 if there is none."""
+    opcode, size = code[:1], 5
+    if opcode not in _CALL_OR_JMP:
+        if code[1:2] not in (_CALL_OR_JMP if opcode == b"\x2e" else _JCC if opcode == b"\x0f" else ()):
+            return 0
+        size = 6
+    return size if len(code) >= size else 0
+
+
 _FINDERS: dict[str, Callable[[SiteContext, FamilySite], object]] = {
     "op_name": lambda context, site: context.kernel.op_name(site.op_number),
     "op_number": SiteContext.op_number,
@@ -131,3 +140,4 @@ _CALL_OR_JMP = frozenset((b"\xe8", b"\xe9"))
 _JCC = frozenset(bytes((opcode,)) for opcode in range(0x80, 0x90))
 _NO_BRANCH: Branch = False, 0, 0
 _LONGEST_BRANCH = 6  # bytes
+_CS = 0x2E

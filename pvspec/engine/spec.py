@@ -60,6 +60,12 @@ class Query(Rule):
     argument: int = 0
 
 
+class Aim(Rule):
+    """Aims the branch that the site holds at a symbol, a field or a read: prefix, opcode and condition stay."""
+
+    name: str = ""
+
+
 class Store(Rule):
     """Writes the value of a read, in so many bytes."""
 
@@ -79,7 +85,7 @@ class Copy(Rule):
     throughout: bool = False
 
 
-Arm: TypeAlias = Code | Keep | Bug | Query | Store | Copy
+Arm: TypeAlias = Code | Keep | Bug | Query | Aim | Store | Copy
 """One arm of a chain."""
 
 Chain: TypeAlias = tuple[Arm, ...]
@@ -159,12 +165,14 @@ class Read(NamedTuple):
     """A value in memory, which the kernel changes as it runs: `size` bytes at `base` + `offset`.
 
     `base` is a field of the record, or a symbol. Without a size: where the call or jump leads that lies there.
+    `built`: what the image has there, before the kernel runs.
     """
 
     base: str
     offset: int = 0
     size: int = 0
     signed: bool = False
+    built: bool = False
 
 
 class Family(Value):

@@ -66,6 +66,12 @@ class Branch(Value):
     span: Span
 
 
+class Aim(Value):
+    """The branch at the site, aimed at a symbol, a field or a read."""
+
+    name: str
+
+
 class Store(Value):
     """The value of a read, stored in so many bytes."""
 
@@ -103,7 +109,7 @@ class Copy(Value):
     throughout: bool
 
 
-Action: TypeAlias = Assembly | RawBytes | Branch | Store | Nop | Keep | Bug | Query | Copy
+Action: TypeAlias = Assembly | RawBytes | Branch | Aim | Store | Nop | Keep | Bug | Query | Copy
 
 
 class Arm(Value):

@@ -165,15 +165,16 @@ class Within(Node):
 
 
 class Branches(Node):
-    """`site is call NAME` or `site is jmp NAME`; `prefixed`: after a cs prefix."""
+    """`site is call NAME` or `site is jmp NAME`; `prefixed`: after a cs prefix, `short`: with 8 bits."""
 
     prefixed: bool
     mnemonic: str
+    short: bool
     name: Name
 
 
 class Begins(Node):
-    """`NAME ± N begins "…"`; the name may be `site`."""
+    """`NAME ± N begins "…"`; the name may be `site`, a digit `?`."""
 
     name: Name
     addend: int
@@ -197,7 +198,7 @@ class BitsOf(Node):
 
 
 class IsSymbol(Node):
-    """`FIELD is NAME`; the name `null` means address 0."""
+    """`FIELD is NAME`, a symbol, field or read; the name `null` means address 0."""
 
     field: Name
     name: Name
@@ -259,6 +260,12 @@ class Branch(Node):
     short: bool
 
 
+class Aim(Node):
+    """`aim NAME`."""
+
+    target: Name
+
+
 class Store(Node):
     """`store NAME`."""
 
@@ -301,7 +308,7 @@ class Query(Node):
     argument: Number
 
 
-Action: TypeAlias = Asm | Bytes | Branch | Store | Nop | Keep | Bug | Copy | ChainRef | Query
+Action: TypeAlias = Asm | Bytes | Branch | Aim | Store | Nop | Keep | Bug | Copy | ChainRef | Query
 
 
 class Arm(Node):
@@ -604,12 +611,13 @@ class SiteLen(Node):
 
 
 class Read(Node):
-    """`reads NAME TYPE at NAME ± N`; the type is uN, sN or `branch`."""
+    """`reads NAME TYPE at NAME ± N`; the type is uN, sN or `branch`; `built`: as the image has it."""
 
     name: Name
     type: Name
     base: Name
     addend: int
+    built: bool
 
 
 class Family(Node):
@@ -648,10 +656,11 @@ class FieldValue(Node):
 
 
 class Memory(Node):
-    """What is at an address."""
+    """What is at an address; `running`: while the kernel runs, if the image has something else there."""
 
     contents: Text
     address: Number
+    running: bool
 
 
 class Setting(Node):

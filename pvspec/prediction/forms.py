@@ -9,9 +9,9 @@ from typing import NamedTuple
 from pvspec.engine.decide import Condition, Decided
 from pvspec.engine.errors import PatchError
 from pvspec.engine.families import FamilySites
-from pvspec.engine.guards import Begins, Compares, HasBits, IsAddress, Nonzero, Question, Test, Within, staged
-from pvspec.engine.sites import FamilySite
-from pvspec.engine.spec import ELSEWHERE, Arm, Code, Family, Store
+from pvspec.engine.guards import Question, Test, staged, values
+from pvspec.engine.sites import FamilySite, branch_size
+from pvspec.engine.spec import ELSEWHERE, Aim, Arm, Code, Family, Store
 from pvspec.engine.value import Value
 
 
@@ -31,7 +31,7 @@ class Form(NamedTuple):
 
 def open_reads(family: Family) -> frozenset[str]:
     """The values that a family's sites read of a running kernel."""
-    return frozenset(name for name, read in family.reads.items() if read.size)
+    return frozenset(name for name, read in family.reads.items() if read.size and not read.built)
 
 
 class PartlyKnown(Value):
@@ -42,9 +42,7 @@ class PartlyKnown(Value):
 
     def answer(self, question: Question) -> Condition | None:
         """The kernel's answer to one question; None if it asks for something unknown."""
-        if isinstance(question, Within | Begins | Nonzero | Compares | HasBits | IsAddress):
-            return None if question.value in self.unknown else self.kernel.answer(question)
-        return self.kernel.answer(question)
+        return self.kernel.answer(question) if self.unknown.isdisjoint(values(question)) else None
 
 
 class FamilyForms:
@@ -80,17 +78,26 @@ class FamilyForms:
         """The bytes of an arm's code at the site."""
         if isinstance(arm, Store) and arm.name in self.unknown:  # the value itself is stored
             return " ".join(["??"] * site.length)
+        if isinstance(arm, Aim) and self._is_open(arm.name):
+            end = branch_size(site.code)
+            return _opened(site.code, [slice(end - 4, end)] if end else [])
         holes = [hole for hole in arm.holes if self._is_open(hole.symbol)] if isinstance(arm, Code) else []
         if not isinstance(arm, Code) or not holes:
             code = self.sites.code(arm, site)
             return (site.code if code is None else code).hex(" ")
-        cells = self.sites.kernel.padded(arm.data, site.length).hex(" ").split(" ")
-        for hole in holes:
-            cells[hole.offset : hole.offset + hole.size] = ["??"] * hole.size
-        return " ".join(cells)
+        code = self.sites.kernel.padded(arm.data, site.length)
+        return _opened(code, [slice(hole.offset, hole.offset + hole.size) for hole in holes])
 
     def _is_open(self, name: str) -> bool:
         return name in self.unknown or name == ELSEWHERE
+
+
+def _opened(code: bytes, fields: Iterable[slice]) -> str:
+    """Code of which these bytes may be any."""
+    cells = code.hex(" ").split(" ")
+    for field in fields:
+        cells[field] = ["??"] * len(cells[field])
+    return " ".join(cells)
 
 
 class OtherForms:

@@ -202,6 +202,7 @@ def _domains(
 
 
 _LEN = Compares("len", "==", 0)
+_MNEMONICS = {0xE8: "call", 0xE9: "jmp", 0xEB: "jmp short"}
 
 
 def _numbers(values: Iterable[Answer]) -> Iterator[int]:
@@ -352,7 +353,7 @@ def _subject(variable: Variable, names: Mapping[Variable, str]) -> str:
         case OpNoreturn():
             return "op is noreturn"
         case Branches(prefixed, opcode, name):
-            return f"site is {'cs ' if prefixed else ''}{'call' if opcode == 0xE8 else 'jmp'} {name}"
+            return f"site is {'cs ' if prefixed else ''}{_MNEMONICS[opcode]} {name}"
         case Within(name, start, end):
             return f"{name} within {start} .. {end}"
         case IsAddress(name, symbol):
@@ -361,8 +362,14 @@ def _subject(variable: Variable, names: Mapping[Variable, str]) -> str:
             return name
         case Compares(name, compare, number):
             return f"{name} {compare} {number}"
-        case Begins(name, addend, code):
-            return f"{name}{f' {addend:+}' if addend else ''} begins {code.hex(' ')}"
+        case Begins(name, addend, code, mask):
+            return f"{name}{f' {addend:+}' if addend else ''} begins {_pattern(code, mask)}"
         case HasBits(name, addend, mask):
             return f"{name}{f' {addend:+}' if addend else ''} & {mask:#x}"
     assert_never(variable)
+
+
+def _pattern(code: bytes, mask: bytes) -> str:
+    """The bytes as a spec has them: `?` for a digit that is not in the mask."""
+    known = mask.hex(" ") or "f" * len(code.hex(" "))
+    return "".join("?" if bits == "0" else digit for digit, bits in zip(code.hex(" "), known, strict=True))

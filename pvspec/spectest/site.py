@@ -7,6 +7,7 @@ from mmap import mmap
 from pvspec.engine.apply import Kernel
 from pvspec.engine.families import FamilySites
 from pvspec.engine.records import build_records
+from pvspec.engine.sites import State
 from pvspec.engine.text import Text
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
@@ -24,8 +25,9 @@ class Site:
         self.subject = subject
         self.address = subject.case.address.value
         self.original = _original(subject)
-        self.memory = {item.address.value: bytes.fromhex(item.contents.value) for item in subject.case.memory}
+        self.memory = _contents(subject, running=False)
         self.memory[self.address] = self.original
+        self._running = _contents(subject, running=True)
         self.record = self._op_record(bound) if subject.backend else self._family_record()
 
     def patched(self, kernel: Kernel) -> bytes:
@@ -66,11 +68,20 @@ class Site:
     def _apply_family(self, kernel: Kernel, text: Text, place: int) -> None:
         family = kernel.spec.families[self.subject.name]
         table = build_records(family.layout, [self.record], place)
-        for outcome in kernel.outcomes_of(FamilySites(kernel, family, text), table, place):
+        for outcome in kernel.outcomes_of(FamilySites(kernel, family, text, self._state(text)), table, place):
             if (outcome.address, outcome.length) != (self.address, len(self.original)):
                 found = f"the record's site is {outcome.length} bytes at {outcome.address:#x}"
                 message = f"{found}, the case's {len(self.original)} bytes at {self.address:#x}"
                 raise self.subject.lack(message, self.subject.case.address.span)
+
+    def _state(self, text: Text) -> State:
+        """Memory while the kernel runs: where the case does not tell, as the image has it."""
+
+        def read(address: int, size: int) -> bytes:
+            known = self._running.get(address, b"")
+            return known if len(known) == size else text.read(address, size)
+
+        return read
 
     def _op_record(self, bound: Binding) -> dict[str, int]:
         subject, op = self.subject, self.subject.case.op
@@ -112,6 +123,11 @@ class Site:
         assert value.address is not None
         self.memory[value.address.value] = bytes.fromhex(value.value.value)
         return value.address.value
+
+
+def _contents(subject: Subject, running: bool) -> dict[int, bytes]:
+    parts = (part for part in subject.case.memory if part.running == running)
+    return {part.address.value: bytes.fromhex(part.contents.value) for part in parts}
 
 
 def _original(subject: Subject) -> bytes:

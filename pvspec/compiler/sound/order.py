@@ -25,7 +25,7 @@ def check_order(spec: model.Spec, findings: Findings) -> None:
                 findings.add(
                     "PV307",
                     f"`{first.name}` destroys what `{later.name}` must recognise",
-                    (arm.span, f"looks for a branch to `{wanted.symbol}`"),
+                    (arm.span, f"looks for a branch to `{wanted.to}`"),
                     (writer.span, "an earlier pass over the same table has written this"),
                     help=f"put `{later.name}` before `{first.name}` in `passes`",
                 )

@@ -115,7 +115,8 @@ def _reads(
         if read.base.text not in known:
             unknown(read.base, "field, read or symbol", known, findings)
         size = 0 if read.type.text == "branch" else int(read.type.text[1:]) // 8
-        reads.declare(read.name, Read(read.base.text, read.addend, size, read.type.text.startswith("s")))
+        signed = read.type.text.startswith("s")
+        reads.declare(read.name, Read(read.base.text, read.addend, size, signed, read.built))
     return dict(reads)
 
 

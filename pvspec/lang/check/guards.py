@@ -11,7 +11,7 @@ from pvspec.engine.value import Map, Value
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
 from pvspec.lang.check.names import look_up, unknown
-from pvspec.lang.check.numbers import hex_bytes
+from pvspec.lang.check.numbers import hex_pattern
 from pvspec.lang.diagnostics import Findings
 from pvspec.lang.source import Span
 
@@ -27,6 +27,8 @@ VENDORS = {
     "zhaoxin": "  Shanghai  ",
 }
 """Vendor strings by vendor name; the names are Linux's X86_VENDOR_*, in lower case."""
+
+_OPCODES = {("call", False): 0xE8, ("jmp", False): 0xE9, ("jmp", True): 0xEB}
 
 
 class Scope(Value):
@@ -147,10 +149,10 @@ class _Guards:
         match item:
             case ast.Begins():
                 self._value(item.name)
-                return guards.Begins(item.name.text, item.addend, hex_bytes(item.code, self.findings))
+                return guards.Begins(item.name.text, item.addend, *hex_pattern(item.code, self.findings))
             case ast.Branches():
-                look_up(self.scope.symbols, item.name, "symbol", self.findings)
-                return guards.Branches(item.prefixed, {"call": 0xE8, "jmp": 0xE9}[item.mnemonic], item.name.text)
+                self._symbol_or_value(item.name)
+                return guards.Branches(item.prefixed, _OPCODES[item.mnemonic, item.short], item.name.text)
         self._value(item.name)
         for name in (item.first, item.last):
             look_up(self.scope.symbols, name, "symbol", self.findings)
@@ -165,7 +167,14 @@ class _Guards:
                 self._value(item.name)
                 return guards.HasBits(item.name.text, item.addend, item.mask.value)
         self._value(item.field)
-        return guards.IsAddress(item.field.text, self._address(item.name))
+        if item.name.text != "null":
+            self._symbol_or_value(item.name)
+        return guards.IsAddress(item.field.text, None if item.name.text == "null" else item.name.text)
+
+    def _symbol_or_value(self, name: ast.Name) -> None:
+        known = [*self.scope.values, *self.scope.symbols]
+        if name.text not in known:
+            unknown(name, "symbol, field or read", known, self.findings)
 
     def _value(self, name: ast.Name) -> None:
         if name.text not in self.scope.values and not (name.text == "site" and self.scope.site):

@@ -22,7 +22,7 @@ _ACTIONS = frozenset({"keep", "nop"})
 RESERVED = {
     "backend": _ACTIONS,
     "chain": _ACTIONS,
-    "field": _GUARD_WORDS | {"elsewhere", "memory", "original"},
+    "field": _GUARD_WORDS | {"elsewhere", "memory", "original", "state"},
     "op": frozenset({"cpus"}),
     "option": _GUARD_WORDS | {"site"},
     "read": _GUARD_WORDS | {"elsewhere", "site"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 from pvspec.lang import syntax as ast
@@ -45,6 +46,14 @@ def in_range(number: ast.Number, low: int, high: int, what: str, findings: Findi
     if not low <= number.value <= high:
         findings.add("PV202", f"{what} {number.value} is out of range", (number.span, f"{low} to {high}"))
     return min(max(number.value, low), high)
+
+
+def hex_pattern(text: ast.Text, findings: Findings) -> tuple[bytes, bytes]:
+    """As `hex_bytes`, with `?` for any digit: the bytes, 0 for such digits, and a mask of the others; empty if all."""
+    if "?" not in text.value:
+        return hex_bytes(text, findings), b""
+    code = hex_bytes(text.changed(value=text.value.replace("?", "0")), findings)
+    return code, bytes.fromhex(re.sub("[0-9A-Fa-f]", "f", text.value).replace("?", "0")) if code else b""
 
 
 def hex_bytes(text: ast.Text, findings: Findings) -> bytes:

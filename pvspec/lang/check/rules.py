@@ -78,6 +78,8 @@ def _action(item: ast.Action, scope: ArmScope, findings: Findings) -> model.Acti
             return model.RawBytes(item.source, hex_bytes(item.source, findings), partial=scope.site)
         case ast.Branch():
             return _branch(item, scope, findings)
+        case ast.Aim():
+            return _aim(item, scope, findings)
         case ast.Store():
             return _store(item, scope, findings)
         case ast.Nop():
@@ -98,6 +100,14 @@ def _branch(item: ast.Branch, scope: ArmScope, findings: Findings) -> model.Acti
     if item.target.text not in known:
         unknown(item.target, f"{item.mnemonic} target", known, findings)
     return model.Branch(item.mnemonic, item.target.text, item.addend, item.prefixed, item.short, item.target.span)
+
+
+def _aim(item: ast.Aim, scope: ArmScope, findings: Findings) -> model.Action:
+    if not scope.site:
+        findings.add("PV305", "nothing to aim here", (item.span, "only a family has a `site` that holds a branch"))
+    elif item.target.text not in (known := {*scope.values, *scope.symbols}):
+        unknown(item.target, "target", known, findings)
+    return model.Aim(item.target.text)
 
 
 def _store(item: ast.Store, scope: ArmScope, findings: Findings) -> model.Action | None:

@@ -361,7 +361,7 @@ class _Case:
         """The memory that the case describes: start, end, and where the case sets it."""
         address = self.case.address
         yield address.value, address.value + (self.tested.length or 0), address.span
-        for item in self.case.memory:
+        for item in (part for part in self.case.memory if not part.running):
             yield item.address.value, item.address.value + len(bytes.fromhex(item.contents.value)), item.address.span
         for value in self.case.fields:
             if isinstance(value.value, ast.Text) and value.address is not None:

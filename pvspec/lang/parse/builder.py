@@ -292,6 +292,9 @@ class Builder:
         addend = _addend(sign, count)
         return ast.Branch(self.span(tree), "jmp", target, addend, prefix is not None, short is not None)
 
+    def aim(self, tree: _Tree) -> ast.Aim:
+        return ast.Aim(self.span(tree), *self.parts(tree))
+
     def store(self, tree: _Tree) -> ast.Store:
         return ast.Store(self.span(tree), *self.parts(tree))
 
@@ -378,12 +381,12 @@ class Builder:
         return ast.Within(self.span(tree), *self.parts(tree))
 
     def branches(self, tree: _Tree) -> ast.Branches:
-        _, prefix, mnemonic, name = self.parts(tree)
-        return ast.Branches(self.span(tree), prefix is not None, mnemonic, name)
+        _, prefix, mnemonic, *short, name = self.parts(tree)
+        return ast.Branches(self.span(tree), prefix is not None, mnemonic, any(short), name)
 
     def begins(self, tree: _Tree) -> ast.Begins:
-        name, *addend, _, code = self.parts(tree)
-        return ast.Begins(self.span(tree), name, _addend(*(addend or (None, None))), code)
+        name, sign, count, _, code = self.parts(tree)
+        return ast.Begins(self.span(tree), name, _addend(sign, count), code)
 
     def compares(self, tree: _Tree) -> ast.Compares:
         return ast.Compares(self.span(tree), *self.parts(tree))
@@ -439,8 +442,8 @@ class Builder:
         return ast.Relaid(self.span(tree), tree.children[0] is not None)
 
     def reads(self, tree: _Tree) -> ast.Read:
-        name, type_, base, sign, count = self.parts(tree)
-        return ast.Read(self.span(tree), name, type_, base, _addend(sign, count))
+        name, type_, base, sign, count, built = self.parts(tree)
+        return ast.Read(self.span(tree), name, type_, base, _addend(sign, count), built is not None)
 
     def passes(self, tree: _Tree) -> ast.Passes:
         return ast.Passes(self.span(tree), tuple(self.parts(tree)))
@@ -478,7 +481,12 @@ class Builder:
         return text
 
     def case_memory(self, tree: _Tree) -> ast.Memory:
-        return ast.Memory(self.span(tree), *self.parts(tree))
+        contents, address = self.parts(tree)
+        return ast.Memory(self.span(tree), contents, address, False)
+
+    def case_state(self, tree: _Tree) -> ast.Memory:
+        contents, address = self.parts(tree)
+        return ast.Memory(self.span(tree), contents, address, True)
 
     def case_field(self, tree: _Tree) -> ast.FieldValue:
         return ast.FieldValue(self.span(tree), *self.parts(tree))
@@ -516,7 +524,7 @@ class Builder:
 
 _WORDS = """
     SIGN ALWAYS JUMPS SET CLEAR CALL JMP SHORT CS PADDED STACKED LONGEST NORETURN RELOCATED THROUGHOUT INSTRUCTION
-    COMPARE CPU_NUMBER BEGINS HAS NUMBERS
+    COMPARE CPU_NUMBER BEGINS HAS NUMBERS BUILT
 """
 _TOKENS: dict[str, Callable[[Builder, Token], Any]] = {
     "NAME": Builder.name,
