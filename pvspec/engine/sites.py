@@ -68,17 +68,14 @@ class SiteContext:
         """What reads a value at a field, or at a symbol."""
         if read.base == ELSEWHERE:
             return lambda site: 0  # as long as nobody says otherwise
-        value = self._built if read.built else self._value if read.size else self._leads_to
+        value = self._value if read.size else self._leads_to
         if read.base in self.fields:
             return lambda site: value(read, site[read.base])
         return lambda site: value(read, self.kernel.symbol(read.base))
 
     def _value(self, read: Read, base: int) -> int:
-        code = self.state(base + read.offset & self.mask, read.size)
-        return int.from_bytes(code, "little", signed=read.signed)
-
-    def _built(self, read: Read, base: int) -> int:
-        code = self.text.read(base + read.offset & self.mask, read.size)
+        memory = self.text.read if read.built else self.state
+        code = memory(base + read.offset & self.mask, read.size)
         return int.from_bytes(code, "little", signed=read.signed)
 
     def _leads_to(self, read: Read, base: int) -> int:
