@@ -267,7 +267,8 @@ class TestActions:
 
     def test_elsewhere(self) -> None:
         of = kernel(SITES, branch("e8", "elsewhere"), length=5)
-        with pytest.raises(StateError, match=r"^family: record 0, site 0x1010: it leads to where the kernel chose at boot$"):
+        message = r"^family: record 0, site 0x1010: it leads to where the kernel chose at boot$"
+        with pytest.raises(StateError, match=message):
             patched(of, image(), {"site": 0x1010})
 
     def test_jumps_over_int3(self) -> None:
