@@ -44,11 +44,11 @@ def extract_vmlinux(data: Buffer) -> Buffer:
     """
     version = int.from_bytes(data[_VERSION : _VERSION + 2], "little")
     if version >= 0x208:
-        return _unpack_payload(_declared_payload(data))
-    return _scan(data)
+        return _unpack_payload(_declared_payload(data[:]))
+    return _scan(data[:])
 
 
-def _declared_payload(data: Buffer) -> bytes:
+def _declared_payload(data: bytes) -> bytes:
     if len(data) < _HEADER_END:
         raise ImageError("bzImage is truncated within its setup header")
     sectors = data[_SETUP_SECTORS] or 4  # 0 means 4 there
@@ -77,7 +77,7 @@ def _unpack(payload: bytes, codec: Codec) -> bytes:
     return start + b"".join(chunks)
 
 
-def _scan(data: Buffer) -> Buffer:
+def _scan(data: bytes) -> Buffer:
     for _, start in zip(range(_MAX_CANDIDATES), _candidates(data), strict=False):
         try:
             return _unpack_payload(data[start : start + MAX_OUTPUT])
@@ -86,7 +86,7 @@ def _scan(data: Buffer) -> Buffer:
     raise ImageError("bzImage of a boot protocol before 2.08 without a compressed ELF file")
 
 
-def _candidates(data: Buffer) -> Iterator[int]:
+def _candidates(data: bytes) -> Iterator[int]:
     for codec in CODECS:
         start = data.find(codec.magic, _HEADER_END)
         while start >= 0:

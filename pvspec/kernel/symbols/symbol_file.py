@@ -9,7 +9,8 @@ from typing import BinaryIO, NamedTuple
 
 from pvspec.kernel.errors import ImageError
 from pvspec.kernel.files import elf, elf_headers, package
-from pvspec.kernel.files.reader import MAX_FILE, Source, as_stream, contents, name_of, unreadable
+from pvspec.kernel.files.file_bytes import unreadable
+from pvspec.kernel.files.reader import MAX_FILE, Source, as_stream, contents, name_of
 from pvspec.kernel.symbols.table import Symbol, place_symbols, read_symtab, read_system_map
 
 _PIECE = 1 << 20  # bytes
