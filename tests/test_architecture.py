@@ -57,7 +57,6 @@ DOORS = {
     "iced_x86": "x86.decode",
     "jinja2": "support.templates",
     "elftools": "kernel",
-    "debian": "kernel.files",
     "lz4": "kernel.files",
     "zstandard": "kernel.files",
     "unicorn": "x86.emulator",

@@ -8,6 +8,13 @@ MAX_WORK = 60_000_000
 """Work that the inputs of one kernel may ask for, in units of about 0.15 microseconds; more is refused before it is
 done. Debian's 6.12 with call depth tracking, the costliest that is known, asks for 36 million."""
 
+NANOSECONDS = 150
+"""What one unit of work is about."""
+
+
+class TooMuchWork(ImageError):
+    """An input asks for more work than MAX_WORK: nothing else of it must be tried."""
+
 
 class Work:
     """A meter that every stage adds to before it does what it announces, so that not each has a limit of its own."""
@@ -23,7 +30,7 @@ class Work:
         return Work(self.units)
 
     def add(self, units: int, what: str) -> None:
-        """Count work that is about to be done; ImageError, which names `what` asks for it, if it is too much."""
+        """Count work that is about to be done; TooMuchWork, which names `what` asks for it, if it is too much."""
         self.units += units
         if self.units > MAX_WORK:
-            raise ImageError(f"{what} would take more time than any kernel's: it is damaged, or made to do so")
+            raise TooMuchWork(f"{what} would take more time than any kernel's: it is damaged, or made to do so")

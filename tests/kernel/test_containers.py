@@ -18,6 +18,8 @@ import zstandard
 
 from pvspec.kernel import ImageError, open_kernel
 from pvspec.kernel.files import compression
+from pvspec.kernel.files.codecs import codec_of
+from pvspec.kernel.work import Work
 
 
 def lz4_legacy(data: bytes) -> bytes:
@@ -68,7 +70,7 @@ def tar(contents: bytes, name: str = "./boot/vmlinuz-6.1", **fields: object) -> 
         for entry, data in [("./usr/readme", b"text"), (name, contents)]:
             info = tarfile.TarInfo(entry)
             info.size = len(data)
-            for key, value in fields.items():
+            for key, value in fields.items() if entry == name else ():
                 setattr(info, key, value)
             archive.addfile(info, io.BytesIO(data))
     return file.getvalue()
@@ -112,9 +114,9 @@ def test_bzimage_of_an_old_protocol_is_searched(vmlinux: Path, tmp_path: Path) -
         (package(lzma.compress(tar(os.urandom(9999)))[:5000], ".xz"), "xz data is damaged"),
         (package(b"text"), "damaged Debian package"),
         (b"!<arch>\n" + ar_member("debian-binary", b"2.0\n"), "not a Debian package"),
-        (b"!<arch>\n" + ar_member("debian-binary", b"", size=-60), "negative size"),
-        (b"!<arch>\n" + ar_member("odd", b"", size=10**9), "damaged Debian package|not a Debian package"),
-        (b"!<arch>\nshort", "damaged Debian package"),
+        (b"!<arch>\n" + ar_member("debian-binary", b"", size=-60), "has no header at 0x8"),
+        (b"!<arch>\n" + ar_member("odd", b"", size=10**9), "ar archive is truncated: a member of 1000000000 bytes"),
+        (b"!<arch>\nshort", "ar archive ends within a header, at 0x8"),
     ],
 )
 def test_damaged_containers(tmp_path: Path, contents: bytes, reason: str) -> None:
@@ -135,14 +137,14 @@ def test_package(vmlinux: Path, tmp_path: Path, suffix: str, codec: str | None) 
 
 
 @pytest.mark.parametrize("codec", PACKERS)
-def test_bombs_are_stopped(codec: str) -> None:
+def test_bombs_are_stopped(codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compression, "MAX_OUTPUT", 8 << 20)
     bomb = io.BytesIO(PACKERS[codec](bytes(9 << 20)))
-    found = compression.codec_of(bomb.getvalue())
+    found = codec_of(bomb.getvalue())
     assert found is not None
     assert found.name == codec
     with pytest.raises(ImageError, match=f"{codec} data unpacks to more than 8 MiB"):
-        for _ in compression.decompressed(found, bomb, 8 << 20):
-            pass
+        compression.unpack(found, bomb, Work())
 
 
 @pytest.mark.parametrize("codec", PACKERS)
@@ -150,10 +152,10 @@ def test_bombs_are_stopped(codec: str) -> None:
 def test_truncated_data_is_damaged(codec: str, keep: float) -> None:
     packed = PACKERS[codec](os.urandom(100_000))
     packed = packed[: max(16, int(len(packed) * keep))]
-    found = compression.codec_of(packed)
+    found = codec_of(packed)
     assert found is not None
     with pytest.raises(ImageError, match=f"{codec} data is damaged"):
-        compression.unpack(found, io.BytesIO(packed))
+        compression.unpack(found, io.BytesIO(packed), Work())
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("nowhere"), lambda path: None])

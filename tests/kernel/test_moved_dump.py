@@ -99,18 +99,6 @@ def test_each_form(image: KernelImage, dump: Path, form: Callable[[KernelImage],
         found.read(moved.end - 4, 8)
 
 
-def test_a_file_that_cannot_be_mapped(image: KernelImage, dump: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As /proc/kcore."""
-    dump.write_bytes(mapped(image))
-
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(19, "No such device")
-
-    moved = image.moved(SLIDE)
-    monkeypatch.setattr("pvspec.kernel.dump.memory.mmap.mmap", refuse)
-    assert open_dump(dump, moved).read(moved.base, 8192) == running(image)[:8192]
-
-
 @pytest.mark.parametrize("form", [running, segments, mapped, unmapped, mapped_elsewhere])
 def test_one_that_lies_elsewhere(image: KernelImage, dump: Path, form: Callable[[KernelImage], bytes]) -> None:
     dump.write_bytes(form(image))

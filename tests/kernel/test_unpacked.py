@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pvspec.kernel import ImageError
 from pvspec.kernel.files import unpacked as cache_of_kernels
-from pvspec.kernel.files.unpacked import unpacked
+from pvspec.kernel.files.layout import Buffer
+from pvspec.kernel.files.unpacked import unpacked as looked_up
 
 
 @pytest.fixture
@@ -21,6 +25,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def entries(cache: Path) -> list[Path]:
     return list(cache.glob("vmlinux-*"))
+
+
+def unpacked(payload: bytes, unpack: Callable[[], bytes]) -> Buffer:
+    return looked_up(io.BytesIO(payload), len(payload), unpack, lambda size: None)
 
 
 def never() -> bytes:
@@ -86,3 +94,17 @@ def test_a_file_that_is_cut_short_is_no_kernel(cache: Path, size: int) -> None:
     (place,) = entries(cache)
     place.write_bytes(place.read_bytes()[:size])
     assert unpacked(b"one", lambda: b"contents") == b"contents"
+
+
+def test_a_known_one_is_counted(cache: Path) -> None:
+    """So that what was refused, or would be, is not let in because it was seen before."""
+    counted: list[int] = []
+    for expected in ([], [8]):
+        looked_up(io.BytesIO(b"one"), 3, lambda: b"contents", counted.append)
+        assert counted == expected
+
+
+def test_the_key_is_a_whole_digest(cache: Path) -> None:
+    """Half of one would let its author make two payloads of which one stands for the other."""
+    unpacked(b"one", lambda: b"contents")
+    assert [place.name for place in entries(cache)] == [f"vmlinux-{hashlib.sha256(b'one').hexdigest()}"]

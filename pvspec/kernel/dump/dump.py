@@ -14,7 +14,8 @@ from pvspec.kernel.dump.memory import Contents, DumpFile, File, Memory
 from pvspec.kernel.dump.search import Search
 from pvspec.kernel.errors import ImageError
 from pvspec.kernel.files.elf_headers import MAGIC
-from pvspec.kernel.files.reader import Reader, Source, is_reader, name_of, unreadable
+from pvspec.kernel.files.file_bytes import unreadable
+from pvspec.kernel.files.reader import Reader, Source, is_reader, name_of
 from pvspec.kernel.image.image import KernelImage
 
 

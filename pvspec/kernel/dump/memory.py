@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import mmap
-import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, NoReturn, Protocol
 
-from pvspec.kernel.files.reader import CheckedReader, Reader, as_stream, open_nonblocking
+from pvspec.kernel.files.file_bytes import FileBytes
+from pvspec.kernel.files.reader import CheckedReader, Reader, as_stream
 
 Region = tuple[int, int]
 """An address, and the number of bytes that there may be from there on."""
@@ -77,31 +76,27 @@ class Contents:
 
 
 class DumpFile:
-    """A file on disk: mapped, or kept open if it cannot be mapped, as /proc/kcore.
+    """A file on disk, or one that shows memory, as /proc/kcore.
 
     It is read only, so copies share it. It does not pickle: what another process opens at its path may be another file.
     """
 
     def __init__(self, path: Path) -> None:
-        """Raises OSError or ValueError."""
-        self._path = path
-        file = open(path, "rb", opener=open_nonblocking)  # noqa: SIM115  # kept open, if it cannot be mapped
-        self.size = os.fstat(file.fileno()).st_size
-        mapped = _mapped(file.fileno())
-        if mapped is not None:
-            file.close()
-        self._map, self._file = mapped, file
+        """Raises ImageError."""
+        self._path, self._file = path, FileBytes(path)
+
+    @property
+    def size(self) -> int:
+        """How many bytes there are."""
+        return len(self._file)
 
     def at(self, offset: int, size: int) -> bytes:
-        """`size` bytes at `offset`; fewer at the end."""
-        if self._map is not None:
-            return self._map[offset : offset + size]
-        self._file.seek(offset)
-        return self._file.read(size)
+        """`size` bytes at `offset`; fewer at the end. Raises ImageError if the file was changed."""
+        return self._file[offset : offset + size]
 
     def stream(self) -> BinaryIO:
         """The same bytes, to be read from the beginning."""
-        return as_stream(self._map) if self._map is not None else self._file
+        return as_stream(self._file)
 
     def __copy__(self) -> DumpFile:
         return self
@@ -111,13 +106,6 @@ class DumpFile:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(f"a dump of the file {self._path} cannot be pickled: pickle the path, and open it again")
-
-
-def _mapped(file: int) -> mmap.mmap | None:
-    try:
-        return mmap.mmap(file, 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError):
-        return None
 
 
 class FileMemory:

@@ -1,159 +1,103 @@
-"""Decompression with a bound: the formats in which kernels, modules and Debian packages come.
-
-A format is recognised by its magic, never by a file name. A third-party codec is imported when it is first needed.
-"""
+"""Unpacking with bounds: on what comes out, and on the work that it takes, which is counted as it is done."""
 
 from __future__ import annotations
 
-import bz2
 import io
-import lzma
-import struct
-import zlib
-from collections.abc import Callable, Iterator
-from typing import BinaryIO, NamedTuple, Protocol, cast
+from collections.abc import Iterator
+from typing import BinaryIO
 
 from pvspec.kernel.errors import ImageError
-from pvspec.kernel.files.words import integers
+from pvspec.kernel.files.codecs import MAX_WINDOW, Codec
+from pvspec.kernel.work import NANOSECONDS, Work
 
-MAX_OUTPUT = 512 << 20
-"""Bytes that one compressed stream may unpack to; more is treated as a decompression bomb."""
+MAX_OUTPUT = 192 << 20
+"""Bytes that a compressed kernel or module, or a kernel in a package, may have once it is unpacked: twice as many as
+Debian's largest. More is an error: a vmlinux with debug information must be unpacked before it is given."""
 
-_CHUNK = 1 << 20
-_LZMA_MEMORY = 512 << 20
-_LZ4_BLOCK = 8 << 20
-_ZSTD_BITE = 256
-_SIZE = struct.Struct("<I")
-
-
-def _gzip(source: BinaryIO) -> Iterator[bytes]:
-    decoder = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    while not decoder.eof:
-        feed = decoder.unconsumed_tail or source.read(_CHUNK)
-        chunk = decoder.decompress(feed, _CHUNK)
-        if not feed and not chunk:
-            raise EOFError("it ends early")
-        yield chunk
+_STREAM = 10_000  # nanoseconds to begin a stream
+_CALL = 1_000  # nanoseconds to read
 
 
-def _incremental(decoder: bz2.BZ2Decompressor | lzma.LZMADecompressor, source: BinaryIO) -> Iterator[bytes]:
-    while not decoder.eof:
-        feed = source.read(_CHUNK) if decoder.needs_input else b""
-        chunk = decoder.decompress(feed, _CHUNK)
-        if not feed and not chunk:
-            raise EOFError("it ends early")
-        yield chunk
+class _Counted:
+    """Compressed data that are counted as they are read."""
+
+    def __init__(self, source: BinaryIO, codec: Codec, work: Work) -> None:
+        self._source, self._codec, self._work = source, codec, work
+
+    def read(self, size: int) -> bytes:
+        data = self._source.read(size)
+        count(self._codec, self._work, len(data))
+        return data
+
+    def begin(self) -> None:
+        count(self._codec, self._work, nanoseconds=_STREAM)
 
 
-def _bzip2(source: BinaryIO) -> Iterator[bytes]:
-    return _incremental(bz2.BZ2Decompressor(), source)
+def count(codec: Codec, work: Work, read: int = 0, unpacked: int = 0, nanoseconds: int = _CALL) -> None:
+    """Count the unpacking of so many bytes to so many, and what else it takes; raises TooMuchWork."""
+    nanoseconds += read * codec.per_input + unpacked * codec.per_output
+    work.add(-(-nanoseconds // NANOSECONDS), f"unpacking {codec.name} data")
 
 
-def _lzma(source: BinaryIO) -> Iterator[bytes]:
-    return _incremental(lzma.LZMADecompressor(memlimit=_LZMA_MEMORY), source)
+def decompressed(codec: Codec, source: BinaryIO, work: Work, *, several: bool = True) -> Iterator[bytes]:
+    """What a stream unpacks to, or several that follow each other, in non-empty pieces. Data after them are ignored.
 
-
-def _zstd(source: BinaryIO) -> Iterator[bytes]:
-    """In small pieces: a decoder is unbounded, and a block of 4 bytes may unpack to 128 KiB."""
-    import zstandard
-
-    decoder = zstandard.ZstdDecompressor().decompressobj()
-    while feed := source.read(_CHUNK):
-        for at in range(0, len(feed), _ZSTD_BITE):
-            yield decoder.decompress(feed[at : at + _ZSTD_BITE])
-            if decoder.eof:
-                return
-    raise EOFError("it ends early")
-
-
-class _Decompress(Protocol):
-    """lz4 lacks type annotations."""
-
-    def __call__(self, source: bytes, /, *, uncompressed_size: int) -> bytes: ...
-
-
-def _lz4_legacy(source: BinaryIO) -> Iterator[bytes]:
-    """The "legacy" frame, `lz4 -l`, which kernels use: the magic, then blocks of {u32 size, data} to the end."""
-    from lz4 import block as lz4_block
-
-    decompress = cast(_Decompress, lz4_block.decompress)
-    source.read(4)
-    while header := source.read(4):
-        (size,) = integers(_SIZE, header)
-        block = source.read(size) if size else b""
-        if len(block) < size or not size:
-            raise EOFError("it ends early")
-        yield decompress(block, uncompressed_size=_LZ4_BLOCK)
-
-
-def _lzo(source: BinaryIO) -> Iterator[bytes]:
-    raise ImageError("LZO compression is not supported: unpack the vmlinux with lzop first")
-
-
-class Codec(NamedTuple):
-    """A compression format: its name, its magic, and how to stream it."""
-
-    name: str
-    magic: bytes
-    stream: Callable[[BinaryIO], Iterator[bytes]]
-
-
-CODECS = (
-    Codec("gzip", b"\x1f\x8b\x08", _gzip),
-    Codec("xz", b"\xfd7zXZ\0", _lzma),
-    Codec("zstd", b"\x28\xb5\x2f\xfd", _zstd),
-    Codec("lz4", b"\x02\x21\x4c\x18", _lz4_legacy),
-    Codec("bzip2", b"BZh", _bzip2),
-    Codec("lzma", b"\x5d\0\0", _lzma),
-    Codec("lzo", b"\x89LZO\0\r\n\x1a\n", _lzo),
-)
-"""Those that arch/x86/boot/compressed of Linux 6.12 can choose, Debian's packages and modules among them."""
-
-
-def codec_of(start: bytes) -> Codec | None:
-    """The codec whose magic these first bytes of a file are, if any."""
-    return next((codec for codec in CODECS if start.startswith(codec.magic)), None)
-
-
-def decompressed(codec: Codec, source: BinaryIO, limit: int = MAX_OUTPUT) -> Iterator[bytes]:
-    """What a stream unpacks to, in non-empty pieces. Data after its end are ignored.
-
-    Raises ImageError if the data is damaged or truncated, or unpacks to more than `limit` bytes.
+    Raises ImageError if the data are damaged or truncated, TooMuchWork if they take too much.
     """
-    total = 0
     try:
-        for chunk in filter(None, codec.stream(source)):
-            total += len(chunk)
-            if total > limit:
-                raise ImageError(f"{codec.name} data unpacks to more than {limit >> 20} MiB")
+        for chunk in filter(None, codec.stream(_Counted(source, codec, work), several)):
+            count(codec, work, unpacked=len(chunk))
             yield chunk
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
     except Exception as error:  # each codec has exceptions of its own, without a common base class
+        if "memory" in str(error).lower():  # what lzma and zstd say beyond MAX_WINDOW
+            raise ImageError(
+                f"{codec.name} data takes more than {MAX_WINDOW >> 20} MiB of memory to unpack: unpack it first"
+            ) from error
         raise ImageError(f"{codec.name} data is damaged: {error}") from error
 
 
-def unpack(codec: Codec, source: BinaryIO) -> bytes:
-    """Everything that a stream unpacks to; raises ImageError as `decompressed` does."""
-    return b"".join(decompressed(codec, source))
+def unpack(codec: Codec, source: BinaryIO, work: Work) -> bytes:
+    """Everything that these streams unpack to, at most MAX_OUTPUT bytes; raises ImageError as `decompressed` does."""
+    return gathered(decompressed(codec, source, work), f"{codec.name} data unpacks to")
 
 
-class ChunkReader(io.RawIOBase):
-    """A file to read from, made of non-empty pieces."""
+def gathered(chunks: Iterator[bytes], what: str) -> bytes:
+    """The pieces as one, which are held once; ImageError, which begins with `what`, if they are above MAX_OUTPUT."""
+    whole = io.BytesIO()
+    for chunk in chunks:
+        if whole.tell() + len(chunk) > MAX_OUTPUT:
+            raise ImageError(f"{what} more than {MAX_OUTPUT >> 20} MiB: if it is a vmlinux, unpack it first")
+        whole.write(chunk)
+    return whole.getvalue()
+
+
+class ChunkReader:
+    """Non-empty pieces, read from the beginning in other sizes."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         """`chunks` is consumed once."""
         self._chunks = chunks
         self._pending = memoryview(b"")
 
-    def readable(self) -> bool:
-        """Always True."""
-        return True
+    def read(self, size: int) -> bytes:
+        """The next `size` bytes; fewer at the end."""
+        found = io.BytesIO()
+        found.writelines(self._parts(size))
+        return found.getvalue()
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: any writable buffer
-        """Fill `buffer` from the next piece; returns the bytes written, 0 at the end."""
-        self._pending = self._pending or memoryview(next(self._chunks, b""))
-        count = min(len(buffer), len(self._pending))
-        buffer[:count] = self._pending[:count]
-        self._pending = self._pending[count:]
-        return count
+    def skip(self, size: int) -> int:
+        """Pass over `size` bytes; returns how many there were."""
+        return sum(map(len, self._parts(size)))
+
+    def _parts(self, size: int) -> Iterator[memoryview]:
+        """The next `size` bytes in pieces; fewer at the end."""
+        while size > 0:
+            self._pending = self._pending or memoryview(next(self._chunks, b""))
+            part = self._pending[:size]
+            if not part:
+                return
+            self._pending = self._pending[len(part) :]
+            size -= len(part)
+            yield part

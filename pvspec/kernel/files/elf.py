@@ -59,7 +59,7 @@ class ElfFile:
 
     def __getstate__(self) -> dict[str, object]:
         """Pickle and copy the bytes: a mapped file can be neither pickled nor copied."""
-        return {**self.__dict__, "data": self.data[:]}
+        return {**self.__dict__, "data": bytes(self.data)}
 
     def contents(self, section: Section) -> bytes:
         """The bytes of a section in the file; none for .bss and the like."""

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pvspec.kernel.errors import ImageError
+from pvspec.kernel.files.file_bytes import FileBytes
 
-Buffer = bytes | mmap.mmap
+Buffer = bytes | mmap.mmap | FileBytes
+"""The bytes of a file: at hand, in our own cache, or on disk."""
 
 MAX_SPAN = 192 << 20
 """Bytes from the lowest to the highest address of an image; no kernel takes more."""

@@ -2,97 +2,78 @@
 
 from __future__ import annotations
 
-import io
 import posixpath
-import tarfile
-from itertools import islice
-from typing import BinaryIO, Protocol, cast
+from dataclasses import dataclass
 
 from pvspec.kernel.errors import ImageError
-from pvspec.kernel.files.compression import MAX_OUTPUT, ChunkReader, codec_of, decompressed
+from pvspec.kernel.files import ar
+from pvspec.kernel.files.codecs import codec_of
+from pvspec.kernel.files.compression import ChunkReader, decompressed
+from pvspec.kernel.files.layout import Buffer
+from pvspec.kernel.files.reader import as_stream
+from pvspec.kernel.files.tar import Stream, first_file
+from pvspec.kernel.work import Work
 
-MAGIC = b"!<arch>\n"
-_MAX_AR_MEMBERS = 16
-_MAX_TAR_MEMBERS = 50_000
-
-
-class _ArMember(Protocol):
-    """The members of python-debian's class that are used here; its properties lack types."""
-
-    name: str
-    size: int
-
-    def read(self, size: int = ..., /) -> bytes: ...
-
-    def seek(self, offset: int, /) -> object: ...
+MAGIC = ar.MAGIC
 
 
-def extract_vmlinuz(file: BinaryIO) -> bytes:
+def extract_vmlinuz(data: Buffer, work: Work) -> bytes:
     """The first regular file boot/vmlinuz-* of the package.
 
-    Raises ImageError if the package is damaged, or lacks a kernel.
+    Raises ImageError if the package is damaged, lacks a kernel, or takes too much `work`.
     """
-    return _extract(file, "boot/vmlinuz-", "not a kernel image package")
+    return _extract(data, b"boot/vmlinuz-", "not a kernel image package", work)
 
 
-def extract_system_map(file: BinaryIO) -> bytes:
+def extract_system_map(data: Buffer, work: Work) -> bytes:
     """The System.map of a package of debug symbols; the one in a kernel's own package is a placeholder.
 
-    Raises ImageError if the package is damaged, or lacks a System.map.
+    Raises ImageError if the package is damaged, lacks a System.map, or takes too much `work`.
     """
-    return _extract(file, "usr/lib/debug/boot/System.map-", "not a kernel's package of debug symbols")
+    return _extract(data, b"usr/lib/debug/boot/System.map-", "not a kernel's package of debug symbols", work)
 
 
-def _extract(file: BinaryIO, start: str, otherwise: str) -> bytes:
+def _extract(data: Buffer, start: bytes, otherwise: str, work: Work) -> bytes:
     """The first regular file whose path starts with `start`."""
+
+    def wanted(name: bytes) -> bool:
+        return posixpath.normpath(name).lstrip(b"/").startswith(start)
+
     try:
-        return _first(_data_tar(file), start, otherwise)
-    except ImageError:
-        raise
-    except Exception as error:  # tarfile and debian.arfile raise all kinds of exceptions for damaged archives
+        found = first_file(_data_tar(data, work), wanted, work)
+    except ValueError as error:
         raise ImageError(f"damaged Debian package: {error}") from error
+    if found is None:
+        raise ImageError(f"Debian package lacks {start.decode()}*: {otherwise}")
+    return found
 
 
-def _data_tar(file: BinaryIO) -> BinaryIO:
-    member = _data_member(file)
-    start = member.read(16)
-    member.seek(0)
-    codec = codec_of(start)
-    if codec is None:
-        return cast(BinaryIO, member)
-    return cast(BinaryIO, ChunkReader(decompressed(codec, cast(BinaryIO, member))))
-
-
-def _data_member(file: BinaryIO) -> _ArMember:
-    """Walked here, not by ArFile, which loops forever on a negative member size."""
-    from debian.arfile import ArMember
-
-    file.seek(len(MAGIC))
-    for _ in range(_MAX_AR_MEMBERS):
-        member = cast(_ArMember | None, ArMember.from_file(file, None))
-        if member is None:
-            break
-        if member.size < 0:
-            raise ImageError(f"ar member {member.name!r} has a negative size")
-        if member.name.startswith("data.tar"):
-            return member
-        file.seek(member.size + member.size % 2, io.SEEK_CUR)
+def _data_tar(data: Buffer, work: Work) -> Stream:
+    """The package's files, unpacked. Raises ValueError, or ImageError if there are none."""
+    for name, start, size in ar.members(data):
+        if name.startswith(b"data.tar"):
+            codec = codec_of(data[start : start + min(size, 16)])
+            if codec is None:
+                return _Stored(data, start, start + size)
+            return ChunkReader(decompressed(codec, as_stream(data, start, size), work))
     raise ImageError("ar archive without a data.tar member: not a Debian package")
 
 
-def _first(data: BinaryIO, start: str, otherwise: str) -> bytes:
-    with tarfile.open(fileobj=data, mode="r|") as archive:
-        for member in islice(archive, _MAX_TAR_MEMBERS):
-            if member.isreg() and posixpath.normpath(member.name).lstrip("/").startswith(start):
-                return _contents(archive, member)
-    raise ImageError(f"Debian package lacks {start}*: {otherwise}")
+@dataclass
+class _Stored:
+    """Bytes of a file from `at` to `end`, to be read in order."""
 
+    data: Buffer
+    at: int
+    end: int
 
-def _contents(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    if member.issparse() or member.size > MAX_OUTPUT:
-        raise ImageError(f"{member.name} in the package is sparse or too large")
-    file = archive.extractfile(member)
-    contents = file.read() if file else b""
-    if len(contents) < member.size:
-        raise ImageError(f"{member.name} in the package is truncated")
-    return contents
+    def read(self, size: int) -> bytes:
+        """The next bytes; fewer at the end."""
+        start = self.at
+        return self.data[start : start + self.skip(size)]
+
+    def skip(self, size: int) -> int:
+        """Pass over so many bytes; returns how many there were."""
+        count = min(size, self.end - self.at)
+        self.at += count
+        return count

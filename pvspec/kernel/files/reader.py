@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import io
-import mmap
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import Protocol, cast
 
 from pvspec.kernel.errors import ImageError
+from pvspec.kernel.files.file_bytes import FileBytes, unreadable
 from pvspec.kernel.files.layout import Buffer
 
-MAX_FILE = 1 << 30
-"""The largest file, in bytes, that is taken from a reader, or as a file of symbols: twice the size of Debian's largest
-vmlinux with debug information."""
+MAX_FILE = 512 << 20
+"""Bytes of a file that is taken from a reader, or as a file of symbols: as many as Debian's largest vmlinux with debug
+information has. More is an error."""
 
 _PIECE = 1 << 20
 _END = 1 << 64
@@ -107,20 +106,19 @@ def is_reader(source: object) -> bool:
 
 
 def contents(source: Source) -> Buffer:
-    """All bytes of a file: mapped if it is a path, read if it is a reader; raises ImageError."""
+    """All bytes of a file; raises ImageError. One at a path is read when its bytes are asked for."""
     if is_reader(source):
         return _read_all(cast(Reader, source))
-    if isinstance(source, str | os.PathLike):
-        return map_file(Path(source))
-    data = bytes(cast(memoryview, source))
+    data = FileBytes(source) if isinstance(source, str | os.PathLike) else bytes(cast(memoryview, source))
     if not data:
         raise ImageError("is empty")
     return data
 
 
 def _read_all(reader: Reader) -> bytes:
-    checked = CheckedReader(reader)
-    data = b"".join(_pieces(checked))
+    checked, found = CheckedReader(reader), io.BytesIO()
+    found.writelines(_pieces(checked))
+    data = found.getvalue()
     if not data:
         raise ImageError("is empty") if checked.failure is None else unreadable(checked.failure)
     return data
@@ -136,34 +134,43 @@ def _pieces(reader: CheckedReader) -> Iterator[bytes]:
     raise ImageError(f"its reader has more than {MAX_FILE >> 20} MiB: no kernel file is so large")
 
 
-def unreadable(error: Exception) -> ImageError:
-    """The message for a source that raised an error."""
-    if isinstance(error, OSError):
-        return ImageError(f"cannot be read: {error.strerror or error}")
-    return ImageError(f"cannot be read: {type(error).__name__}: {error}")
+class _Stream(io.RawIOBase):
+    """A part of some bytes, as a file."""
+
+    def __init__(self, data: Buffer, start: int, size: int) -> None:
+        self._data, self._start, self._size = data, start, size
+        self._position = 0
+
+    def readable(self) -> bool:
+        """Always True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always True."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a position, which may be after the end; returns it."""
+        self._position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        return self._position
+
+    def tell(self) -> int:
+        """The position."""
+        return self._position
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed: any writable buffer
+        """Fill `buffer` from the position on; returns the number of bytes, 0 at the end. Raises ImageError."""
+        count = max(min(len(buffer), self._size - self._position), 0)
+        start = self._start + self._position
+        buffer[:count] = self._data[start : start + count]
+        self._position += count
+        return count
 
 
-def map_file(path: Path) -> mmap.mmap:
-    """The contents of a regular file; raises ImageError."""
-    try:
-        with open(path, "rb", opener=open_nonblocking) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ImageError("is not a regular file")
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except OSError as error:
-        raise unreadable(error) from error
-    except ValueError:
-        raise ImageError("is empty, or not a path") from None
-
-
-def open_nonblocking(path: str, flags: int) -> int:
-    """Opening a FIFO must not wait for its writer."""
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-def as_stream(data: Buffer) -> BinaryIO:
-    """The same bytes as a file object, at its beginning."""
-    if isinstance(data, bytes):
-        return io.BytesIO(data)
-    data.seek(0)
-    return cast(BinaryIO, data)
+def as_stream(data: Buffer, start: int = 0, size: int | None = None) -> io.BytesIO | io.BufferedReader:
+    """The `size` bytes from `start` on, or all of them, as a file; reading it may raise ImageError."""
+    if isinstance(data, bytes) and size is None:
+        file = io.BytesIO(data)
+        file.seek(start)
+        return file
+    return io.BufferedReader(_Stream(data, start, len(data) - start if size is None else size))

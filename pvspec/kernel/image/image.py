@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pvspec.kernel.errors import ImageError
 from pvspec.kernel.files.layout import Layout, Section
+from pvspec.kernel.files.reader import as_stream
 from pvspec.kernel.work import Work
 
 if TYPE_CHECKING:
@@ -177,4 +178,4 @@ class KernelImage:
         """
         from pvspec.kernel.image.writing import write_image
 
-        write_image(Path(path), memoryview(self._elf.data)[: self._elf.size], self._layout, memory)
+        write_image(Path(path), as_stream(self._elf.data, size=self._elf.size), self._layout, memory)

@@ -184,6 +184,6 @@ def _header_edits(elf: ElfFile, base: int, end: int, slide: int) -> Iterator[tup
     address, in_program, in_section = _ADDRESS[elf.bits]
     section_headers = (elf.section_table + section.number * elf.section_header_size for section in elf.sections)
     for place in (*(at + in_program for at in elf.program_headers), *(at + in_section for at in section_headers)):
-        (old,) = integers(address, elf.data, place)
+        (old,) = integers(address, elf.data[place : place + address.size])
         if base <= old <= end:
             yield place, address.pack(old + slide)

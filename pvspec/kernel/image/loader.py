@@ -55,7 +55,8 @@ def _open(
     from pvspec.kernel.image.kaslr import LEAST_ALIGNMENT
     from pvspec.kernel.image.module import load_module
 
-    kind, contents, alignment = _unwrap(data)
+    work = Work() if kernel is None else kernel.work.continued()
+    kind, contents, alignment = _unwrap(data, work)
     elf = parse_elf(contents)
     if elf.relocatable and kind == "vmlinux":
         kind, release = "module", _module_release(elf)
@@ -79,7 +80,7 @@ def _open(
         kernel=kernel,
         unresolved=unresolved,
         alignment=max(alignment, LEAST_ALIGNMENT[elf.machine]),
-        work=Work() if kernel is None else kernel.work.continued(),
+        work=work,
         _elf=elf,
         _layout=layout,
         _symbol_file=symbols,
@@ -114,23 +115,24 @@ class _Unwrapped(NamedTuple):
     alignment: int
 
 
-def _unwrap(data: Buffer) -> _Unwrapped:
-    from pvspec.kernel.files import bzimage, compression, package
+def _unwrap(data: Buffer, work: Work) -> _Unwrapped:
+    from pvspec.kernel.files import codecs, compression, package
 
     start = data[:16]
     if start.startswith(package.MAGIC):
-        return _unwrap_kernel("package", package.extract_vmlinuz(as_stream(data)))
-    codec = compression.codec_of(start)
+        return _unwrap_kernel("package", package.extract_vmlinuz(data, work), work)
+    codec = codecs.codec_of(start)
     if codec is not None:
-        return _Unwrapped("vmlinux", compression.unpack(codec, as_stream(data)), 0)
-    return _unwrap_kernel("bzimage" if bzimage.is_bzimage(data) else "vmlinux", data)
+        return _Unwrapped("vmlinux", compression.unpack(codec, as_stream(data), work), 0)
+    return _unwrap_kernel("vmlinux", data, work)
 
 
-def _unwrap_kernel(kind: Kind, data: Buffer) -> _Unwrapped:
+def _unwrap_kernel(kind: Kind, data: Buffer, work: Work) -> _Unwrapped:
     from pvspec.kernel.files import bzimage, elf_headers
 
     if data[:4] == elf_headers.MAGIC:
         return _Unwrapped(kind, data, 0)
     if bzimage.is_bzimage(data):
-        return _Unwrapped(kind, bzimage.extract_vmlinux(data), bzimage.kernel_alignment(data))
+        kind = "bzimage" if kind == "vmlinux" else kind
+        return _Unwrapped(kind, bzimage.extract_vmlinux(data, work), bzimage.kernel_alignment(data))
     raise ImageError("is not an ELF file, a bzImage, a module or a Debian package")

@@ -9,8 +9,10 @@ from typing import BinaryIO, NamedTuple
 
 from pvspec.kernel.errors import ImageError
 from pvspec.kernel.files import elf, elf_headers, package
-from pvspec.kernel.files.reader import MAX_FILE, Source, as_stream, contents, name_of, unreadable
+from pvspec.kernel.files.file_bytes import unreadable
+from pvspec.kernel.files.reader import MAX_FILE, Source, contents, name_of
 from pvspec.kernel.symbols.table import Symbol, place_symbols, read_symtab, read_system_map
+from pvspec.kernel.work import Work
 
 _PIECE = 1 << 20  # bytes
 
@@ -66,7 +68,7 @@ def _pieces(file: BinaryIO) -> Iterator[bytes]:
 
 def _symbols(data: bytes) -> Iterator[Symbol]:
     if data.startswith(package.MAGIC):
-        return read_system_map(package.extract_system_map(as_stream(data)))
+        return read_system_map(package.extract_system_map(data, Work()))
     return _of_elf(data) if data.startswith(elf_headers.MAGIC) else read_system_map(data)
 
 
