@@ -8,19 +8,21 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pvspec.kernel.errors import ImageError
+from pvspec.kernel.work import Work
 
 Buffer = bytes | mmap.mmap
 
 MAX_SPAN = 192 << 20
-"""Bytes from the lowest to the highest address of an image; no kernel takes more."""
+"""Bytes from the lowest to the highest address of an image. No kernel takes more, and one that would is refused."""
+_SPAN_PER_UNIT = 32  # bytes for a unit of work: the memory is searched for a banner, and copied several times
 
 
 class Section(NamedTuple):
     """One section: what it is called, and where it is in memory and in the ELF file.
 
     `address` is a virtual address, `offset` and `size` are byte counts. A section that is not `allocated` is not in
-    memory: its header says so, or its address is outside all loaded segments. `type` is the name that pyelftools gives
-    sh_type ("SHT_PROGBITS"), or its number.
+    memory: its header says so, or its address is outside all loaded segments. `type` is sh_type: its name
+    ("SHT_PROGBITS"), or its number if it is none of those that kernels have.
     """
 
     name: str
@@ -76,10 +78,11 @@ class Layout:
         return f"<Layout {self.base:#x} to {end:#x}, {len(self.sections)} sections, slide {self.slide:#x}>"
 
 
-def zeros(span: int) -> bytearray:
+def zeros(span: int, work: Work) -> bytearray:
     """A flat memory of that many bytes; raises ImageError if that exceeds MAX_SPAN."""
     if span > MAX_SPAN:
         raise ImageError(f"image would take {span >> 20} MiB of memory, more than {MAX_SPAN >> 20}")
+    work.add(span // _SPAN_PER_UNIT, f"an image of {span} bytes")
     return bytearray(span)
 
 
