@@ -94,7 +94,7 @@ def test_a_small_file_takes_little_memory(file: Path) -> None:
 
 
 def test_a_file_without_end() -> None:
-    with pytest.raises(ImageError, match=r"^/dev/zero: is larger than 128 MiB"):
+    with pytest.raises(ImageError, match=r"^/dev/zero: it is larger than 134217728 bytes"):
         list(SymbolFile.of("/dev/zero").symbols(Work()))
 
 

@@ -72,7 +72,8 @@ def image(symbols: dict[str, int] | None = None, sections: dict[str, bytes] | No
     told: dict[str, Any] = {
         "name": "vmlinux", "kind": "kernel", "bits": 32, "machine": "i386", "release": "2.6.23", "base": base,
         "end": base + len(own), "memory": own, "sections": made, "executable": (), "kernel": None, "unresolved": (),
-        "slide": 0, "work": Work(), "units": 0, "symbols": found, "resolve": found.get, "read": read, "section_bytes": lambda name: contents[name],
+        "slide": 0, "work": Work(), "units": 0,
+        "symbols": found, "resolve": found.get, "read": read, "section_bytes": lambda name: contents[name],
     }  # fmt: skip
     return SimpleNamespace(**{**told, **changed})
 

@@ -33,10 +33,10 @@ def read_bounded(path: Path, most: int) -> bytes:
             elif piece:
                 found += piece
                 if len(found) > most:
-                    raise ImageError(f"is larger than {most >> 20} MiB")
+                    raise ImageError(f"it is larger than {most} bytes")
             elif found or not is_pipe:
                 return bytes(found)
             elif not poll.poll(_MAX_PATIENCE * 1000):
-                raise ImageError(f"is a pipe to which nobody has written for {_MAX_PATIENCE} seconds")
+                raise ImageError(f"it is a pipe to which nobody has written for {_MAX_PATIENCE} seconds")
             else:
                 is_pipe = False  # a writer has come; what is read next is his, or the end
