@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pvspec.kernel.errors import ImageError
 from pvspec.kernel.files.elf_headers import ET_REL, PT_LOAD, ElfHeaders, ProgramHeader, SectionHeader
-from pvspec.kernel.files.layout import MAX_SPAN, Buffer, FileRange, Layout, Section, coalesce, zeros
+from pvspec.kernel.files.layout import MAX_SPAN, Buffer, FileRange, Layout, Section, coalesce, forget, zeros
 from pvspec.kernel.files.reader import as_stream
 from pvspec.kernel.work import Work
 
@@ -219,6 +219,7 @@ def load_segments(elf: ElfFile, work: Work) -> Layout:
     for segment in segments:
         start = segment.address - base
         memory[start : start + segment.file_size] = elf.data[segment.offset : segment.offset + segment.file_size]
+    forget(elf.data)
     sections = [_loaded(section, segments) for section in elf.sections]
     return Layout(
         base,
@@ -234,7 +235,7 @@ def _flat(segments: Sequence[Segment], work: Work) -> tuple[int, bytearray]:
         if before.end > after.address:
             raise ImageError(f"segments at {before.address:#x} and {after.address:#x} overlap")
     base, span = segments[0].address, segments[-1].end - segments[0].address
-    return base, zeros(span, work)
+    return base, zeros(span, MAX_SPAN, work)
 
 
 def _loaded(section: Section, segments: Sequence[Segment]) -> Section:

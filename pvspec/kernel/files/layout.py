@@ -14,7 +14,9 @@ Buffer = bytes | mmap.mmap
 
 MAX_SPAN = 192 << 20
 """Bytes from the lowest to the highest address of an image. No kernel takes more, and one that would is refused."""
-_SPAN_PER_UNIT = 32  # bytes for a unit of work: the memory is searched for a banner, and copied several times
+MAX_MODULE = 64 << 20
+"""Bytes that the sections of a module take. One that would take more is refused."""
+_BYTES_PER_UNIT = 20  # of work: the memory is searched for a banner, and there are copies of it
 
 
 class Section(NamedTuple):
@@ -78,12 +80,18 @@ class Layout:
         return f"<Layout {self.base:#x} to {end:#x}, {len(self.sections)} sections, slide {self.slide:#x}>"
 
 
-def zeros(span: int, work: Work) -> bytearray:
-    """A flat memory of that many bytes; raises ImageError if that exceeds MAX_SPAN."""
-    if span > MAX_SPAN:
-        raise ImageError(f"image would take {span >> 20} MiB of memory, more than {MAX_SPAN >> 20}")
-    work.add(span // _SPAN_PER_UNIT, f"an image of {span} bytes")
+def zeros(span: int, most: int, work: Work) -> bytearray:
+    """A flat memory of that many bytes; raises ImageError if that exceeds `most`."""
+    if span > most:
+        raise ImageError(f"image would take {span >> 20} MiB of memory, more than {most >> 20}")
+    work.add(span // _BYTES_PER_UNIT, f"an image of {span} bytes")
     return bytearray(span)
+
+
+def forget(data: Buffer) -> None:
+    """Let go of the pages of a file that was copied: they would count as this process's memory beside the copy."""
+    if isinstance(data, mmap.mmap) and hasattr(data, "madvise"):
+        data.madvise(mmap.MADV_DONTNEED)
 
 
 def coalesce(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:

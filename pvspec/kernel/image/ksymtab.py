@@ -22,7 +22,7 @@ _RECORD = struct.Struct("<iii")
 _SECTIONS = ("__ksymtab", "__ksymtab_gpl")
 _MAX_NAME = 512
 """Bytes of the name of an export, with its end: a longer one is passed over."""
-_MAX_RECORDS = 1_000_000
+_MAX_RECORDS = 250_000
 """Exports in one section of a kernel or module; Debian's kernels have 10,000. One with more is refused."""
 _RECORD_WORK = 8  # units
 

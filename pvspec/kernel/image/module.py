@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from pvspec.kernel.errors import ImageError
 from pvspec.kernel.files.elf import ElfFile
-from pvspec.kernel.files.layout import FileRange, Layout, Section, coalesce, zeros
+from pvspec.kernel.files.layout import MAX_MODULE, FileRange, Layout, Section, coalesce, zeros
 from pvspec.kernel.files.words import records
 from pvspec.kernel.image.image import KernelImage, Unresolved
 from pvspec.kernel.symbols.table import SHN_LIVEPATCH, RawSymbol, read_symtab
@@ -91,7 +91,7 @@ def load_module(
     """
     base = DEFAULT_ADDRESS[elf.machine] if address is None else address
     sections, span = _place(elf, base)
-    memory = zeros(span, work)
+    memory = zeros(span, MAX_MODULE, work)
     for section in _loaded(sections):
         start = section.address - base
         memory[start : start + section.size] = elf.contents(section) or bytes(section.size)

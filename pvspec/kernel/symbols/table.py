@@ -20,10 +20,10 @@ _STB_LOCAL, _STB_WEAK = 0, 2
 SHN_LIVEPATCH = 0xFF20
 """The section index of a livepatch module's symbols that are the kernel's own (include/uapi/linux/elf.h)."""
 _UNDEFINED = (0, SHN_LIVEPATCH)
-MAX_SYMBOLS = 1_000_000
+MAX_SYMBOLS = 500_000
 """Symbols of one kernel, module or file of symbols; Debian's kernels have 160,000. One with more is refused."""
-SYMBOL_WORK = 16
-"""Units of work for a symbol: it is read, placed, and found by name and by address."""
+SYMBOL_WORK = 24
+"""Units of work for a symbol: it is read, placed, and found by name and by address; and takes 450 bytes of memory."""
 _MAX_MAP = 64 << 20
 """Bytes of a System.map, or of a copy of /proc/kallsyms, which has 20 MiB at most. A larger one is refused."""
 _MAX_LINE = 1024
