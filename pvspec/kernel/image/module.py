@@ -31,7 +31,7 @@ DEFAULT_ADDRESS = {"i386": 0xF8000000, "x86_64": 0xFFFFFFFFC0000000}
 _PAGE = 4096
 _MAX_RELOCATION_BYTES = 64 << 20
 """Bytes of all relocations of a module, which may share the same bytes of the file. A module with more is refused."""
-_FIELD_WORK, _WAITING_WORK = 10, 20  # units: a field that is relocated, and one that waits for its symbol besides
+_FIELD_WORK, _WAITING_WORK = 12, 20  # units: a field that is relocated, and one that waits for its symbol besides
 _NAMED_WORK = 8  # a symbol that is looked up in the kernel
 _NOT_LOADED = (".modinfo", "__versions")
 _RO_AFTER_INIT = (".data..ro_after_init", "__jump_table")
