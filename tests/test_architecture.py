@@ -56,7 +56,6 @@ DOORS = {
     "capstone": "x86.decode",
     "iced_x86": "x86.decode",
     "jinja2": "support.templates",
-    "elftools": "kernel",
     "lz4": "kernel.files",
     "zstandard": "kernel.files",
     "unicorn": "x86.emulator",

@@ -102,6 +102,8 @@ def require_fields(layout: Layout, *names: str) -> None:
 
 def _whole(layout: Layout, table: bytes | memoryview) -> bytes:
     """The table's bytes, with the padding that may be missing after the last record."""
+    if not isinstance(table, bytes | bytearray | memoryview):  # bytes(5) would be five zeros
+        raise PatchError(f"{layout.section}: a table is bytes, and this one {type(table).__name__}")
     data = bytes(table)
     missing = -len(data) % layout.size
     if missing > layout.slack:

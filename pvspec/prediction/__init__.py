@@ -10,7 +10,7 @@ from pvspec.engine.value import Value
 from pvspec.kernel import KernelImage
 from pvspec.kernel.dump.dump import Dump
 from pvspec.prediction.bind import Bound, bind, shipped_spec
-from pvspec.prediction.difference import Difference, difference
+from pvspec.prediction.difference import Difference, difference, masks
 from pvspec.prediction.explanation import Explanation, Instruction, Step, explain_bound
 from pvspec.prediction.machine import Machine, PredictionError
 from pvspec.prediction.passes import Prediction, Site, run_passes
@@ -109,10 +109,12 @@ def _line(spec: Path, where: str) -> str:
 def compare(prediction: Prediction, first: bytes | memoryview, second: bytes | memoryview) -> list[Difference]:
     """Where two texts of the predicted kernel differ, by site; each is as long as `prediction.text`.
 
-    PredictionError: one is not.
+    PredictionError: one is not, or they differ nearly everywhere.
     """
     size = prediction.end - prediction.start
     for text in (first, second):
+        if not isinstance(text, bytes | bytearray | memoryview):
+            raise PredictionError(f"a text is bytes, and this one {type(text).__name__}")
         if len(text) != size:
             raise PredictionError(f"a text of {len(text)} bytes; the kernel's has {size}")
     return difference(prediction, first, second)
@@ -139,13 +141,5 @@ def _loaded(spec: str | os.PathLike[str] | None, kernel: KernelImage) -> Spec:
 
 
 def _differing(before: bytes | bytearray, after: bytes | bytearray) -> int:
-    """How many bytes differ; pages that are equal cost little."""
-    pages = range(0, len(before), _PAGE)
-    return sum(
-        sum(a != b for a, b in zip(before[page : page + _PAGE], after[page : page + _PAGE], strict=True))
-        for page in pages
-        if before[page : page + _PAGE] != after[page : page + _PAGE]
-    )
-
-
-_PAGE = 4096
+    """How many bytes differ."""
+    return sum(len(mask) - mask.count(0) for _, mask in masks(before, after))

@@ -16,12 +16,15 @@ from pvspec.engine.slots import find_table, read_targets
 from pvspec.engine.spec import Cpu, Layout, Spec
 from pvspec.kernel import ImageError, KernelImage
 from pvspec.kernel.dump.dump import Dump
+from pvspec.kernel.work import Work
 from pvspec.lang.diagnostics import suggestion
 from pvspec.prediction.limits import check_work
 from pvspec.prediction.machine import NATIVE, Machine, PredictionError
 from pvspec.support.paths import resource
 
 _FEW = 12  # names, that a message may list
+# units of work: a symbol that is compared with a pattern, one that matches, a record whose padding is undone
+_LOOKED_AT_WORK, _MATCHED_WORK, _PADDING_WORK = 2, 40, 3
 Tables = Mapping[str, tuple[bytes, int]]
 
 
@@ -124,6 +127,8 @@ def bind(spec: Spec, image: KernelImage, machine: Machine, dump: Dump | None = N
         raise PredictionError("no CPU given: use --cpu PROFILE or --cpu FILE (a /proc/cpuinfo), or --features")
     cpu = machine.cpu
     try:
+        symbols, protected = _symbols(spec, image), _protected(spec, image)
+        tables = _tables(spec, image, _work_of(image, dump))
         ops = _Functions(spec, image, dump, machine.options)
         facts = Facts(
             spec,
@@ -131,7 +136,7 @@ def bind(spec: Spec, image: KernelImage, machine: Machine, dump: Dump | None = N
             targets=ops.targets(),
             settled=dump is not None,
             tables=ops.tables(),
-            symbols=_symbols(spec, image),
+            symbols=symbols,
             options=machine.options,
             nops=machine.nops,
             features=_features(spec, machine),
@@ -139,13 +144,18 @@ def bind(spec: Spec, image: KernelImage, machine: Machine, dump: Dump | None = N
             cpus=machine.processors,
             cmdline=machine.cmdline,
             vulnerabilities=cpu.vulnerabilities if cpu else None,
-            protect=_protected(spec, image),
+            protect=protected,
         )
-        tables = _tables(spec, image)
-        check_work(spec, tables, image.name)
         return Bound(Kernel(facts), image, tables, Memory(image, dump))
     except (PatchError, ImageError) as error:
         raise PredictionError(str(error)) from None
+
+
+def _work_of(image: KernelImage, dump: Dump | None) -> Work:
+    """What image and dump have asked for so far, to go on from for one prediction."""
+    work = image.work.continued()
+    work.add(0 if dump is None else dump.units, f"{image.name}: its dump")
+    return work
 
 
 def _backend(spec: Spec, machine: Machine) -> str | None:
@@ -174,16 +184,22 @@ def layouts(spec: Spec) -> dict[str, Layout]:
     return found
 
 
-def _tables(spec: Spec, image: KernelImage) -> dict[str, tuple[bytes, int]]:
-    found = {name: _table(layout, image) for name, layout in layouts(spec).items()}
-    return {name: table for name, table in found.items() if table is not None}
+def _tables(spec: Spec, image: KernelImage, work: Work) -> dict[str, tuple[bytes, int]]:
+    """The tables that the image has; ImageError if it takes too much to apply them."""
+    found = {name: _table(layout, image, work) for name, layout in layouts(spec).items()}
+    tables = {name: table for name, table in found.items() if table is not None}
+    try:
+        check_work(spec, tables, work)
+    except ImageError as error:
+        raise ImageError(f"{image.name}: {error}") from error
+    return tables
 
 
-def _table(layout: Layout, image: KernelImage) -> tuple[bytes, int] | None:
+def _table(layout: Layout, image: KernelImage, work: Work) -> tuple[bytes, int] | None:
     """A table's bytes and address; None if the image has no such section, or not the symbols around the table."""
     if layout.patterns:
-        records = list(_of_symbols(layout.patterns, image))
-        return (build_records(layout, records), 0) if records else None
+        table = build_records(layout, _of_symbols(layout.patterns, image, work))
+        return (table, 0) if table else None
     if layout.bounds is None:
         section = image.sections.get(layout.section)
         return None if section is None else (image.section_bytes(section.name), section.address)
@@ -191,7 +207,10 @@ def _table(layout: Layout, image: KernelImage) -> tuple[bytes, int] | None:
     if start is None or end is None:
         return None
     table = image.read(start, end - start)
-    return (_padding_undone(table, layout.size, image.slide) if layout.padded and image.slide else table), start
+    if not (layout.padded and image.slide):
+        return table, start
+    work.add(len(table) // layout.size * _PADDING_WORK, f"{image.name}: a table of {len(table)} bytes")
+    return _padding_undone(table, layout.size, image.slide), start
 
 
 def _padding_undone(table: bytes, size: int, slide: int) -> bytes:
@@ -203,16 +222,18 @@ def _padding_undone(table: bytes, size: int, slide: int) -> bytes:
     return b"".join(bytes(size) if int.from_bytes(record, "little") == slide else record for record in records)
 
 
-def _of_symbols(patterns: Mapping[str, str], image: KernelImage) -> Iterator[dict[str, int]]:
+def _of_symbols(patterns: Mapping[str, str], image: KernelImage, work: Work) -> Iterator[dict[str, int]]:
     """A record for each symbol that the pattern of `site` matches; a field without a symbol is 0."""
     prefix, star, suffix = patterns["site"].partition("*")
     if not star:
         found = {name: image.symbols.address(pattern) or 0 for name, pattern in patterns.items()}
         yield from [found] if found["site"] else []
         return
+    work.add(len(image.symbols) * _LOOKED_AT_WORK, f"{image.name}: its symbols")
     for symbol in image.symbols:
         name = symbol.name
         if name.startswith(prefix) and name.endswith(suffix) and len(name) >= len(prefix) + len(suffix):
+            work.add(_MATCHED_WORK, f"{image.name}: its symbols {patterns['site']}")
             word = name[len(prefix) : len(name) - len(suffix)]
             fields = {field: pattern.replace("*", word) for field, pattern in patterns.items()}
             found = {field: image.symbols.address(name) or 0 for field, name in fields.items()}

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 from pvspec.engine.errors import PvspecError
+from pvspec.kernel.errors import ImageError
+from pvspec.kernel.files.streams import read_bounded
 from pvspec.support.paths import resource
 
 QEMU_MODEL = "qemu model"
 """A line of profiles only: it is a CPU model of QEMU's, with which KVM offers its guests less than with the host's."""
 
 
-_MAX_TEXT = 64 << 20  # characters; the /proc/cpuinfo of 8192 processors has 13 million
+_MAX_CPUINFO = 32 << 20
+"""Bytes of a /proc/cpuinfo; that of 8192 processors, the most that Linux has, is half as long. A longer one is refused.
+"""
+_MAX_LINES = 500_000
+"""Lines of a /proc/cpuinfo; that of 8192 processors has half as many. One with more is refused."""
+_MAX_LINE = 1 << 16
+"""Characters of one line of a /proc/cpuinfo, thirty times those of all flags. A file with a longer one is refused."""
+_MAX_REPORT = 1 << 20
+"""Bytes of a report on vulnerabilities, in one file or in a folder's files together. A longer one is refused."""
+_MAX_FILES = 256
+"""Files in a folder of reports on vulnerabilities; Linux has twenty. A folder with more is refused."""
+_MAX_NUMBER = 1 << 16
+"""A CPU's family, model and stepping are below this; larger ones are refused."""
 
 
 class CpuError(PvspecError):
@@ -56,18 +71,37 @@ def read_cpu(name: str, vulnerabilities: str | None = None) -> Processor:
 
 def _read_vulnerabilities(path: Path) -> dict[str, str]:
     try:
-        if path.is_dir():
-            said = {file.name: _text(file).strip() for file in sorted(path.iterdir()) if file.is_file()}
-        else:
-            lines = (line.partition(":") for line in _text(path).splitlines() if line.strip())
-            said = {name.rpartition("/")[2].strip(): text.strip() for name, _, text in lines}
-    except (OSError, ValueError) as error:
+        said = dict(_in_folder(path) if path.is_dir() else _in_lines(_text(path, _MAX_REPORT)))
+    except (OSError, ValueError, ImageError) as error:
         raise CpuError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     if _EVERYWHERE not in said:
         raise CpuError(f"{path}: not a kernel's report on vulnerabilities: it says nothing about {_EVERYWHERE}")
     return said
 
 
+def _in_folder(folder: Path) -> Iterator[tuple[str, str]]:
+    """A file each; what is no regular file is passed over."""
+    files = sorted(islice(folder.iterdir(), _MAX_FILES + 1))
+    if len(files) > _MAX_FILES:
+        raise ValueError(f"it has more than {_MAX_FILES} files")
+    room = _MAX_REPORT
+    for file in files:
+        if file.is_file():
+            text = _text(file, _MAX_REPORT)
+            room -= len(text)
+            if room < 0:
+                raise ValueError(f"its files have more than {_MAX_REPORT} bytes")
+            yield file.name, text.strip()
+
+
+def _in_lines(text: str) -> Iterator[tuple[str, str]]:
+    for line in text.splitlines():
+        if line.strip():
+            name, _, said = line.partition(":")
+            yield name.rpartition("/")[2].strip(), said.strip()
+
+
+_DIGITS = 20  # of a number, with 0x
 _EVERYWHERE = "spectre_v2"  # every kernel that has such files has this one (Linux 4.15 and later)
 
 
@@ -75,8 +109,8 @@ def _read_cpuinfo(name: str) -> Processor:
     known = profiles()
     path = resource("specs", "cpus", f"{name}.cpuinfo") if name in known else Path(name)
     try:
-        text = _text(path)
-    except (OSError, ValueError) as error:
+        text = _text(path, _MAX_CPUINFO)
+    except (OSError, ValueError, ImageError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CpuError(
             f"{name}: neither a profile nor a readable file ({reason}); profiles: {', '.join(known)}"
@@ -84,26 +118,24 @@ def _read_cpuinfo(name: str) -> Processor:
     return parse_cpuinfo(text, name)
 
 
-def _text(path: Path) -> str:
-    """The text of a file; OSError, ValueError if it is not one, or has no end."""
-    with path.open(encoding="utf-8") as file:
-        text = file.read(_MAX_TEXT + 1)
-    if len(text) > _MAX_TEXT:
-        raise ValueError(f"it is longer than {_MAX_TEXT} characters")
-    return text
+def _text(path: Path, most: int) -> str:
+    """The text of a file; OSError, ValueError or ImageError if it is not one, or has more than `most` bytes."""
+    return read_bounded(path, most).decode("utf-8")
 
 
 def parse_cpuinfo(text: str, name: str) -> Processor:
     """The first processor of a /proc/cpuinfo, and how many there are; CpuError."""
     entries: dict[str, str] = {}
     count = 0
-    for line in text.splitlines():
+    for line in _lines(text, name):
         key, colon, value = line.partition(":")
         if colon:
-            count += key.strip() == "processor"
-            entries.setdefault(key.strip(), value.removeprefix(" "))
+            key = key.strip()
+            count += key == "processor"
+            if count < 2:
+                entries.setdefault(key, value.removeprefix(" ").removesuffix("\r"))
     try:
-        family, model, stepping = (int(entries[key], 0) for key in ("cpu family", "model", "stepping"))
+        family, model, stepping = (_number(entries, key) for key in ("cpu family", "model", "stepping"))
         bugs = (f"bug {name}" for name in entries.get("bugs", "").split())
         named = [QEMU_MODEL] if QEMU_MODEL in entries else []
         flags = frozenset((*entries["flags"].split(), *bugs, *named))
@@ -112,3 +144,25 @@ def parse_cpuinfo(text: str, name: str) -> Processor:
         raise CpuError(f"{name}: not a /proc/cpuinfo: it lacks the line `{error.args[0]}`") from None
     except ValueError as error:
         raise CpuError(f"{name}: not a /proc/cpuinfo: {error}") from None
+
+
+def _lines(text: str, name: str) -> list[str]:
+    """The lines; CpuError if they are more, or longer, than those of any machine."""
+    if not isinstance(text, str):
+        raise CpuError(f"{name}: a /proc/cpuinfo is a text, and this {type(text).__name__}")
+    if len(text) > _MAX_CPUINFO or text.count("\n") > _MAX_LINES:
+        raise CpuError(f"{name}: not a /proc/cpuinfo: it has {len(text)} characters in {text.count(chr(10))} lines")
+    lines = text.split("\n")
+    longest = max(map(len, lines))
+    if longest > _MAX_LINE:
+        raise CpuError(f"{name}: not a /proc/cpuinfo: it has a line of {longest} characters")
+    return lines
+
+
+def _number(entries: Mapping[str, str], key: str) -> int:
+    """The number of a line; KeyError if it is missing, ValueError if it is none, or none of a CPU's."""
+    text = entries[key]
+    number = int(text, 0) if len(text) <= _DIGITS else -1
+    if not 0 <= number < _MAX_NUMBER:
+        raise ValueError(f"its {key} is {text[:_DIGITS]!r}")
+    return number

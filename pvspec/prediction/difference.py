@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
+from pvspec.prediction.machine import PredictionError
 from pvspec.prediction.passes import Prediction
 
-PAGE = 4096
+_PAGE = 4096
+_DIFFERENT = re.compile(rb"[^\0]+")
+_MAX_RUNS = 250_000
+"""Runs of bytes in which two texts differ outside all sites; if there are more, they are not compared: they are not two
+texts of one kernel."""
 
 
 class Difference(NamedTuple):
@@ -19,23 +25,26 @@ class Difference(NamedTuple):
     second: bytes
 
 
-def differing(first: bytes | memoryview, second: bytes | memoryview) -> Iterator[int]:
-    """The offsets at which two texts of one length differ; pages that are equal cost little."""
-    for page in range(0, len(first), PAGE):
-        one, other = bytes(first[page : page + PAGE]), bytes(second[page : page + PAGE])
+def masks(first: bytes | bytearray | memoryview, second: bytes | bytearray) -> Iterator[tuple[int, bytes]]:
+    """The pages of two texts of one length that differ: where each begins, and its bytes: 0 where both are the same."""
+    for page in range(0, len(first), _PAGE):
+        one, other = first[page : page + _PAGE], second[page : page + _PAGE]
         if one != other:
-            yield from (page + at for at, (a, b) in enumerate(zip(one, other, strict=True)) if a != b)
+            mask = int.from_bytes(one, "little") ^ int.from_bytes(other, "little")
+            yield page, mask.to_bytes(len(one), "little")
 
 
 def difference(prediction: Prediction, first: bytes | memoryview, second: bytes | memoryview) -> list[Difference]:
-    """Where two texts from `prediction.start` on differ, by address: sites, and runs of bytes that are in none."""
-    claimed = bytearray(len(first))
-    differences = [*_of_sites(prediction, bytes(first), bytes(second), claimed)]
-    rest = (offset for offset in differing(first, second) if not claimed[offset])
-    for start, end in _runs(rest):
-        differences.append(
-            Difference(None, prediction.start + start, bytes(first[start:end]), bytes(second[start:end]))
-        )
+    """Where two texts from `prediction.start` on differ, by address: sites, and runs of bytes that are in none.
+
+    PredictionError: those runs are too many.
+    """
+    one, other, claimed = bytes(first), bytes(second), bytearray(len(first))
+    differences = [*_of_sites(prediction, one, other, claimed)]
+    for number, (start, end) in enumerate(_runs(one, other, claimed)):
+        if number == _MAX_RUNS:
+            raise PredictionError(f"they differ in more than {_MAX_RUNS} places where no table has a site")
+        differences.append(Difference(None, prediction.start + start, one[start:end], other[start:end]))
     return sorted(differences, key=lambda item: item.address)
 
 
@@ -49,14 +58,20 @@ def _of_sites(prediction: Prediction, first: bytes, second: bytes, claimed: byte
             yield Difference(site.table, site.address, one, other)
 
 
-def _runs(offsets: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Ascending offsets as ranges [start, end)."""
+def _runs(first: bytes, second: bytes, claimed: bytearray) -> Iterator[tuple[int, int]]:
+    """The runs [start, end) of bytes that differ and are not claimed, ascending."""
     start = end = -1
-    for offset in offsets:
-        if offset != end:
-            if start != end:
-                yield start, end
-            start = offset
-        end = offset + 1
+    for page, mask in masks(first, second):
+        taken = int.from_bytes(claimed[page : page + _PAGE].translate(_ALL), "little")
+        left = int.from_bytes(mask, "little") & ~taken
+        for found in _DIFFERENT.finditer(left.to_bytes(len(mask), "little")):
+            if page + found.start() != end:
+                if start != end:
+                    yield start, end
+                start = page + found.start()
+            end = page + found.end()
     if start != end:
         yield start, end
+
+
+_ALL = b"\0" + b"\xff" * 255  # a byte that is not 0 as eight bits

@@ -8,6 +8,7 @@ from itertools import islice
 from pvspec.engine.errors import PatchError
 from pvspec.engine.instructions import instruction_length
 from pvspec.engine.records import parse_records
+from pvspec.engine.spec import Layout
 from pvspec.engine.value import Value
 from pvspec.kernel import ImageError
 from pvspec.prediction.bind import Bound
@@ -15,7 +16,10 @@ from pvspec.prediction.machine import PredictionError
 from pvspec.prediction.passes import Prediction, Site, run_passes
 from pvspec.x86.decode import disassemble, second_opinions
 
-_LONGEST_FUNCTION = 1 << 16  # bytes, through which instructions are looked for
+_MAX_FUNCTION = 1 << 16
+"""Bytes from a symbol to an address up to which `explain` shows the instruction there; further on it shows none."""
+_MAX_STEPS = 64
+"""Records with a site at one address, which `explain` tells; if there are more, it is refused."""
 
 
 class Step(Value):
@@ -74,7 +78,12 @@ def explain_bound(bound: Bound, address: int, rules: Callable[[str], str] = lamb
         raise PredictionError(str(error)) from None
     symbol = None if name is None else f"{name[0]}+{name[1]:#x}"
     prediction = run_passes(bound, every_site=True)
-    steps = tuple(_step(bound, site, rules(site.where)) for site in prediction.at(address))
+    sites = prediction.at(address)
+    if len(sites) > _MAX_STEPS:
+        raise PredictionError(
+            f"{image.name}: {len(sites)} records have a site at {address:#x}: no kernel's are so many"
+        )
+    steps = tuple(_step(bound, site, rules(site.where)) for site in sites)
     if steps:
         return Explanation(address, symbol, steps, None, None, None, image.bits)
     start = None if name is None else address - name[1]
@@ -91,7 +100,7 @@ def _instruction(prediction: Prediction, start: int | None, address: int) -> Ins
     """The instruction that covers an address, counted from the start of its function."""
     image = prediction.bound.image
     inside = any(low <= address < high for low, high in image.executable)
-    if start is None or not inside or address - start > _LONGEST_FUNCTION:
+    if start is None or not inside or address - start > _MAX_FUNCTION:
         return None
     code = bytes(prediction.memory[start - image.base : address - image.base + 16])
     at = 0
@@ -105,14 +114,22 @@ def _instruction(prediction: Prediction, start: int | None, address: int) -> Ins
 
 
 def _step(bound: Bound, site: Site, rule: str) -> Step:
-    layout = bound.layout(site.table)
+    layout, (table, address) = bound.layout(site.table), bound.tables[site.table]
+    at = _offset(layout, table, site.record)
     try:
-        records = parse_records(layout, *bound.tables[site.table])
-        fields = next(islice(records, site.record, None))
+        (fields,) = parse_records(layout, table[at : at + layout.size], address + at)
     except PatchError as error:
         raise PredictionError(f"{bound.image.name}: {error}") from None
     op = None if site.table in bound.spec.families else bound.kernel.op_name(fields["type"])
     return Step(site, layout.section, fields, op, rule)
+
+
+def _offset(layout: Layout, table: bytes, number: int) -> int:
+    """Where a record begins, counted without padding."""
+    if not layout.padded:
+        return number * layout.size
+    starts = (at for at in range(0, len(table), layout.size) if any(table[at : at + layout.size]))
+    return next(islice(starts, number, None))
 
 
 def _lines(found: Explanation) -> Iterator[str]:

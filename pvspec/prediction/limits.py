@@ -20,29 +20,23 @@ from pvspec.engine.guards import (
 )
 from pvspec.engine.records import parse_records
 from pvspec.engine.spec import Spec
-from pvspec.prediction.machine import PredictionError
+from pvspec.kernel.work import Work
 
-MAX_WORK = 36_000_000
-"""In units of about a quarter of a microsecond. Debian's 6.12 with call depth tracking is 30 million."""
+# units of work
+_RECORD, _STATE = 36, 96  # a record, one with run-time state (in memory, too)
+_GUARD, _OP = 2, 18  # a question that each site is asked; a record of an interface
+_BYTE, _NOP = 2, 14  # a byte of a site, one of nops that are laid anew
 
-_RECORD, _STATE, _NOP = 24, 64, 9  # units: a record, one with run-time state (in memory, too), a byte of nops laid anew
 
-
-def check_work(spec: Spec, tables: Mapping[str, tuple[bytes, int]], image: object) -> None:
-    """PredictionError if it takes too much to apply an image's tables."""
-    if work(spec, tables) <= MAX_WORK:
-        return
+def check_work(spec: Spec, tables: Mapping[str, tuple[bytes, int]], work: Work) -> None:
+    """Count what it takes to apply these tables, to print and to compare; ImageError if it is too much."""
     records = {name: len(table) // _record_size(spec, name) for name, (table, _) in tables.items()}
+    if not records:
+        return
     most = max(records, key=lambda name: records[name])
-    raise PredictionError(
-        f"{image}: its tables have {sum(records.values())} records, {records[most]} of them in {most}: "
-        "more work than any kernel's"
-    )
-
-
-def work(spec: Spec, tables: Mapping[str, tuple[bytes, int]]) -> int:
-    """What it takes to apply these tables, in units of `MAX_WORK`: by number of records, guards and bytes of sites."""
-    return sum(_work(spec, name, table) for name, (table, _) in tables.items())
+    what = f"its {sum(records.values())} records, {records[most]} of them in {most},"
+    for name, (table, _) in tables.items():
+        _count(spec, name, table, work, what)
 
 
 def _record_size(spec: Spec, name: str) -> int:
@@ -53,17 +47,18 @@ def _record_size(spec: Spec, name: str) -> int:
     return spec.interface.layout.size
 
 
-def _work(spec: Spec, name: str, table: bytes) -> int:
+def _count(spec: Spec, name: str, table: bytes, work: Work, what: str) -> None:
+    """By the number of records and guards; then by the bytes of sites, which take a look at each record."""
     family, records = spec.families.get(name), len(table) // _record_size(spec, name)
     if family is None:
-        return records * _RECORD // 2
+        work.add(records * _OP, what)
+        return
     each = _STATE if any(read.size for read in family.reads.values()) else _RECORD
     asked = sum(_is_of_a_site(question) for arm in family.rule for question in questions(arm.guard))
-    whole = records * (each + asked)
-    if whole > MAX_WORK or family.length is not None or family.decoded:
-        return whole
-    lengths = sum(record["len"] for record in parse_records(family.layout, table))
-    return whole + lengths * (_NOP if family.relaid else 1)
+    work.add(records * (each + asked * _GUARD), what)
+    if family.length is None and not family.decoded:
+        lengths = sum(record["len"] for record in parse_records(family.layout, table))
+        work.add(lengths * (_NOP if family.relaid else _BYTE), what)
 
 
 def _is_of_a_site(question: Question) -> bool:

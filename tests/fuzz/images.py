@@ -14,6 +14,7 @@ from pvspec.kernel import ImageError, KernelImage, open_kernel
 from pvspec.kernel.dump.dump import open_dump
 from pvspec.kernel.symbols.kallsyms import decode_kallsyms
 from pvspec.kernel.symbols.symbol_file import SymbolFile
+from pvspec.kernel.work import Work
 from tests.fuzz.elf import ALLOC, CORE, EXEC, NOBITS, REL, RELA, RELOCATABLE, WRITE, Part, elf_file, symbol_table
 from tests.fuzz.loop import Target
 from tests.kernel.test_containers import PACKERS, bzimage, package, tar
@@ -142,7 +143,7 @@ def _kallsyms(data: bytes) -> str:
     said = ""
     for bits in (32, 64):
         try:
-            symbols = decode_kallsyms(bytearray(data), BASE[bits], bits)
+            symbols = decode_kallsyms(bytearray(data), BASE[bits], bits, Work())
         except ImageError as error:
             assert str(error).startswith("kallsyms: ")
             said += str(error)
@@ -188,7 +189,7 @@ def _given(data: bytes) -> str:
 
 
 def _symbols(path: Path) -> None:
-    for symbol in SymbolFile.of(path).symbols():
+    for symbol in SymbolFile.of(path).symbols(Work()):
         assert 0 <= symbol.address < 1 << 64
         assert symbol.name
         assert len(symbol.kind) == 1

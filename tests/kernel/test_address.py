@@ -129,5 +129,5 @@ def test_a_large_table_and_a_long_text(monkeypatch: pytest.MonkeyPatch) -> None:
         table.parse_address("a" * 100_000 + "+")
     with pytest.raises(ImageError, match="there is no symbol"):
         table.parse_address("a" * 1000)
-    assert len(compared) == 3
+    assert len(compared) == 2, "a name of 1000 characters is no misspelt one"
     assert max(compared) <= 128

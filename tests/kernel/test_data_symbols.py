@@ -15,6 +15,7 @@ import pytest
 from pvspec.kernel import KernelImage, open_kernel
 from pvspec.kernel.symbols.data_symbols import find_data_symbols
 from pvspec.kernel.symbols.table import Symbol
+from pvspec.kernel.work import Work
 
 from ..oracle import fetch
 from .binutils import BASE, assemble, run
@@ -195,7 +196,7 @@ def is_text(symbol: Symbol) -> bool:
 
 def found(image: KernelImage, symbols: list[Symbol] | None = None) -> dict[str, int]:
     text = [*filter(is_text, image.symbols)] if symbols is None else symbols
-    return {name: at for at, _, name in find_data_symbols(image.memory, image.base, image.executable, text)}
+    return {name: at for at, _, name in find_data_symbols(image.memory, image.base, image.executable, text, Work())}
 
 
 def wanted(image: KernelImage) -> dict[str, int]:
@@ -353,17 +354,17 @@ def test_damage_is_survived(kernel: Source, seed: int) -> None:
         for _ in range(chance.randint(1, 300)):
             memory[chance.randrange(len(memory))] = chance.randrange(256)
         del memory[chance.randrange(1, 2 * len(memory)) :]
-        for at, _, _ in find_data_symbols(memory, image.base, image.executable, text):
+        for at, _, _ in find_data_symbols(memory, image.base, image.executable, text, Work()):
             assert image.base <= at <= image.base + len(memory)
 
 
 def test_no_symbols_no_memory_no_sense() -> None:
     memory = bytearray(b"\xc3" * 64)
     everywhere = [Symbol(at, "t", name) for at in (0, 60, 70, 2**32) for name in ("ftrace_init", "__SCT__x")]
-    assert find_data_symbols(memory, 0, [(0, 64)], []) == []
-    assert find_data_symbols(bytearray(), 0, [], everywhere) == []
-    assert find_data_symbols(memory, 0, [(0, 2**40)], everywhere) == []
-    assert find_data_symbols(memory, 2**32 - 8, [(2**32 - 8, 2**32 + 8)], everywhere) == []
+    assert find_data_symbols(memory, 0, [(0, 64)], [], Work()) == []
+    assert find_data_symbols(bytearray(), 0, [], everywhere, Work()) == []
+    assert find_data_symbols(memory, 0, [(0, 2**40)], everywhere, Work()) == []
+    assert find_data_symbols(memory, 2**32 - 8, [(2**32 - 8, 2**32 + 8)], everywhere, Work()) == []
 
 
 def test_what_cannot_be_searched_whole_is_no_proof() -> None:
@@ -372,11 +373,11 @@ def test_what_cannot_be_searched_whole_is_no_proof() -> None:
     trampoline = [Symbol(0xC1000000, "t", "__SCT__x")]
     key = Symbol(0xC1000008, "D", "__SCK__x")
     text = [(0xC1000000, 0xC1000008)]
-    assert find_data_symbols(memory, 0xC1000000, text, trampoline) == [key]
-    assert find_data_symbols(memory + b"\1\0\0\xc1" * 60_000, 0xC1000000, text, trampoline) == []
-    assert find_data_symbols(memory + bytes(64 << 20), 0xC1000000, text, trampoline) == []
+    assert find_data_symbols(memory, 0xC1000000, text, trampoline, Work()) == [key]
+    assert find_data_symbols(memory + b"\1\0\0\xc1" * 60_000, 0xC1000000, text, trampoline, Work()) == []
+    assert find_data_symbols(memory + bytes(64 << 20), 0xC1000000, text, trampoline, Work()) == []
     many = [Symbol(0xC2000000 + number, "t", f"__SCT__{number}") for number in range(10_001)]
-    assert find_data_symbols(memory, 0xC1000000, text, [*trampoline, *many]) == []
+    assert find_data_symbols(memory, 0xC1000000, text, [*trampoline, *many], Work()) == []
 
 
 @pytest.fixture(scope="module")

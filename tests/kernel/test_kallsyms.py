@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pvspec.kernel import ImageError
 from pvspec.kernel.symbols.kallsyms import decode_kallsyms
+from pvspec.kernel.work import Work
 
 BASE = {32: 0xC1000000, 64: 0xFFFFFFFF81000000}
 TOKENS = [chr(code) if re.fullmatch("[0-9A-Za-z_]", chr(code)) else f"t{code}_" for code in range(256)]
@@ -74,7 +75,7 @@ def symbols(most: int) -> st.SearchStrategy[list[Entry]]:
 @settings(max_examples=15)
 def test_every_layout(entries: list[Entry], bits: int, order: str, addresses: str) -> None:
     image, placed = encode(entries, bits, order, addresses)
-    assert decode_kallsyms(image, BASE[bits], bits) == placed
+    assert decode_kallsyms(image, BASE[bits], bits, Work()) == placed
 
 
 @pytest.mark.parametrize(("bits", "order", "addresses"), LAYOUTS)
@@ -82,26 +83,26 @@ def test_every_layout(entries: list[Entry], bits: int, order: str, addresses: st
 def test_markers(bits: int, order: str, addresses: str, count: int) -> None:
     entries = [(number * 16, "t", f"function_{number}") for number in range(count)]
     image, placed = encode(entries, bits, order, addresses)
-    assert decode_kallsyms(image, BASE[bits], bits) == placed
+    assert decode_kallsyms(image, BASE[bits], bits, Work()) == placed
 
 
 @pytest.mark.parametrize("length", [126, 127, 128, 255, 256, 300, 511])
 def test_long_names(length: int) -> None:
     entries = [(0, "T", "_text"), (16, "t", "x" * length), *((32 + at, "t", f"y{at}") for at in range(16))]
     image, placed = encode(entries, 64, "new", "relative")
-    assert decode_kallsyms(image, BASE[64], 64) == placed
+    assert decode_kallsyms(image, BASE[64], 64, Work()) == placed
 
 
 def test_tokens_are_expanded() -> None:
     image, _ = encode([(0, "T", "_text"), (16, "t", "aa")], 64, "new", "relative")
     at = image.index(b"\x03taa")
     image[at : at + 4] = b"\x03t\x01\xff"
-    assert decode_kallsyms(image, BASE[64], 64)[1].name == "t1_t255_"
+    assert decode_kallsyms(image, BASE[64], 64, Work())[1].name == "t1_t255_"
 
 
 def test_no_table_is_no_error() -> None:
-    assert decode_kallsyms(bytearray(1 << 16), BASE[64], 64) == []
-    assert decode_kallsyms(bytearray(b"0\x001\x002\x003\x004\x005\x006\x007\x008\x009\x00"), BASE[64], 64) == []
+    assert decode_kallsyms(bytearray(1 << 16), BASE[64], 64, Work()) == []
+    assert decode_kallsyms(bytearray(b"0\x001\x002\x003\x004\x005\x006\x007\x008\x009\x00"), BASE[64], 64, Work()) == []
 
 
 @pytest.mark.parametrize("order", ["old", "seqs", "new"])
@@ -123,7 +124,7 @@ def test_truncated_tables(cut: int) -> None:
 def outcome(image: bytearray) -> int | str:
     """How many symbols, or how the error begins."""
     try:
-        return len(decode_kallsyms(image, BASE[32], 32))
+        return len(decode_kallsyms(image, BASE[32], 32, Work()))
     except ImageError as error:
         return str(error).partition(":")[0]
 
@@ -134,4 +135,4 @@ def test_a_line_end_in_a_name() -> None:
     at = image.index(b"\x03taa")
     image[at : at + 4] = b"\x03t\x01a"
     with pytest.raises(ImageError, match="a symbol name contains a newline"):
-        decode_kallsyms(image, BASE[64], 64)
+        decode_kallsyms(image, BASE[64], 64, Work())

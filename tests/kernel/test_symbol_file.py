@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import io
+import os
 import resource
 import subprocess
 import sys
 import tarfile
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from pvspec.kernel import ImageError
-from pvspec.kernel.symbols import symbol_file
+from pvspec.kernel.files import streams
+from pvspec.kernel.symbols import table
 from pvspec.kernel.symbols.symbol_file import SymbolFile
 from pvspec.kernel.symbols.table import Symbol
+from pvspec.kernel.work import Work
 
 MAP = b"c1000000 T _text\nc1000010 t f\n"
 SYMBOLS = [Symbol(0xC1000000, "T", "_text"), Symbol(0xC1000010, "t", "f")]
@@ -41,12 +45,12 @@ def file(tmp_path: Path) -> Path:
 
 def test_a_map(file: Path) -> None:
     file.write_bytes(MAP)
-    assert list(SymbolFile.of(file).symbols()) == SYMBOLS
+    assert list(SymbolFile.of(file).symbols(Work())) == SYMBOLS
 
 
 def test_a_package_of_debug_symbols(file: Path) -> None:
     file.write_bytes(package("./usr/lib/debug/boot/System.map-6.1.0-50-686-pae", MAP))
-    assert list(SymbolFile.of(file).symbols()) == SYMBOLS
+    assert list(SymbolFile.of(file).symbols(Work())) == SYMBOLS
 
 
 @pytest.mark.parametrize(
@@ -65,18 +69,21 @@ def test_a_package_of_debug_symbols(file: Path) -> None:
 def test_what_is_none(file: Path, contents: bytes, message: str) -> None:
     file.write_bytes(contents)
     with pytest.raises(ImageError, match=message) as error:
-        list(SymbolFile.of(file).symbols())
+        list(SymbolFile.of(file).symbols(Work()))
     assert str(error.value).startswith(str(file))
 
 
 def test_no_file(file: Path) -> None:
     with pytest.raises(ImageError, match="cannot be read"):
-        list(SymbolFile.of(file).symbols())
+        list(SymbolFile.of(file).symbols(Work()))
 
 
 def test_a_small_file_takes_little_memory(file: Path) -> None:
     file.write_bytes(MAP)
-    read = f"from pvspec.kernel.symbols.symbol_file import SymbolFile; print(*SymbolFile.of({str(file)!r}).symbols())"
+    read = (
+        "from pvspec.kernel.symbols.symbol_file import SymbolFile; from pvspec.kernel.work import Work; "
+        f"print(*SymbolFile.of({str(file)!r}).symbols(Work()))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", read],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30)),
@@ -86,11 +93,42 @@ def test_a_small_file_takes_little_memory(file: Path) -> None:
     assert done.stdout == " ".join(map(str, SYMBOLS)) + "\n", done.stderr
 
 
-def test_a_file_without_end(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(symbol_file, "MAX_FILE", 1 << 20)
-    line = b"c1000000 T "
-    file.write_bytes(line.ljust(1 << 20, b"f"))
-    assert len(list(SymbolFile.of(file).symbols())) == 1
-    file.write_bytes(line.ljust((1 << 20) + 1, b"f"))
-    with pytest.raises(ImageError, match="is larger than 1 MiB: not a file of kernel symbols"):
-        list(SymbolFile.of(file).symbols())
+def test_a_file_without_end() -> None:
+    with pytest.raises(ImageError, match=r"^/dev/zero: it is larger than 134217728 bytes"):
+        list(SymbolFile.of("/dev/zero").symbols(Work()))
+
+
+def test_a_pipe_is_a_file(file: Path) -> None:
+    os.mkfifo(file)
+    with subprocess.Popen(["sh", "-c", 'cat >"$0"', file], stdin=subprocess.PIPE) as writer:
+        assert writer.stdin is not None
+        writer.stdin.write(MAP)
+        writer.stdin.close()
+        assert list(SymbolFile.of(file).symbols(Work())) == SYMBOLS
+
+
+def test_a_pipe_without_a_writer(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "_MAX_PATIENCE", 0)
+    os.mkfifo(file)
+    with pytest.raises(ImageError, match="is a pipe to which nobody has written"):
+        list(SymbolFile.of(file).symbols(Work()))
+
+
+def test_more_text_than_a_map_has(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By bytes, by lines, and by the bytes of a line."""
+    monkeypatch.setattr(table, "_MAX_MAP", 1000)
+    monkeypatch.setattr(table, "MAX_SYMBOLS", 40)
+    line = b"c1000000 T f\n"
+    for contents, message in [
+        (line * 40, ""),
+        (line * 41, "41 lines, which are too many"),
+        (bytes(1001), "1001 bytes, which are too many"),
+        (b"\x0b" * 500, "line 1 is not a System.map line"),
+    ]:
+        file.write_bytes(contents)
+        with pytest.raises(ImageError, match=message) if message else nullcontext():
+            assert len(list(SymbolFile.of(file).symbols(Work()))) == 40
+    monkeypatch.setattr(table, "_MAX_LINE", 20)
+    file.write_bytes(b"c1000000 T long_enough\n")
+    with pytest.raises(ImageError, match=r"line 1 is not a System\.map line"):
+        list(SymbolFile.of(file).symbols(Work()))

@@ -14,7 +14,7 @@ from pvspec.kernel import open_dump, open_kernel
 from pvspec.prediction import Prediction
 from pvspec.prediction.bind import bind, shipped_spec
 from pvspec.prediction.cpu import QEMU_MODEL, Processor, parse_cpuinfo, profiles, read_cpu
-from pvspec.prediction.difference import differing
+from pvspec.prediction.difference import masks
 from pvspec.prediction.passes import run_passes
 
 from .boot import Dump
@@ -66,7 +66,12 @@ def compare(kernel: Path, machine: Machine, dump: Dump) -> Counts:
 
 def unexplained(prediction: Prediction, text: bytes) -> set[int]:
     """The addresses of bytes that are other than predicted, and not in a site one of whose other forms is there."""
-    wrong = {prediction.start + offset for offset in differing(prediction.text, text)}
+    wrong = {
+        prediction.start + page + at
+        for page, mask in masks(prediction.text, text)
+        for at, differs in enumerate(mask)
+        if differs
+    }
     for site in prediction.inside():
         start = site.address - prediction.start
         code = text[start : start + site.length] if site.others else b""
@@ -76,7 +81,7 @@ def unexplained(prediction: Prediction, text: bytes) -> set[int]:
 
 
 def _count(first: bytes | memoryview, second: bytes) -> int:
-    return sum(1 for _ in differing(first, second))
+    return sum(len(mask) - mask.count(0) for _, mask in masks(first, second))
 
 
 def _cpu(machine: Machine, dump: Dump) -> Processor:

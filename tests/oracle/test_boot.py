@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pvspec.kernel import KernelImage
 from pvspec.kernel.symbols.kallsyms import decode_kallsyms
+from pvspec.kernel.work import Work
 
 from . import boot
 
@@ -17,7 +18,7 @@ def kallsyms(dump: boot.Dump) -> list[tuple[int, str, str]]:
 def test_kallsyms_are_those_the_kernel_shows(booted: tuple[KernelImage, boot.Dump]) -> None:
     image, dump = booted
     assert image.symbols.source == ("kallsyms, found" if image.bits == 32 else "kallsyms")
-    decoded = decode_kallsyms(image.memory, image.base, image.bits)
+    decoded = decode_kallsyms(image.memory, image.base, image.bits, Work())
     assert [tuple(symbol) for symbol in decoded] == kallsyms(dump)
     assert {*decoded} <= {*image.symbols}
 

@@ -12,6 +12,7 @@ from pvspec.cli import main
 from pvspec.kernel import open_kernel
 from pvspec.kernel.dump.dump import open_dump
 from pvspec.kernel.symbols.kallsyms import decode_kallsyms
+from pvspec.kernel.work import Work
 
 from . import bare, boot, fetch, guest
 from .cases import Kernel
@@ -63,7 +64,7 @@ def test_the_image_is_what_the_kernel_says(booted: tuple[Path, boot.Dump]) -> No
     slide = open_dump(dump.memory_path, image).slide
     assert slide == dump.base - image.base
     moved = image.moved(slide)
-    decoded = decode_kallsyms(moved.memory, moved.base, moved.bits)
+    decoded = decode_kallsyms(moved.memory, moved.base, moved.bits, Work())
     assert [tuple(symbol) for symbol in decoded] == kallsyms(dump)
 
 

@@ -26,9 +26,9 @@ from pvspec.engine.spec import (
 )
 from pvspec.kernel import ImageError
 from pvspec.kernel.image.image import Unresolved
+from pvspec.kernel.work import MAX_WORK, Work
 from pvspec.prediction.bind import Memory, bind, shipped_spec
 from pvspec.prediction.cpu import Processor
-from pvspec.prediction.limits import MAX_WORK
 from pvspec.prediction.machine import Machine, PredictionError
 
 BASE = 0x1000
@@ -72,7 +72,8 @@ def image(symbols: dict[str, int] | None = None, sections: dict[str, bytes] | No
     told: dict[str, Any] = {
         "name": "vmlinux", "kind": "kernel", "bits": 32, "machine": "i386", "release": "2.6.23", "base": base,
         "end": base + len(own), "memory": own, "sections": made, "executable": (), "kernel": None, "unresolved": (),
-        "slide": 0, "symbols": found, "resolve": found.get, "read": read, "section_bytes": lambda name: contents[name],
+        "slide": 0, "work": Work(), "units": 0,
+        "symbols": found, "resolve": found.get, "read": read, "section_bytes": lambda name: contents[name],
     }  # fmt: skip
     return SimpleNamespace(**{**told, **changed})
 
@@ -262,8 +263,8 @@ class TestMachine:
         for name in ("features", "lacking"):
             lacked: dict[str, Any] = {name: ("SSE9",)}
             assert refused(image(), **lacked) == "there is no feature 'SSE9'; there are: FAST, SLOW"
-        much = image(sections={".sites": bytes(4 * (MAX_WORK // 24 + 1))})
-        assert refused(much, spec(family(SITES))).endswith("more work than any kernel's")
+        much = image(sections={".sites": bytes(4 * (MAX_WORK // 36 + 1))})
+        assert "would take more time than any kernel's" in refused(much, spec(family(SITES)))
 
     def test_symbols_and_protected_functions_are_the_images(self) -> None:
         found = facts(image({"probe": 5, "poke": 9, "other": 1}), spec(probes=frozenset({"probe", "none"})))

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pvspec.kernel.files import streams
+from pvspec.prediction import cpu
 from pvspec.prediction.cpu import CpuError, Processor, parse_cpuinfo, profiles, read_cpu
 
 CPUINFO = """\
@@ -111,10 +113,62 @@ class TestVulnerabilities:
 
 
 def test_a_file_without_end() -> None:
-    with pytest.raises(CpuError, match=r"^/dev/zero: neither a profile nor a readable file \(it is longer than"):
+    with pytest.raises(CpuError, match=r"^/dev/zero: neither a profile nor a readable file \(it is larger than"):
         read_cpu("/dev/zero")
-    with pytest.raises(CpuError, match=r"^/dev/zero: cannot be read \(it is longer than"):
+    with pytest.raises(CpuError, match=r"^/dev/zero: cannot be read \(it is larger than"):
         read_cpu("EPYC", "/dev/zero")
+
+
+def test_a_pipe_without_a_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "_MAX_PATIENCE", 0)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CpuError, match="it is a pipe to which nobody has written"):
+        read_cpu(str(tmp_path / "pipe"))
+    with pytest.raises(CpuError, match="it is a pipe to which nobody has written"):
+        read_cpu("EPYC", str(tmp_path / "pipe"))
+
+
+@pytest.mark.parametrize(
+    ("bound", "most", "text", "message"),
+    [
+        ("_MAX_CPUINFO", len(CPUINFO), CPUINFO + "x", "characters in"),
+        ("_MAX_LINES", CPUINFO.count("\n"), CPUINFO + "\n", "characters in"),
+        ("_MAX_LINE", max(map(len, CPUINFO.split("\n"))), CPUINFO + "x" * 4000, "a line of 4000 characters"),
+        ("_MAX_NUMBER", 86, CPUINFO.replace("cpu family\t: 6", "cpu family\t: 86"), "its cpu family is '86'"),
+        (
+            "_MAX_NUMBER",
+            86,
+            CPUINFO.replace("cpu family\t: 6", "cpu family\t: " + "6" * 5000),
+            "its cpu family is '666",
+        ),
+        ("_MAX_NUMBER", 86, CPUINFO.replace("cpu family\t: 6", "cpu family\t: -6"), "its cpu family is '-6'"),
+    ],
+)
+def test_more_than_a_cpuinfo_has(
+    bound: str, most: int, text: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, bound, most)
+    assert parse_cpuinfo(CPUINFO, "cpuinfo").count == 2
+    with pytest.raises(CpuError, match=f"^cpuinfo: not a /proc/cpuinfo: .*{message}"):
+        parse_cpuinfo(text, "cpuinfo")
+
+
+def test_more_files_than_a_report_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "spectre_v2").write_text("Mitigation: Retpolines")
+    monkeypatch.setattr(cpu, "_MAX_FILES", 1)
+    monkeypatch.setattr(cpu, "_MAX_REPORT", 22)
+    assert read_cpu("EPYC", str(tmp_path)).vulnerabilities == {"spectre_v2": "Mitigation: Retpolines"}
+    (tmp_path / "another").write_text("x")
+    with pytest.raises(CpuError, match="it has more than 1 files"):
+        read_cpu("EPYC", str(tmp_path))
+    monkeypatch.setattr(cpu, "_MAX_FILES", 2)
+    with pytest.raises(CpuError, match="its files have more than 22 bytes"):
+        read_cpu("EPYC", str(tmp_path))
+
+
+def test_what_is_no_text() -> None:
+    with pytest.raises(CpuError, match="a /proc/cpuinfo is a text, and this bytes"):
+        parse_cpuinfo(b"processor: 0", "cpuinfo")  # type: ignore[arg-type]  # what a caller may get wrong
 
 
 def test_a_pipe_is_a_file(tmp_path: Path) -> None:

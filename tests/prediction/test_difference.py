@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,9 @@ from hypothesis import strategies as st
 
 from pvspec.compiler.cached import load_spec
 from pvspec.kernel import open_kernel
-from pvspec.prediction import Prediction
+from pvspec.prediction import Prediction, PredictionError, compare
 from pvspec.prediction.bind import bind
-from pvspec.prediction.difference import difference, differing
+from pvspec.prediction.difference import difference, masks
 from pvspec.prediction.machine import Machine
 from pvspec.prediction.passes import run_passes
 
@@ -57,8 +58,22 @@ def test_nothing(prediction: Prediction) -> None:
 
 
 @given(st.binary(max_size=40), st.binary(min_size=40, max_size=40), st.integers(4080, 4110))
-def test_differing(one: bytes, other: bytes, at: int) -> None:
+def test_masks(one: bytes, other: bytes, at: int) -> None:
     """Over the end of a page, too."""
     first = bytes(at) + one
     second = bytes(at) + other[: len(one)]
-    assert list(differing(first, second)) == [n for n in range(len(first)) if first[n] != second[n]]
+    found = [page + at for page, mask in masks(first, second) for at, differs in enumerate(mask) if differs]
+    assert found == [n for n in range(len(first)) if first[n] != second[n]]
+
+
+def test_texts_of_two_kernels(prediction: Prediction, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are refused by the number of their differences, not listed."""
+    monkeypatch.setattr(import_module("pvspec.prediction.difference"), "_MAX_RUNS", 2)
+    assert compared(prediction, -5, -3) == [(None, -5, 1), (None, -3, 1)]
+    with pytest.raises(PredictionError, match="they differ in more than 2 places where no table has a site"):
+        compared(prediction, -5, -3, -1)
+
+
+def test_a_text_that_is_none(prediction: Prediction) -> None:
+    with pytest.raises(PredictionError, match="a text is bytes, and this one int"):
+        compare(prediction, bytes(prediction.text), 1 << 40)  # type: ignore[arg-type]  # what a caller may get wrong

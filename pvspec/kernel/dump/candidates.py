@@ -14,10 +14,12 @@ from pvspec.kernel.errors import ImageError
 from pvspec.kernel.files.reader import Reader
 from pvspec.kernel.image.image import KernelImage
 from pvspec.kernel.image.kaslr import slides
+from pvspec.kernel.work import Work
 
 _KERNEL_MAP = {"i386": 0xC0000000, "x86_64": 0xFFFFFFFF80000000}
 """Virtual minus physical address of a kernel image that was not moved: PAGE_OFFSET (VMSPLIT_3G), __START_KERNEL_map."""
-_MAX_CANDIDATES = 1 << 16  # 128 GiB of memory: in a file with holes, a page fault for each
+_MAX_CANDIDATES = 1 << 16
+"""Physical addresses at which an x86_64 kernel is looked for: those of 128 GiB. One that is further up is not found."""
 
 
 class Candidate(NamedTuple):
@@ -34,7 +36,7 @@ class AddressSpace(NamedTuple):
     candidates: Iterable[Candidate]
 
 
-def of_raw(file: File, image: KernelImage) -> AddressSpace:
+def of_raw(file: File, image: KernelImage, work: Work) -> AddressSpace:
     """A file that contains the image's memory, or its segments one after the other; else ImageError."""
     here = [Candidate(0, None)]
     size, segments = file.size, image.segments
@@ -48,7 +50,7 @@ def of_raw(file: File, image: KernelImage) -> AddressSpace:
     raise ImageError(
         f"is neither an ELF core nor a flat dump: it is {size} bytes long, but the memory of {image.name} has "
         f"{len(image.memory)} from {image.base:#x} on, and its {len(segments)} segments have "
-        f"{sum(length for _, length in segments)}; {what_banner_says(everywhere([everything]), image.release)}"
+        f"{sum(length for _, length in segments)}; {what_banner_says(everywhere([everything]), image.release, work)}"
     )
 
 

@@ -24,11 +24,13 @@ class Dump:
 
     A dump of bytes can be pickled, and so can one of a reader if the reader can be; a dump of a file on disk cannot
     (TypeError), because another process may find a different dump at that path. All of them can be copied.
+
+    `units` is the work that it took to find the kernel.
     """
 
-    def __init__(self, name: str, memory: Memory, rise: int, slide: int) -> None:
+    def __init__(self, name: str, memory: Memory, rise: int, slide: int, units: int) -> None:
         """`rise` is how far the kernel's addresses are above those of the `memory`."""
-        self.name, self.slide = name, slide
+        self.name, self.slide, self.units = name, slide, units
         self._memory, self._rise = memory, rise
 
     def __repr__(self) -> str:
@@ -77,10 +79,12 @@ def open_dump(source: Source, image: KernelImage, *, slide: int | None = None, n
 
 
 def _open(name: str, source: Source, image: KernelImage, stated: int | None) -> Dump:
-    fingerprint = Fingerprint(image)
+    _ = image.relocations  # read on the image's own account
+    work = image.work.continued()
+    fingerprint = Fingerprint(image, work)
     search = Search(fingerprint, image.slide if stated is None else stated)
     found = search.find(list(_address_spaces(source, fingerprint, stated)))
-    return Dump(name, found.memory, found.slide - image.slide - found.above, found.slide)
+    return Dump(name, found.memory, found.slide - image.slide - found.above, found.slide, work.units - image.work.units)
 
 
 def _address_spaces(source: Source, fingerprint: Fingerprint, stated: int | None) -> Iterable[AddressSpace]:
@@ -95,7 +99,7 @@ def _address_spaces(source: Source, fingerprint: Fingerprint, stated: int | None
         else:
             file = Contents(bytes(cast(memoryview, source)))
         if file.at(0, len(MAGIC)) != MAGIC:
-            return [of_raw(file, image)]
-        return of_core(read_core(file.stream()), file, fingerprint)
+            return [of_raw(file, image, fingerprint.work)]
+        return of_core(read_core(file.stream(), fingerprint.work), file, fingerprint)
     except (OSError, ValueError) as error:
         raise unreadable(error) from error

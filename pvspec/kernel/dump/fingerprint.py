@@ -9,12 +9,15 @@ from typing import NamedTuple
 
 from pvspec.kernel.files.layout import coalesce
 from pvspec.kernel.image.image import KernelImage
-from pvspec.kernel.image.kaslr import NO_RELOCATIONS, Relocations, can_be
+from pvspec.kernel.image.kaslr import FIELD_WORK, NO_RELOCATIONS, Relocations, can_be
+from pvspec.kernel.work import Work
 
 _SAMPLE = 4096  # bytes
 _MARGIN = 8  # of the longest field
 _SIGNATURE = 64  # bytes
 _MAX_FIELDS = 16
+"""Fields by which a message says how far a dump is from the kernel; others are not asked."""
+_BYTES_PER_UNIT = 2  # of a unit of work: bytes of samples that are compared one by one
 
 Read = Callable[[int, int], bytes]
 """Reads memory at the addresses of the image; returns fewer bytes if some are missing."""
@@ -52,16 +55,18 @@ class Sample:
     def __repr__(self) -> str:
         return f"<Sample {self.address:#x}, {self.size} bytes>"
 
-    def at(self, rise: int) -> bytes:
+    def at(self, rise: int, work: Work) -> bytes:
         """The data as they would be if the kernel were that many bytes higher."""
+        work.add(self.fields.fields * FIELD_WORK, "comparing a dump with the kernel")
         memory = bytearray(self.around)
         self.fields.move(memory, rise)
         return bytes(memory[self.before : self.before + self.size])
 
 
-def sample(image: KernelImage, start: int, size: int) -> Sample:
+def sample(image: KernelImage, start: int, size: int, work: Work) -> Sample:
     """The image's memory at an address; raises ImageError if its table of relocations is damaged."""
     first, last = max(start - _MARGIN, image.base), min(start + size + _MARGIN, image.end)
+    work.add((image.relocations or NO_RELOCATIONS).fields, "choosing what shows the kernel in a dump")
     fields = (image.relocations or NO_RELOCATIONS).within(first - image.base, last - image.base)
     return Sample(start, size, start - first, image.read(first, last - first), fields)
 
@@ -69,11 +74,11 @@ def sample(image: KernelImage, start: int, size: int) -> Sample:
 class Fingerprint:
     """Samples of an `image`'s read-only data; none if it has no section `.rodata`."""
 
-    def __init__(self, image: KernelImage) -> None:
-        """Raises ImageError if the image's table of relocations is damaged."""
-        self.image = image
-        self.samples = [sample(image, start, end - start) for start, end in _ranges(image)]
-        pieces = chain.from_iterable(map(_unmoved, self.samples))
+    def __init__(self, image: KernelImage, work: Work) -> None:
+        """Raises ImageError if the image's table of relocations is damaged. `work` is what all searches add to."""
+        self.image, self.work = image, work
+        self.samples = [sample(image, start, end - start, work) for start, end in _ranges(image)]
+        pieces = chain.from_iterable(_unmoved(part, work) for part in self.samples)
         self.signature = max(pieces, key=lambda piece: len(set(piece.data)), default=None)
 
     def __repr__(self) -> str:
@@ -96,7 +101,9 @@ class Fingerprint:
         if not self._possible(slide):
             return None
         rise = slide - self.image.slide
-        return slide if all(read(part.address, part.size) == part.at(rise) for part in self.samples) else None
+        return (
+            slide if all(read(part.address, part.size) == part.at(rise, self.work) for part in self.samples) else None
+        )
 
     def difference(self, read: Read, known: int | None, assumed: int) -> Difference:
         """How much the memory that `read` reads differs from this kernel; if the slide is unknown, at the best one."""
@@ -108,7 +115,8 @@ class Fingerprint:
         differing: list[int] = []
         total = missing = 0
         for part in self.samples:
-            found, expected = read(part.address, part.size), part.at(rise)
+            found, expected = read(part.address, part.size), part.at(rise, self.work)
+            self.work.add(part.size // _BYTES_PER_UNIT, "comparing a dump with the kernel")
             pairs = enumerate(zip(found, expected, strict=False))
             differing += [part.address + rise + at for at, (one, other) in pairs if one != other]
             differing += range(part.address + rise + len(found), part.address + rise + part.size)
@@ -123,6 +131,7 @@ class Fingerprint:
         """The slide by each field that is in a sample."""
         size = self.image.bits // 8
         for part in self.samples:
+            self.work.add(part.fields.fields, "comparing a dump with the kernel")
             for at in part.fields.added64 if size == 8 else part.fields.added32:
                 if part.before <= at <= part.before + part.size - size:
                     old = int.from_bytes(part.around[at : at + size], "little")
@@ -140,11 +149,11 @@ def _ranges(image: KernelImage) -> Iterable[tuple[int, int]]:
     return coalesce((start, start + size) for start in (section.address, middle))
 
 
-def _unmoved(part: Sample) -> Iterator[Signature]:
+def _unmoved(part: Sample, work: Work) -> Iterator[Signature]:
     """The short pieces of a sample that contain no addresses."""
     ends = (0, _MARGIN - 1)
     moving = {(at - part.before + end) // _SIGNATURE for fields in part.fields for at in fields for end in ends}
-    data = part.at(0)
+    data = part.at(0, work)
     for at in range(0, part.size, _SIGNATURE):
         if at // _SIGNATURE not in moving:
             yield Signature(part.address + at, data[at : at + _SIGNATURE])

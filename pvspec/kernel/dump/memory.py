@@ -7,8 +7,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, NoReturn, Protocol
 
+from pvspec.kernel.errors import ImageError
 from pvspec.kernel.files.file_bytes import FileBytes
 from pvspec.kernel.files.reader import CheckedReader, Reader, as_stream
+
+_LEAST_PIECE, _FEW_PIECES = 512, 16
+"""Bytes that the pieces of a core have on average over a range that is read, unless they are few: where they are
+smaller, it is refused, for no machine's memory is."""
 
 Region = tuple[int, int]
 """An address, and the number of bytes that there may be from there on."""
@@ -117,11 +122,18 @@ class FileMemory:
         self._file = file
 
     def up_to(self, address: int, size: int) -> bytes:
-        """As many bytes, up to `size`, as there are from `address` on without a gap."""
-        found = b""
-        while len(found) < size and (part := self._part(address + len(found), size - len(found))):
-            found += part
-        return found
+        """As many bytes, up to `size`, as there are from `address` on without a gap; ImageError if they are crumbs."""
+        found = self._part(address, size)
+        if not found or len(found) == size:
+            return found
+        parts = [found]
+        at, end = address + len(found), address + size
+        while at < end and (part := self._part(at, end - at)):
+            parts.append(part)
+            at += len(part)
+            if len(parts) > _FEW_PIECES + (at - address) // _LEAST_PIECE:
+                raise ImageError(f"its memory from {address:#x} on is in pieces that are too small for a machine's")
+        return b"".join(parts)
 
     def probe(self, address: int, size: int) -> bytes:
         """The same."""
@@ -142,13 +154,24 @@ class FileMemory:
 
 
 def _disjoint(pieces: Iterable[Piece]) -> Iterator[Piece]:
-    """The same memory with each address once, ascending: a core may have the same pages by several mappings."""
-    end = 0
+    """The same memory with each address once, ascending: a core may have the same pages by several mappings.
+
+    Pieces that follow one another, in memory and in the file, are one.
+    """
+    last = Piece(0, 0, 0)
     for start, size, offset in sorted(pieces):
-        skipped = max(end - start, 0)
-        if skipped < size:
-            yield Piece(start + skipped, size - skipped, offset + skipped)
-            end = start + size
+        skipped = max(last.start + last.size - start, 0)
+        if skipped >= size:
+            continue
+        piece = Piece(start + skipped, size - skipped, offset + skipped)
+        if piece.start - last.start == last.size == piece.offset - last.offset:
+            last = last._replace(size=last.size + piece.size)
+            continue
+        if last.size:
+            yield last
+        last = piece
+    if last.size:
+        yield last
 
 
 class ReaderMemory:

@@ -14,7 +14,10 @@ from pvspec.kernel.errors import ImageError
 
 _LIKELY = 3  # candidates that are compared byte by byte even without the signature
 _MAX_COMPARED = 16
+"""Places in a dump that are compared with the kernel byte by byte, for a message; others are not."""
 _MAX_TEXTS = 4
+"""Places in a dump that may hold the kernel's text and are compared with it; others are not."""
+_CANDIDATE_WORK, _SIGNED_WORK = 40, 500  # units: a place that is looked at, and one that has the signature
 
 
 class Found(NamedTuple):
@@ -30,7 +33,7 @@ class Search:
 
     def __init__(self, fingerprint: Fingerprint, assumed: int) -> None:
         self._fingerprint, self._assumed = fingerprint, assumed
-        self._text = TextMatch(fingerprint.image)
+        self._text = TextMatch(fingerprint.image, fingerprint.work)
         self._texts: list[tuple[Memory, Candidate]] = []
         self._compared = 0
         self._nearest: Difference | None = None
@@ -38,10 +41,13 @@ class Search:
 
     def find(self, spaces: Sequence[AddressSpace]) -> Found:
         """The first candidate that is the kernel; raises ImageError if none is."""
+        work = self._fingerprint.work
         for space in spaces:
             for number, candidate in enumerate(space.candidates):
                 read = _probing(space.memory, candidate)
+                work.add(_CANDIDATE_WORK, "the search for the kernel")
                 signed = self._fingerprint.is_signed(read)
+                work.add(_SIGNED_WORK if signed else 0, "the search for the kernel")
                 slide = self._fingerprint.slide(read, candidate.slide, self._assumed) if signed else None
                 if slide is not None:
                     return Found(space.memory, candidate.above, slide)
@@ -67,7 +73,7 @@ class Search:
     def _failure(self, memories: Sequence[Memory]) -> ImageError:
         image = self._fingerprint.image
         release = image.release or "of unknown release"
-        banner = what_banner_says([*self._at_nearest, *everywhere(memories)], image.release)
+        banner = what_banner_says([*self._at_nearest, *everywhere(memories)], image.release, self._fingerprint.work)
         parts = [self._compared_with(), banner, *_raised(memories)]
         if not image.relocations:
             parts.append(

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from pvspec.kernel.dump.fingerprint import Read, Sample, sample
 from pvspec.kernel.image.image import KernelImage
+from pvspec.kernel.work import Work
 
 _BLOCK = 16
 _REGIONS = 16
+_BLOCK_WORK = 3  # units
 _ALIKE = 2  # one block in so many must be the same, in each region
 
 
 class TextMatch:
     """The section `.text` of an image; without one, nothing matches."""
 
-    def __init__(self, image: KernelImage) -> None:
-        self._image = image
+    def __init__(self, image: KernelImage, work: Work) -> None:
+        self._image, self._work = image, work
         self._sample: Sample | None = None
         section = image.sections.get(".text")
         self._has_text = section is not None and section.allocated and section.size >= _BLOCK * _REGIONS
@@ -32,8 +34,9 @@ class TextMatch:
     def matches(self, read: Read, slide: int) -> bool:
         """Whether it is this kernel's text at that slide, apart from what patching may have changed; takes 0.5 s."""
         if self._sample is None:
-            self._sample = sample(self._image, self._start, self._size)
-        expected, found = self._sample.at(slide - self._image.slide), read(self._start, self._size)
+            self._sample = sample(self._image, self._start, self._size, self._work)
+        self._work.add(self._size // _BLOCK * _BLOCK_WORK, "comparing a dump with the kernel's text")
+        expected, found = self._sample.at(slide - self._image.slide, self._work), read(self._start, self._size)
         blocks = [
             found[at : at + _BLOCK] == expected[at : at + _BLOCK]
             for at in range(0, self._size - self._size % _BLOCK, _BLOCK)

@@ -11,14 +11,26 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from pvspec.kernel.errors import ImageError
-from pvspec.kernel.files.elf_headers import ElfHeaders, ProgramHeader, SectionHeader, damaged
-from pvspec.kernel.files.layout import Buffer, FileRange, Layout, Section, coalesce, zeros
+from pvspec.kernel.files.elf_headers import ET_REL, PT_LOAD, ElfHeaders, ProgramHeader, SectionHeader
+from pvspec.kernel.files.layout import MAX_SPAN, Buffer, FileRange, Layout, Section, coalesce, forget, zeros
 from pvspec.kernel.files.reader import as_stream
+from pvspec.kernel.work import Work
 
-_MACHINES: dict[tuple[str | int, int], str] = {("EM_386", 32): "i386", ("EM_X86_64", 64): "x86_64"}
-_MAX_SECTIONS = 0xFF00  # SHN_LORESERVE: section numbers from here on have special meanings
-_MAX_SEGMENTS = 64  # a vmlinux has three to six
+_MACHINES = {(3, 32): "i386", (62, 64): "x86_64"}  # EM_386, EM_X86_64
+_MAX_SECTIONS = 0xFF00
+"""Sections of an ELF file: numbers from SHN_LORESERVE on have special meanings. A file that says it has more is
+refused."""
+_MAX_SEGMENTS = 64
+"""Segments of a kernel, which has three to six. A file that says it has more is refused."""
 _MAX_NAME = 4096
+"""Bytes of the name of one section or symbol. A file with a longer one is refused."""
+_MAX_STRINGS = 64 << 20
+"""Bytes of one table of names in an ELF file. A file with a longer one is refused."""
+MAX_NAMES = 32 << 20
+"""Bytes that all names from one table have in sum, be it of an ELF file, kallsyms or exports. Names may overlap, so the
+size of the table does not bound them. A kernel with more is refused; Debian's have 6 MiB."""
+
+_SECTION_WORK, _PLACED_WORK = 24, 1  # units: a section, and one compared with a segment
 _SHF_WRITE, _SHF_ALLOC, _SHF_EXECINSTR, _PF_X = 1, 2, 4, 1
 
 
@@ -61,8 +73,14 @@ class ElfFile:
         """Pickle and copy the bytes: a mapped file can be neither pickled nor copied."""
         return {**self.__dict__, "data": bytes(self.data)}
 
+    def strings(self, section: Section) -> Strings:
+        """The strings of a section; raises ImageError if it is too large."""
+        return Strings(_strings(self.data, section.offset, section.size) if section.in_file else b"")
+
     def contents(self, section: Section) -> bytes:
-        """The bytes of a section in the file; none for .bss and the like."""
+        """The bytes of a section in the file; none for .bss and the like. ImageError if they are more than an image."""
+        if section.in_file and section.size > MAX_SPAN:
+            raise ImageError(f"section {section.name} has {section.size} bytes in the file: more than any kernel's")
         return self.data[section.offset : section.offset + section.size] if section.in_file else b""
 
     @property
@@ -78,29 +96,20 @@ class ElfFile:
         return next((section for section in self.sections if section.name == name), None)
 
 
-def parse_elf(data: Buffer) -> ElfFile:
+def parse_elf(data: Buffer, work: Work) -> ElfFile:
     """Read and check the headers of an ELF file for i386 or x86_64; raises ImageError."""
-    try:
-        return _parse(data)
-    except ImageError:
-        raise
-    except Exception as error:  # a parser may raise anything for hostile bytes
-        raise damaged(error) from error
-
-
-def _parse(data: Buffer) -> ElfFile:
     headers = ElfHeaders(as_stream(data))
     machine = _MACHINES.get((headers.machine, headers.bits))
-    if machine is None or not headers.little_endian:
-        raise ImageError(f"ELF file is for {headers.machine} ({headers.bits} bit), not for i386 or x86_64")
-    programs = headers.segments(_MAX_SEGMENTS)
+    if machine is None:
+        raise ImageError(f"ELF file is for machine {headers.machine} ({headers.bits} bit), not for i386 or x86_64")
+    programs = list(headers.segments(_MAX_SEGMENTS))
     step = headers.program_header_size or 1
     return ElfFile(
         data,
         headers.bits,
         machine,
-        headers.type == "ET_REL",
-        _sections(headers, data),
+        headers.type == ET_REL,
+        _sections(headers, data, work),
         _segments(programs, data),
         range(headers.program_table, headers.program_table + len(programs) * step, step),
         headers.section_table,
@@ -113,11 +122,12 @@ def _check_inside(data: Buffer, what: str, offset: int, size: int) -> None:
         raise ImageError(f"{what} ({size} bytes at {offset:#x}) is outside the file of {len(data)} bytes")
 
 
-def _sections(elf: ElfHeaders, data: Buffer) -> Sequence[Section]:
+def _sections(elf: ElfHeaders, data: Buffer, work: Work) -> Sequence[Section]:
     headers = elf.sections(_MAX_SECTIONS)
     if not headers:
         return ()
-    names = _string_table(data, headers, elf.section_names)
+    work.add(len(headers) * _SECTION_WORK, f"reading {len(headers)} sections")
+    names = Strings(_string_table(data, headers, elf.section_names))
     sections = tuple(_section(index, header, names) for index, header in enumerate(headers))
     for section in sections:
         if section.in_file:
@@ -130,20 +140,42 @@ def _string_table(data: Buffer, headers: Sequence[SectionHeader], index: int) ->
         raise ImageError(f"the section name table is section {index}, but there are only {len(headers)} sections")
     header = headers[index]
     _check_inside(data, "section name table", header.offset, header.size)
-    return data[header.offset : header.offset + header.size]
+    return _strings(data, header.offset, header.size)
 
 
-def string_at(table: bytes, offset: int) -> str:
-    """The NUL-terminated string at `offset` of a string table; raises ImageError if there is no such string."""
-    end = table.find(b"\0", offset, offset + _MAX_NAME)
-    if end < 0:
-        raise ImageError(f"there is no string at {offset:#x} of a string table of {len(table)} bytes")
-    return table[offset:end].decode("utf-8", "backslashreplace")
+def _strings(data: Buffer, offset: int, size: int) -> bytes:
+    if size > _MAX_STRINGS:
+        raise ImageError(f"a table of names of {size} bytes is larger than any kernel's")
+    return data[offset : offset + size]
 
 
-def _section(index: int, header: SectionHeader, names: bytes) -> Section:
+class Strings:
+    """A table of NUL-terminated strings, of which `MAX_NAMES` bytes are handed out."""
+
+    def __init__(self, table: bytes) -> None:
+        self._table = table
+        self._left = MAX_NAMES
+
+    def __repr__(self) -> str:
+        return f"<Strings: {len(self._table)} bytes>"
+
+    def at(self, offset: int) -> str:
+        """The string at an offset; raises ImageError if there is no such string, or all so far are too long in sum."""
+        table = self._table
+        end = table.find(b"\0", offset, offset + _MAX_NAME)
+        if end < 0:
+            raise ImageError(f"there is no string at {offset:#x} of a string table of {len(table)} bytes")
+        self._left -= end - offset
+        if self._left < 0:
+            raise ImageError(
+                f"the names in a string table have more than {MAX_NAMES >> 20} MiB, more than any kernel's"
+            )
+        return table[offset:end].decode("utf-8", "backslashreplace")
+
+
+def _section(index: int, header: SectionHeader, names: Strings) -> Section:
     return Section(
-        string_at(names, header.name),
+        names.at(header.name),
         header.address,
         header.offset,
         header.size,
@@ -159,7 +191,7 @@ def _section(index: int, header: SectionHeader, names: bytes) -> Section:
 
 
 def _segments(headers: Sequence[ProgramHeader], data: Buffer) -> Sequence[Segment]:
-    segments = tuple(_segment(header) for header in headers if header.type == "PT_LOAD")
+    segments = tuple(_segment(header) for header in headers if header.type == PT_LOAD)
     for segment in segments:
         what = f"segment at {segment.address:#x}"
         _check_inside(data, what, segment.offset, segment.file_size)
@@ -172,7 +204,7 @@ def _segment(header: ProgramHeader) -> Segment:
     return Segment(header.virtual, header.offset, header.file_size, header.memory_size, bool(header.flags & _PF_X))
 
 
-def load_segments(elf: ElfFile) -> Layout:
+def load_segments(elf: ElfFile, work: Work) -> Layout:
     """The memory of a linked kernel: every PT_LOAD at its virtual address; raises ImageError.
 
     Segments linked at address 0 are left out: the per-CPU template of x86_64 (arch/x86/kernel/vmlinux.lds.S up to
@@ -181,10 +213,13 @@ def load_segments(elf: ElfFile) -> Layout:
     segments = sorted(segment for segment in elf.segments if segment.memory_size and segment.address)
     if not segments:
         raise ImageError("ELF file without a PT_LOAD segment: not a linked kernel")
-    base, memory = _flat(segments)
+    comparisons = len(elf.sections) * len(segments)
+    work.add(comparisons * _PLACED_WORK, f"placing {len(elf.sections)} sections in {len(segments)} segments")
+    base, memory = _flat(segments, work)
     for segment in segments:
         start = segment.address - base
         memory[start : start + segment.file_size] = elf.data[segment.offset : segment.offset + segment.file_size]
+    forget(elf.data)
     sections = [_loaded(section, segments) for section in elf.sections]
     return Layout(
         base,
@@ -195,12 +230,12 @@ def load_segments(elf: ElfFile) -> Layout:
     )
 
 
-def _flat(segments: Sequence[Segment]) -> tuple[int, bytearray]:
+def _flat(segments: Sequence[Segment], work: Work) -> tuple[int, bytearray]:
     for before, after in pairwise(segments):
         if before.end > after.address:
             raise ImageError(f"segments at {before.address:#x} and {after.address:#x} overlap")
     base, span = segments[0].address, segments[-1].end - segments[0].address
-    return base, zeros(span)
+    return base, zeros(span, MAX_SPAN, work)
 
 
 def _loaded(section: Section, segments: Sequence[Segment]) -> Section:

@@ -17,7 +17,7 @@ MAX_PART = 256 << 20
 may be of any size."""
 
 _PIECE = 1 << 20
-_FLAGS = os.O_NONBLOCK | os.O_NOCTTY  # opening a FIFO must not wait for its writer
+_FLAGS = os.O_NONBLOCK | os.O_NOCTTY
 
 
 class _Version(NamedTuple):
@@ -37,7 +37,7 @@ class FileBytes:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Raises ImageError unless there is a regular file at `path` that can be read."""
         try:
-            self._file = open(path, "rb", buffering=0, opener=_open)  # noqa: SIM115  # as long as its bytes are used
+            self._file = open(path, "rb", buffering=0, opener=open_nonblocking)  # noqa: SIM115  # as long as its bytes are used
             if not stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
                 raise ImageError("is not a regular file")
             self._version = _version(self._file)
@@ -85,7 +85,8 @@ class FileBytes:
         return bytes, (bytes(self),)
 
 
-def _open(path: str, flags: int) -> int:
+def open_nonblocking(path: str, flags: int) -> int:
+    """Opening a FIFO must not wait for its writer."""
     return os.open(path, flags | _FLAGS)
 
 

@@ -9,20 +9,24 @@ from typing import NamedTuple
 
 from pvspec.kernel.errors import ImageError
 from pvspec.kernel.files.file_bytes import FileBytes
+from pvspec.kernel.work import Work
 
 Buffer = bytes | mmap.mmap | FileBytes
 """The bytes of a file: at hand, in our own cache, or on disk."""
 
 MAX_SPAN = 192 << 20
-"""Bytes from the lowest to the highest address of an image; no kernel takes more."""
+"""Bytes from the lowest to the highest address of an image. No kernel takes more, and one that would is refused."""
+MAX_MODULE = 64 << 20
+"""Bytes that the sections of a module take. One that would take more is refused."""
+_BYTES_PER_UNIT = 20  # of work: the memory is searched for a banner, and there are copies of it
 
 
 class Section(NamedTuple):
     """One section: what it is called, and where it is in memory and in the ELF file.
 
     `address` is a virtual address, `offset` and `size` are byte counts. A section that is not `allocated` is not in
-    memory: its header says so, or its address is outside all loaded segments. `type` is the name that pyelftools gives
-    sh_type ("SHT_PROGBITS"), or its number.
+    memory: its header says so, or its address is outside all loaded segments. `type` is sh_type: its name
+    ("SHT_PROGBITS"), or its number if it is none of those that kernels have.
     """
 
     name: str
@@ -78,11 +82,18 @@ class Layout:
         return f"<Layout {self.base:#x} to {end:#x}, {len(self.sections)} sections, slide {self.slide:#x}>"
 
 
-def zeros(span: int) -> bytearray:
-    """A flat memory of that many bytes; raises ImageError if that exceeds MAX_SPAN."""
-    if span > MAX_SPAN:
-        raise ImageError(f"image would take {span >> 20} MiB of memory, more than {MAX_SPAN >> 20}")
+def zeros(span: int, most: int, work: Work) -> bytearray:
+    """A flat memory of that many bytes; raises ImageError if that exceeds `most`."""
+    if span > most:
+        raise ImageError(f"image would take {span >> 20} MiB of memory, more than {most >> 20}")
+    work.add(span // _BYTES_PER_UNIT, f"an image of {span} bytes")
     return bytearray(span)
+
+
+def forget(data: Buffer) -> None:
+    """Let go of the pages of a file that was copied: they would count as this process's memory beside the copy."""
+    if isinstance(data, mmap.mmap) and hasattr(data, "madvise"):
+        data.madvise(mmap.MADV_DONTNEED)
 
 
 def coalesce(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:

@@ -87,8 +87,9 @@ class KernelImage:
         if slide == self.slide:
             return self
         table = self.relocations
+        work = self.work.continued()
         try:
-            elf, layout = move(self._elf, self._layout, table, self.alignment, slide)
+            elf, layout = move(self._elf, self._layout, table, self.alignment, slide, work)
         except ImageError as error:
             raise ImageError(f"{self.name}: {error}") from error
         sections = {section.name: section for section in reversed(layout.sections)}
@@ -98,6 +99,7 @@ class KernelImage:
             memory=layout.memory,
             sections=sections,
             executable=layout.executable,
+            work=work,
             _elf=elf,
             _layout=layout,
         )
@@ -108,7 +110,7 @@ class KernelImage:
         from pvspec.kernel.image.kaslr import read_relocations
 
         try:
-            return read_relocations(self._elf, self._layout)
+            return read_relocations(self._elf, self._layout, self.work)
         except ImageError as error:
             raise ImageError(f"{self.name}: {error}") from error
 
@@ -140,7 +142,10 @@ class KernelImage:
             )
         if section.allocated and section.address and section.size:
             return self.read(section.address, section.size)
-        return self._elf.contents(section)
+        try:
+            return self._elf.contents(section)
+        except ImageError as error:
+            raise ImageError(f"{self.name}: {error}") from error
 
     @cached_property
     def symbols(self) -> SymbolTable:
@@ -150,7 +155,7 @@ class KernelImage:
         """
         from pvspec.kernel.symbols.sources import read_symbols
 
-        return read_symbols(self.name, self._elf, self._layout, self._symbol_file)
+        return read_symbols(self.name, self._elf, self._layout, self._symbol_file, self.work)
 
     @cached_property
     def exports(self) -> Mapping[str, int]:

@@ -24,6 +24,7 @@ from pvspec.kernel.errors import ImageError
 from pvspec.kernel.files.elf import ElfFile
 from pvspec.kernel.files.layout import Layout
 from pvspec.kernel.files.words import integers
+from pvspec.kernel.work import Work
 
 LEAST_ALIGNMENT = {"i386": 0x2000, "x86_64": 0x200000}
 """The least that CONFIG_PHYSICAL_ALIGN (arch/x86/Kconfig) can be, in bytes: a kernel moves by multiples of it."""
@@ -31,7 +32,11 @@ _LIMIT = {"i386": 0xFFFFF000, "x86_64": 0xFFFFFFFFC0000000}
 """Where a kernel must end: FIXADDR_TOP, and where modules begin (KERNEL_IMAGE_SIZE with CONFIG_RANDOMIZE_BASE)."""
 
 _LISTS = {32: (1, 1), 64: (2, 3)}  # at least, and at most
-_MAX_WORDS = 2_000_000  # Debian's kernels have up to 280,000
+_MAX_WORDS = 2_000_000
+"""Words of the table of relocations after a kernel's ELF file; Debian's have up to 280,000. A longer one is refused."""
+_WORD_WORK, FIELD_WORK = 2, 4
+"""Units of work: to read a word of the table, and to move a field by it."""
+_PLACE_WORK = 8  # a section, a segment or the header of one
 _WORD, _LONG = 4, 8
 
 _ADDRESS = {32: (struct.Struct("<I"), 8, 12), 64: (struct.Struct("<Q"), 16, 16)}
@@ -51,6 +56,11 @@ class Relocations(NamedTuple):
     def __repr__(self) -> str:
         counts = f"{len(self.added32)} and {len(self.added64)} fields grow, {len(self.subtracted32)} shrink"
         return f"<Relocations: {counts}>"
+
+    @property
+    def fields(self) -> int:
+        """How many there are."""
+        return sum(map(len, self))
 
     def within(self, start: int, end: int) -> Relocations:
         """The fields that are entirely in [start, end), by their offsets from `start`."""
@@ -76,7 +86,7 @@ def _add(memory: bytearray, offsets: Sequence[int], number: int, size: int) -> N
         memory[at : at + size] = field.to_bytes(size, "little")
 
 
-def read_relocations(elf: ElfFile, layout: Layout) -> Relocations | None:
+def read_relocations(elf: ElfFile, layout: Layout, work: Work) -> Relocations | None:
     """The table after the ELF file; None if nothing follows it, or the file is a module.
 
     Raises ImageError if what follows is not such a table, or if the table names a field outside the memory.
@@ -86,6 +96,7 @@ def read_relocations(elf: ElfFile, layout: Layout) -> Relocations | None:
         return None
     if tail > _MAX_WORDS * _WORD:
         raise ImageError(f"relocation table of {tail} bytes is larger than any kernel's")
+    work.add(tail // _WORD * _WORD_WORK, f"a table of {tail // _WORD} relocations")
     words = array("I", elf.data[len(elf.data) - tail // _WORD * _WORD :])
     if sys.byteorder == "big":
         words.byteswap()
@@ -130,7 +141,9 @@ def slides(machine: str, alignment: int, end: int) -> range:
     return range(0, max(_LIMIT[machine] - end + 1, 0), alignment)
 
 
-def move(elf: ElfFile, layout: Layout, table: Relocations | None, alignment: int, slide: int) -> tuple[ElfFile, Layout]:
+def move(
+    elf: ElfFile, layout: Layout, table: Relocations | None, alignment: int, slide: int, work: Work
+) -> tuple[ElfFile, Layout]:
     """A kernel moved `slide` bytes above where it was linked; ImageError if it cannot be there.
 
     The per-CPU template of x86_64, at address 0, does not move, nor do physical addresses in the headers.
@@ -149,6 +162,7 @@ def move(elf: ElfFile, layout: Layout, table: Relocations | None, alignment: int
             f"cannot be moved by {slide:#x} bytes: that must be a multiple of {alignment:#x}, and its end, "
             f"{end:#x}, must not be above {_LIMIT[elf.machine]:#x}"
         )
+    work.add(table.fields * FIELD_WORK + len(layout.sections) * _PLACE_WORK, f"moving {table.fields} fields")
     memory = bytearray(layout.memory)
     table.move(memory, slide)
     for start, size in _gaps(elf, layout.base):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pvspec.kernel.errors import ImageError
+from pvspec.kernel.files.elf import MAX_NAMES
 from pvspec.kernel.files.words import records
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 _RECORD = struct.Struct("<iii")
 _SECTIONS = ("__ksymtab", "__ksymtab_gpl")
 _MAX_NAME = 512
-_MAX_RECORDS = 1_000_000
+"""Bytes of the name of an export, with its end: a longer one is passed over."""
+_MAX_RECORDS = 250_000
+"""Exports in one section of a kernel or module; Debian's kernels have 10,000. One with more is refused."""
+_RECORD_WORK = 8  # units
 
 
 def read_exports(image: KernelImage) -> dict[str, int]:
@@ -28,7 +32,15 @@ def read_exports(image: KernelImage) -> dict[str, int]:
 
     Tables of another layout are ignored, and so are records with invalid pointers.
     """
-    return {name: address for section in _SECTIONS for name, address in _records(image, section)}
+    found: dict[str, int] = {}
+    left = MAX_NAMES
+    for section in _SECTIONS:
+        for name, address in _records(image, section):
+            found[name] = address
+            left -= len(name)
+            if left < 0:
+                raise ImageError(f"{image.name}: the names in {section} have more than {MAX_NAMES >> 20} MiB")
+    return found
 
 
 def _records(image: KernelImage, name: str) -> Iterator[tuple[str, int]]:
@@ -38,6 +50,8 @@ def _records(image: KernelImage, name: str) -> Iterator[tuple[str, int]]:
         return
     if len(table) > _MAX_RECORDS * _RECORD.size:
         raise ImageError(f"{image.name}: {name} of {len(table)} bytes is larger than any kernel's")
+    count = len(table) // _RECORD.size
+    image.work.add(count * _RECORD_WORK, f"{image.name}: {count} exports")
     for offset, (value, text, _) in zip(range(0, len(table), _RECORD.size), records(_RECORD, table), strict=True):
         place = section.address + offset
         symbol = _string(image, place + 4 + text)

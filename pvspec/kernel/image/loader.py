@@ -57,15 +57,19 @@ def _open(
 
     work = Work() if kernel is None else kernel.work.continued()
     kind, contents, alignment = _unwrap(data, work)
-    elf = parse_elf(contents)
+    elf = parse_elf(contents, work)
     if elf.relocatable and kind == "vmlinux":
         kind, release = "module", _module_release(elf)
         _check_kernel(elf, release, kernel)
-        layout, unresolved = load_module(elf, load_address, kernel)
+        if kernel is not None:
+            before = kernel.work.units
+            _ = kernel.exports, kernel.symbols  # read on the kernel's own account, of which the module's is one more
+            work.add(kernel.work.units - before, "reading the symbols of its kernel")
+        layout, unresolved = load_module(elf, load_address, kernel, work)
     elif load_address is not None or kernel is not None:
         raise ImageError("is a linked kernel, but load_address and kernel are for modules only")
     else:
-        layout, unresolved = load_segments(elf), []
+        layout, unresolved = load_segments(elf, work), []
         release = _match(BANNER, layout.memory)
     return KernelImage(
         name=name,

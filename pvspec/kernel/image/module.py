@@ -18,10 +18,11 @@ from typing import NamedTuple
 
 from pvspec.kernel.errors import ImageError
 from pvspec.kernel.files.elf import ElfFile
-from pvspec.kernel.files.layout import FileRange, Layout, Section, coalesce, zeros
+from pvspec.kernel.files.layout import MAX_MODULE, FileRange, Layout, Section, coalesce, zeros
 from pvspec.kernel.files.words import records
 from pvspec.kernel.image.image import KernelImage, Unresolved
 from pvspec.kernel.symbols.table import SHN_LIVEPATCH, RawSymbol, read_symtab
+from pvspec.kernel.work import Work
 
 DEFAULT_ADDRESS = {"i386": 0xF8000000, "x86_64": 0xFFFFFFFFC0000000}
 """The default load address of a module. x86_64: MODULES_VADDR of a kernel built with CONFIG_RANDOMIZE_BASE
@@ -29,6 +30,9 @@ DEFAULT_ADDRESS = {"i386": 0xF8000000, "x86_64": 0xFFFFFFFFC0000000}
 
 _PAGE = 4096
 _MAX_RELOCATION_BYTES = 64 << 20
+"""Bytes of all relocations of a module, which may share the same bytes of the file. A module with more is refused."""
+_FIELD_WORK, _WAITING_WORK = 12, 20  # units: a field that is relocated, and one that waits for its symbol besides
+_NAMED_WORK = 8  # a symbol that is looked up in the kernel
 _NOT_LOADED = (".modinfo", "__versions")
 _RO_AFTER_INIT = (".data..ro_after_init", "__jump_table")
 _SHN_ABS = 0xFFF1
@@ -39,6 +43,9 @@ _RELOCATION = {
     ("SHT_REL", 32): struct.Struct("<II"),
     ("SHT_RELA", 64): struct.Struct("<QQq"),
 }
+
+
+_RELOCATION_SIZE = {32: 8, 64: 24}  # bytes
 
 
 class Recipe(NamedTuple):
@@ -75,18 +82,20 @@ class Relocation(NamedTuple):
     addend: int | None
 
 
-def load_module(elf: ElfFile, address: int | None, kernel: KernelImage | None) -> tuple[Layout, list[Unresolved]]:
+def load_module(
+    elf: ElfFile, address: int | None, kernel: KernelImage | None, work: Work
+) -> tuple[Layout, list[Unresolved]]:
     """Place a module's sections from `address` on and relocate them; raises ImageError.
 
     Returns the layout and the fields that wait for a symbol.
     """
     base = DEFAULT_ADDRESS[elf.machine] if address is None else address
     sections, span = _place(elf, base)
-    memory = zeros(span)
+    memory = zeros(span, MAX_MODULE, work)
     for section in _loaded(sections):
         start = section.address - base
         memory[start : start + section.size] = elf.contents(section) or bytes(section.size)
-    relocator = _Relocator(elf, sections, base, memory, kernel)
+    relocator = _Relocator(elf, sections, base, memory, kernel, work)
     tables = [section for section in sections if section.type in ("SHT_REL", "SHT_RELA")]
     applied = [table for table in tables if relocator.apply(table)]
     layout = Layout(
@@ -165,15 +174,12 @@ class _Relocator:
         base: int,
         memory: bytearray,
         kernel: KernelImage | None,
+        work: Work,
     ) -> None:
-        self._elf, self._sections, self._base, self._memory, self._kernel = (
-            elf,
-            sections,
-            base,
-            memory,
-            kernel,
-        )
-        self._symbols = read_symtab(elf)
+        self._elf, self._sections, self._base, self._memory = elf, sections, base, memory
+        self._kernel, self._work = kernel, work
+        self._symbols = read_symtab(elf, work)
+        work.add(len(self._symbols) * _NAMED_WORK, f"resolving {len(self._symbols)} symbols")
         self._values = [self._value(number, symbol) for number, symbol in enumerate(self._symbols)]
         self._mask = (1 << elf.bits) - 1
         self._bytes = 0
@@ -218,6 +224,7 @@ class _Relocator:
         self._bytes += table.size
         if self._bytes > _MAX_RELOCATION_BYTES:
             raise ImageError(f"relocations take more than {_MAX_RELOCATION_BYTES >> 20} MiB: no module has so many")
+        self._work.add(table.size // _RELOCATION_SIZE[self._elf.bits] * _FIELD_WORK, f"applying {table.name}")
 
     def _relocations(self, table: Section) -> Iterator[Relocation]:
         layout = _RELOCATION.get((str(table.type), self._elf.bits))
@@ -239,6 +246,7 @@ class _Relocator:
         place = target.address + relocation.offset
         value = self._values[relocation.symbol]
         if value is None:
+            self._work.add(_WAITING_WORK, "keeping fields that wait for a symbol")
             self.unresolved.append(Unresolved(place, recipe.size, self._name(relocation.symbol)))
         else:
             self._fill(table, recipe, place, value, relocation.addend)

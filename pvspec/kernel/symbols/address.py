@@ -14,8 +14,8 @@ the global one is meant; local ones are told apart by size, and without a size t
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from heapq import nlargest, nsmallest
 from typing import TYPE_CHECKING
 
 from pvspec.kernel.errors import ImageError
@@ -30,6 +30,9 @@ _END = 1 << 64
 _NEAR = 32  # neighbours of a misspelt name, one of which may be meant
 _SHOWN = 4
 _MAX_TEXT = 1024
+"""Characters of an address or symbol that is asked for; a longer text is refused."""
+_MAX_GUESSED = 128
+"""Characters of a misspelt name, and of those that it may be: for longer ones none is suggested."""
 
 
 def parse_address(symbols: SymbolTable, text: str) -> int:
@@ -86,15 +89,18 @@ def _nearest(name: str, names: Iterable[str]) -> str | None:
     """
     from difflib import get_close_matches
 
-    backwards = (near[::-1] for near in _neighbours(name[::-1], [other[::-1] for other in names]))
-    near = get_close_matches(name, {*_neighbours(name, names), *backwards}, n=1)
+    if len(name) > _MAX_GUESSED:
+        return None
+    short = [other for other in names if len(other) <= _MAX_GUESSED]
+    backwards = (near[::-1] for near in _neighbours(name[::-1], [other[::-1] for other in short]))
+    near = get_close_matches(name, {*_neighbours(name, short), *backwards}, n=1)
     return near[0] if near else None
 
 
-def _neighbours(name: str, names: Iterable[str]) -> Iterator[str]:
-    ordered: Sequence[str] = sorted(names)
-    at = bisect_left(ordered, name)
-    yield from ordered[max(at - _NEAR, 0) : at + _NEAR]
+def _neighbours(name: str, names: Sequence[str]) -> Iterator[str]:
+    """The names next to it in their order, found without sorting all of them."""
+    yield from nlargest(_NEAR, (other for other in names if other < name))
+    yield from nsmallest(_NEAR, (other for other in names if other >= name))
 
 
 def _shown(text: str) -> str:

@@ -8,11 +8,15 @@ from itertools import chain, islice
 
 from pvspec.engine.instructions import instruction_length
 from pvspec.kernel.symbols.table import Symbol
+from pvspec.kernel.work import Work
 
 WORD = 0xFFFFFFFF
 
-_MAX_PAGES = 16  # of 64 KiB
+_MAX_PAGES = 16
+"""Pages of 64 KiB that have what pointers are looked for to; if there are more, none are found."""
 _MAX_PLACES = 50_000
+"""Words of an i386 kernel that may be the pointers that are looked for; if there are more, none are found."""
+_BYTES_PER_UNIT, _PLACE_WORK = 64, 20  # units of work: bytes that are searched once, and a word that is looked at
 
 
 class CodeView:
@@ -23,9 +27,14 @@ class CodeView:
     """
 
     def __init__(
-        self, memory: bytearray, base: int, executable: Sequence[tuple[int, int]], symbols: Sequence[Symbol]
+        self,
+        memory: bytearray,
+        base: int,
+        executable: Sequence[tuple[int, int]],
+        symbols: Sequence[Symbol],
+        work: Work,
     ) -> None:
-        self.memory, self.base, self.symbols = memory, base, symbols
+        self.memory, self.base, self.symbols, self.work = memory, base, symbols, work
         inside = [(max(start, base), min(end, self.end)) for start, end in executable]
         self._edges = list(chain.from_iterable((start, end) for start, end in inside if start < end))
         self._starts = [symbol.address for symbol in symbols]
@@ -80,6 +89,8 @@ class CodeView:
         """
         if len(pages) > _MAX_PAGES:
             return []
+        self.work.add(len(pages) * len(self.memory) // _BYTES_PER_UNIT, "the search for pointers")
+        self.work.add(_MAX_PLACES * _PLACE_WORK, "the search for pointers")
         places = list(islice(chain.from_iterable(map(self._in_page, sorted(pages))), _MAX_PLACES))
         return [place for place in places if self.word(place) in addresses] if len(places) < _MAX_PLACES else []
 

@@ -23,11 +23,16 @@ from pvspec.kernel.files.words import records
 from pvspec.kernel.symbols.code_view import WORD, CodeView
 from pvspec.kernel.symbols.static_keys import find_keys
 from pvspec.kernel.symbols.table import Symbol
+from pvspec.kernel.work import Work
 
-_MAX_MEMORY = 48 << 20  # bytes: more than twice the size of any Debian kernel
+_MAX_MEMORY = 48 << 20
+"""Bytes of an i386 kernel in which data symbols are looked for: more than twice the size of any of Debian's."""
 _MAX_FUNCTION = 4096
+"""Bytes of a function in which addresses of a table are looked for; those after them are not found."""
 _RECORDS = range(32, 100_000)
 _MAX_PAIRS = 8
+"""Pairs of addresses that may be the ends of a table and are looked at; later ones are not."""
+_RECORD_WORK, _FUNCTION_WORK = 16, 10_000  # units: a record that may be a table's, a function's instructions
 _CALL = struct.Struct("<BI")
 _ENTRY = struct.Struct("<III")
 _POINTER = struct.Struct("<I")
@@ -48,7 +53,7 @@ class _Table(NamedTuple):
 
 
 def find_data_symbols(
-    memory: bytearray, base: int, executable: Sequence[tuple[int, int]], symbols: Sequence[Symbol]
+    memory: bytearray, base: int, executable: Sequence[tuple[int, int]], symbols: Sequence[Symbol], work: Work
 ) -> list[Symbol]:
     """The data symbols found in the i386 kernel in `memory`, which begins at the virtual address `base`.
 
@@ -56,22 +61,28 @@ def find_data_symbols(
     """
     if len(memory) > _MAX_MEMORY or base + len(memory) > WORD:
         return []
-    view = CodeView(memory, base, executable, symbols)
+    view = CodeView(memory, base, executable, symbols, work)
     calls, jumps = _find(view, _CALL_SITES), _find(view, _JUMP_ENTRIES)
     return [*calls, *jumps, *find_keys(view, range(*(symbol.address for symbol in calls)) if calls else range(0))]
 
 
 def _find(view: CodeView, table: _Table) -> list[Symbol]:
     """The table's symbols, if its walker refers to exactly one pair of addresses that can be them; else empty."""
+    view.work.add(_FUNCTION_WORK, f"the search for {table.bounds[0]}")
     sized = (
         (start, end)
         for start, end in pairwise(_addresses_in(view, table.walker))
         if not (end - start) % table.size and (end - start) // table.size in _RECORDS
     )
-    found = [bounds for bounds in islice(sized, _MAX_PAIRS) if table.fits(view, *bounds)]
+    found = [bounds for bounds in islice(sized, _MAX_PAIRS) if _fits(view, table, *bounds)]
     if len(found) != 1:
         return []
     return [Symbol(address, "D", name) for address, name in zip(found[0], table.bounds, strict=True)]
+
+
+def _fits(view: CodeView, table: _Table, start: int, end: int) -> bool:
+    view.work.add((end - start) // table.size * _RECORD_WORK, f"the search for {table.bounds[0]}")
+    return table.fits(view, start, end)
 
 
 def _addresses_in(view: CodeView, function: str) -> list[int]:

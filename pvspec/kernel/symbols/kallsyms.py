@@ -26,33 +26,45 @@ from itertools import islice
 from operator import le, lt
 
 from pvspec.kernel.errors import ImageError
-from pvspec.kernel.symbols.table import Symbol
+from pvspec.kernel.files.elf import MAX_NAMES
+from pvspec.kernel.symbols.table import MAX_SYMBOLS, SYMBOL_WORK, Symbol
+from pvspec.kernel.work import Work
 
 _DIGITS = b"".join(b"%d\0" % digit for digit in range(10))
 _FIRST_DIGIT = ord("0")
 _MARKED = 256
-_MAX_NAME = 512  # KSYM_NAME_LEN since Linux 6.1
-_MAX_SYMBOLS = 1_000_000
+_MAX_NAME = 512
+"""Bytes of a name in kallsyms: KSYM_NAME_LEN since Linux 6.1. A table with a longer one is not taken for kallsyms."""
 _REACHES = (4 << 20, 32 << 20)  # bytes of names, markers and seqs_of_names: usual, and most
 _MAX_WALKS = 8
+"""Places where the names of kallsyms may begin that are tried to their end, near the tokens and far from them each; a
+kernel whose names are at none of them has no symbols that can be read."""
 _MAX_PLACES = 30_000
+"""Places where the names of kallsyms may begin that are looked at; those that are further from the tokens are not."""
 _MAX_TOKEN_TABLES = 1000
+"""Places in an image that are looked at for the tokens of kallsyms; later ones are not."""
+
+# units of work
+_TOKEN_TABLE_WORK = 1000  # a place that may be a token table: 128 KiB are taken apart
+_PLACE_WORK = 20  # a place where names may begin, besides its markers
+_WORDS_PER_UNIT, _MARKERS_PER_UNIT, _TOKENS_PER_UNIT = 2, 2, 3
 
 
-def decode_kallsyms(memory: bytearray, base: int, bits: int) -> list[Symbol]:
+def decode_kallsyms(memory: bytearray, base: int, bits: int, work: Work) -> list[Symbol]:
     """All symbols of the kernel in `memory`, in the order of /proc/kallsyms: by address, the per-CPU ones first.
 
     `base` is the virtual address of the first byte. Returns an empty list if there is no token table; raises ImageError
     if there is one, but the other tables cannot be found.
     """
-    return next((_Tables(memory, base, bits, *tokens).symbols() for tokens in _token_tables(memory, bits)), [])
+    tables = _token_tables(memory, bits, work)
+    return next((_Tables(memory, base, bits, work, *tokens).symbols() for tokens in tables), [])
 
 
 def _align(offset: int, alignment: int) -> int:
     return -(-offset // alignment) * alignment
 
 
-def _token_tables(memory: bytearray, bits: int) -> Iterator[tuple[int, list[bytes], int]]:
+def _token_tables(memory: bytearray, bits: int, work: Work) -> Iterator[tuple[int, list[bytes], int]]:
     """Each possible (start, tokens, end of the index).
 
     A character that occurs in names stands for itself, and all digits occur in the names of a kernel.
@@ -61,6 +73,7 @@ def _token_tables(memory: bytearray, bits: int) -> Iterator[tuple[int, list[byte
     for _ in range(_MAX_TOKEN_TABLES):
         if found < 0:
             return
+        work.add(_TOKEN_TABLE_WORK, "the search for kallsyms")
         if table := _token_table(memory, found, bits // 8):
             yield table
         found = memory.find(_DIGITS, found + 1)
@@ -73,7 +86,7 @@ def _token_table(memory: bytearray, digits: int, alignment: int) -> tuple[int, l
     if not index:
         return None
     start = digits - index[_FIRST_DIGIT]
-    tokens = bytes(memory[max(start, 0) : index_at]).split(b"\0")[:_MARKED]
+    tokens = bytes(memory[max(start, 0) : index_at]).split(b"\0", _MARKED)[:_MARKED]
     if start < 0 or list(index) != _offsets(tokens):
         return None
     return start, tokens, index_at + 2 * _MARKED
@@ -100,8 +113,10 @@ def _integers(memory: bytearray, code: str, offset: int, count: int) -> array[in
 class _Tables:
     """The tables around one token table. Offsets are those in `memory`."""
 
-    def __init__(self, memory: bytearray, base: int, bits: int, start: int, tokens: list[bytes], end: int) -> None:
-        self._memory, self._base, self._pointer = memory, base, bits // 8
+    def __init__(
+        self, memory: bytearray, base: int, bits: int, work: Work, start: int, tokens: list[bytes], end: int
+    ) -> None:
+        self._memory, self._base, self._pointer, self._work = memory, base, bits // 8, work
         self._word = "Q" if bits == 64 else "I"
         self._start, self._tokens, self._end = start, tokens, end
 
@@ -128,11 +143,12 @@ class _Tables:
         A symbol takes at least three bytes (length, token, seqs_of_names or not) and seldom more than 64.
         """
         pointer = self._pointer
+        self._work.add(reach // pointer // _WORDS_PER_UNIT, "the search for the names of kallsyms")
         words = _integers(self._memory, self._word, self._start - reach, reach // pointer)
         fitting = (
             (self._start - distance * pointer, count)
             for distance, count in enumerate(reversed(words))
-            if 0 < count < _MAX_SYMBOLS and 3 * count <= distance * pointer <= 64 * count + 64
+            if 0 < count < MAX_SYMBOLS and 3 * count <= distance * pointer <= 64 * count + 64
         )
         for names_at, count in islice(fitting, _MAX_PLACES):
             for markers_at in self._markers(names_at, count):
@@ -143,6 +159,7 @@ class _Tables:
         number = -(-count // _MARKED)
         end = self._start - _align(4 * number, self._pointer)
         for markers_at in (end, end - _align(3 * count, self._pointer)):
+            self._work.add(_PLACE_WORK + number // _MARKERS_PER_UNIT, "the search for the names of kallsyms")
             if names_at < markers_at and self._are_markers(markers_at, number, markers_at - names_at):
                 yield markers_at
 
@@ -154,12 +171,26 @@ class _Tables:
         return all(map(lt, markers, markers[1:]))
 
     def _expand(self, names_at: int, count: int, markers_at: int) -> list[bytes] | None:
+        """The names, if they are what the markers say they are, and no longer than a kernel's."""
+        packed = bytes(self._memory[names_at:markers_at])
+        self._work.add(count * SYMBOL_WORK + len(packed) // _TOKENS_PER_UNIT, f"the names of {count} symbols")
+        if not self._is_small(packed):
+            return None
         try:
-            names, markers, size = _expand(bytes(self._memory[names_at:markers_at]), count, self._tokens)
+            names, markers, size = _expand(packed, count, self._tokens)
         except (IndexError, ValueError):
             return None
         stored = _integers(self._memory, "I", markers_at, len(markers))
-        return names if markers == stored and _align(names_at + size, self._pointer) == markers_at else None
+        if markers != stored or _align(names_at + size, self._pointer) != markers_at:
+            return None
+        return names if max(map(len, names)) <= _MAX_NAME else None
+
+    def _is_small(self, packed: bytes) -> bool:
+        """Whether these tokens expand to no more than MAX_NAMES bytes."""
+        lengths = [len(token) for token in self._tokens]
+        if len(packed) * max(lengths) <= MAX_NAMES:  # as in every kernel that is known
+            return True
+        return sum(map(lengths.__getitem__, packed)) <= MAX_NAMES
 
     def _find_addresses(self, count_at: int, count: int) -> list[int]:
         after_tokens = _align(self._end, self._pointer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
@@ -13,11 +12,13 @@ from pvspec.kernel.symbols.data_symbols import find_data_symbols
 from pvspec.kernel.symbols.kallsyms import decode_kallsyms
 from pvspec.kernel.symbols.symbol_file import SymbolFile
 from pvspec.kernel.symbols.table import Symbol, SymbolTable, place_symbols, read_symtab
+from pvspec.kernel.work import Work
 
 _BANNER = b"Linux version "
+_COMPARED_WORK = 6  # units, for a symbol
 
 
-def read_symbols(name: str, elf: ElfFile, layout: Layout, file: SymbolFile | None) -> SymbolTable:
+def read_symbols(name: str, elf: ElfFile, layout: Layout, file: SymbolFile | None, work: Work) -> SymbolTable:
     """The symbols of a symbol file if there is one, else the ELF symbol table, else the kernel's kallsyms, else none.
 
     `name` is what messages call the image. If a 32-bit kernel's kallsyms lacks data symbols, those that can be found in
@@ -25,24 +26,24 @@ def read_symbols(name: str, elf: ElfFile, layout: Layout, file: SymbolFile | Non
     """
     end = layout.base + len(layout.memory)
     if file is not None:
-        symbols = _placed(file.symbols(), layout)
-        _check_same_build(file.name, symbols, name, elf, layout)
+        symbols = _placed(file.symbols(work), layout)
+        _check_same_build(file.name, symbols, name, elf, layout, work)
         return SymbolTable("System.map", symbols, end)
     try:
-        own = _own(elf, layout)
+        own = _own(elf, layout, work)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
-    if own.source == "kallsyms" and elf.bits == 32 and (found := _find_data(layout, list(own))):
+    if own.source == "kallsyms" and elf.bits == 32 and (found := _find_data(layout, list(own), work)):
         return SymbolTable("kallsyms, found", [*own, *found], end)
     return own
 
 
-def _own(elf: ElfFile, layout: Layout) -> SymbolTable:
+def _own(elf: ElfFile, layout: Layout, work: Work) -> SymbolTable:
     """The image's own symbols; ImageError if they are damaged."""
     end = layout.base + len(layout.memory)
-    if raw := read_symtab(elf):
+    if raw := read_symtab(elf, work):
         return SymbolTable(".symtab", _placed(place_symbols(raw, layout.sections, elf.relocatable), layout), end)
-    decoded = decode_kallsyms(layout.memory, layout.base, elf.bits)
+    decoded = decode_kallsyms(layout.memory, layout.base, elf.bits, work)
     return SymbolTable("kallsyms" if decoded else "none", decoded, end)
 
 
@@ -58,30 +59,32 @@ def _placed(symbols: Iterable[Symbol], layout: Layout) -> list[Symbol]:
     ]
 
 
-def _find_data(layout: Layout, symbols: Sequence[Symbol]) -> list[Symbol]:
+def _find_data(layout: Layout, symbols: Sequence[Symbol], work: Work) -> list[Symbol]:
     """Without CONFIG_KALLSYMS_ALL all local symbols are functions, though there is a global "D": __init_begin."""
     if any(symbol.kind in "bdr" for symbol in symbols):
         return []
-    return find_data_symbols(layout.memory, layout.base, layout.executable, symbols)
+    return find_data_symbols(layout.memory, layout.base, layout.executable, symbols, work)
 
 
-def _check_same_build(file: str, symbols: Sequence[Symbol], image: str, elf: ElfFile, layout: Layout) -> None:
+def _check_same_build(
+    file: str, symbols: Sequence[Symbol], image: str, elf: ElfFile, layout: Layout, work: Work
+) -> None:
     """Functions in both must have the same addresses; if there are none, the file's linux_banner must be a banner."""
     own: Sequence[Symbol] = ()
     with suppress(ImageError):  # damaged, which may be why a symbol file is used
-        own = [symbol for symbol in _own(elf, layout) if symbol.kind in "tT"]
+        own = [symbol for symbol in _own(elf, layout, work) if symbol.kind in "tT"]
     if not own:
         _check_banner(file, symbols, image, layout)
         return
-    addresses = defaultdict(set)
-    for symbol in symbols:
-        addresses[symbol.name].add(symbol.address)
-    common = [symbol for symbol in own if symbol.name in addresses]
+    work.add((len(own) + len(symbols)) * _COMPARED_WORK, f"comparing {len(own)} functions with {file}")
+    functions = {symbol.name for symbol in own}
+    common = [symbol for symbol in symbols if symbol.name in functions]
     if not common:
         raise ImageError(f"{file}: symbols of another kernel: it lacks all functions of {image}")
-    for symbol in common:
-        if symbol.address not in addresses[symbol.name]:
-            there = min(addresses[symbol.name])
+    names, known = {symbol.name for symbol in common}, {(symbol.name, symbol.address) for symbol in common}
+    for symbol in own:
+        if symbol.name in names and (symbol.name, symbol.address) not in known:
+            there = min(address for name, address in known if name == symbol.name)
             raise _another_build(file, f"{symbol.name} is at {there:#x}, but in {image} at {symbol.address:#x}")
 
 

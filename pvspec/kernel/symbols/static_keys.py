@@ -23,7 +23,11 @@ from pvspec.kernel.symbols.table import Symbol
 _KEY, _TRAMPOLINE = "__SCK__", "__SCT__"
 _UPDATE, _TRANSFORM = "__static_call_update", "arch_static_call_transform"
 _MAX_TRAMPOLINES = 10_000
-_MAX_CODE = 256 << 10  # bytes: ten times the size of the functions that update static calls
+"""Trampolines of static calls whose keys are looked for in an i386 kernel; if it has more, none are found."""
+_MAX_CODE = 256 << 10
+"""Bytes of functions in which keys of static calls are looked for: ten times those of a kernel. Others are passed over.
+"""
+_SEARCH_WORK = 2_000_000  # units, for as much code as that
 _EAX, _ECX, _EDX = 0, 1, 2
 
 Pair = tuple[int, int]
@@ -35,6 +39,7 @@ def find_keys(view: CodeView, no_keys: range) -> list[Symbol]:
     names = {s.address: s.name for s in view.symbols if s.name.startswith(_TRAMPOLINE)}
     if len(names) > _MAX_TRAMPOLINES:
         return []
+    view.work.add(_SEARCH_WORK if names else 0, "the search for keys of static calls")
     functions = {at: function for at in names if (function := _function(view, at)) is not None}
     places = view.mentions(functions, _pages(functions))
     pairs_found = {pair for pair in (*_in_data(view, places), *_in_code(view, places)) if _fits(view, functions, *pair)}

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from pvspec.kernel.errors import ImageError
 from pvspec.kernel.files import elf, elf_headers, package
 from pvspec.kernel.files.file_bytes import unreadable
-from pvspec.kernel.files.reader import MAX_FILE, Source, contents, name_of
+from pvspec.kernel.files.layout import Buffer
+from pvspec.kernel.files.reader import Source, contents, name_of
+from pvspec.kernel.files.streams import read_bounded
 from pvspec.kernel.symbols.table import Symbol, place_symbols, read_symtab, read_system_map
 from pvspec.kernel.work import Work
 
-_PIECE = 1 << 20  # bytes
+_MAX_STREAM = 128 << 20
+"""Bytes of a file of symbols without a known size, such as a pipe. A larger one is refused: give a regular file."""
 
 
 class SymbolFile(NamedTuple):
@@ -37,44 +40,35 @@ class SymbolFile(NamedTuple):
     def __repr__(self) -> str:
         return f"<SymbolFile {self.name}>"
 
-    def symbols(self) -> Iterator[Symbol]:
+    def symbols(self, work: Work) -> Iterator[Symbol]:
         """The symbols of the file, whose format is recognised by content; raises ImageError, which names the file."""
         try:
-            yield from _symbols(self._contents())
+            yield from _symbols(self._contents(), work)
         except ImageError as error:
             raise ImageError(f"{self.name}: {error}") from error
 
-    def _contents(self) -> bytes:
-        """The contents; not mapped, because /proc/kallsyms and pipes cannot be."""
+    def _contents(self) -> Buffer:
+        """The contents: read when asked for, unless nobody knows how many they are, as of /proc/kallsyms and pipes."""
         if isinstance(self.source, bytes):
             return self.source
         try:
-            with self.source.open("rb") as file:
-                return b"".join(_pieces(file))
+            if self.source.is_file() and self.source.stat().st_size:
+                return contents(self.source)
+            return read_bounded(self.source, _MAX_STREAM)
         except (OSError, ValueError) as error:
             raise unreadable(error) from error
 
 
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    """What is in a file. Who asks for all that it may have takes that much memory, even for a small one."""
-    for _ in range(0, MAX_FILE, _PIECE):
-        piece = file.read(_PIECE)
-        if not piece:
-            return
-        yield piece
-    if file.read(1):
-        raise ImageError(f"is larger than {MAX_FILE >> 20} MiB: not a file of kernel symbols")
+def _symbols(data: Buffer, work: Work) -> Iterator[Symbol]:
+    start = data[:16]
+    if start.startswith(package.MAGIC):
+        return read_system_map(package.extract_system_map(data, work), work)
+    return _of_elf(data, work) if start.startswith(elf_headers.MAGIC) else read_system_map(data, work)
 
 
-def _symbols(data: bytes) -> Iterator[Symbol]:
-    if data.startswith(package.MAGIC):
-        return read_system_map(package.extract_system_map(data, Work()))
-    return _of_elf(data) if data.startswith(elf_headers.MAGIC) else read_system_map(data)
-
-
-def _of_elf(data: bytes) -> Iterator[Symbol]:
-    image = elf.parse_elf(data)
-    raw = read_symtab(image)
+def _of_elf(data: Buffer, work: Work) -> Iterator[Symbol]:
+    image = elf.parse_elf(data, work)
+    raw = read_symtab(image, work)
     if image.relocatable:
         raise ImageError("is a module, not a file of symbols of the kernel")
     if not raw:

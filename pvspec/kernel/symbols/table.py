@@ -6,13 +6,13 @@ import struct
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
-from itertools import count
 from typing import NamedTuple
 
 from pvspec.kernel.errors import ImageError
-from pvspec.kernel.files.elf import ElfFile, string_at
-from pvspec.kernel.files.layout import Section
+from pvspec.kernel.files.elf import ElfFile, Strings
+from pvspec.kernel.files.layout import Buffer, Section
 from pvspec.kernel.files.words import records
+from pvspec.kernel.work import Work
 
 _SYMBOL = {32: struct.Struct("<IIIBBH"), 64: struct.Struct("<IBBHQQ")}
 _STT_SECTION, _STT_FILE = 3, 4
@@ -20,7 +20,14 @@ _STB_LOCAL, _STB_WEAK = 0, 2
 SHN_LIVEPATCH = 0xFF20
 """The section index of a livepatch module's symbols that are the kernel's own (include/uapi/linux/elf.h)."""
 _UNDEFINED = (0, SHN_LIVEPATCH)
-_MAX_SYMBOLS = 1_000_000
+MAX_SYMBOLS = 500_000
+"""Symbols of one kernel, module or file of symbols; Debian's kernels have 160,000. One with more is refused."""
+SYMBOL_WORK = 24
+"""Units of work for a symbol: it is read, placed, and found by name and by address; and takes 450 bytes of memory."""
+_MAX_MAP = 64 << 20
+"""Bytes of a System.map, or of a copy of /proc/kallsyms, which has 20 MiB at most. A larger one is refused."""
+_MAX_LINE = 1024
+"""Bytes of one line of a System.map. A file with a longer one is refused."""
 
 
 class Symbol(NamedTuple):
@@ -118,25 +125,34 @@ def _by_address(symbol: Symbol) -> int:
     return symbol.address
 
 
-def read_system_map(contents: bytes) -> Iterator[Symbol]:
+def read_system_map(contents: Buffer, work: Work) -> Iterator[Symbol]:
     """The lines `address kind name` of a System.map; raises ImageError, also for Debian's placeholder file."""
+    if len(contents) > _MAX_MAP:
+        raise ImageError(f"has {len(contents)} bytes, which are too many for a System.map")
+    text = contents[:]
+    count = text.count(b"\n")
+    if count > MAX_SYMBOLS:
+        raise ImageError(f"has {count} lines, which are too many for a System.map")
+    work.add(count * SYMBOL_WORK, f"{count} symbols")
+    lines = text.removesuffix(b"\n").split(b"\n")
     try:
-        lines = contents.decode("utf-8").splitlines()
+        for number, line in enumerate(lines, 1):
+            yield _parse_line(number, line)
     except UnicodeError as error:
         raise ImageError(f"cannot be read as a System.map: {error}") from error
-    for number, line in zip(count(1), lines, strict=False):
-        yield _parse_line(number, line)
 
 
-def _parse_line(number: int, line: str) -> Symbol:
+def _parse_line(number: int, line: bytes) -> Symbol:
+    text = line.decode("utf-8") if len(line) <= _MAX_LINE else ""
     try:
-        digits, kind, name = line.split()
+        digits, kind, name = text.split()
         address = int(digits, 16)
         if 0 <= address < 1 << 64 and len(kind) == 1:
             return Symbol(address, kind, name)
     except ValueError:
         pass
-    raise ImageError(f"line {number} is not a System.map line (address, kind, name): {line[:80]!r}")
+    shown = line[:80].decode("utf-8", "replace")
+    raise ImageError(f"line {number} is not a System.map line (address, kind, name): {shown!r}")
 
 
 class RawSymbol(NamedTuple):
@@ -149,7 +165,7 @@ class RawSymbol(NamedTuple):
     type: int
 
 
-def read_symtab(elf: ElfFile) -> list[RawSymbol]:
+def read_symtab(elf: ElfFile, work: Work) -> list[RawSymbol]:
     """The entries of the ELF symbol table in the order of the file, none if it was stripped; raises ImageError."""
     table = next((section for section in elf.sections if section.type == "SHT_SYMTAB"), None)
     if table is None:
@@ -157,19 +173,21 @@ def read_symtab(elf: ElfFile) -> list[RawSymbol]:
     if table.link >= len(elf.sections):
         raise ImageError(f"symbol table {table.name} lacks its string table")
     layout = _SYMBOL[elf.bits]
-    if table.size % layout.size or table.size // layout.size > _MAX_SYMBOLS:
+    count, rest = divmod(table.size, layout.size)
+    if rest or count > MAX_SYMBOLS:
         raise ImageError(f"symbol table {table.name} is truncated or too long ({table.size} bytes)")
-    strings = elf.contents(elf.sections[table.link])
+    work.add(count * SYMBOL_WORK, f"{count} symbols")
+    strings = elf.strings(elf.sections[table.link])
     unpack = _unpack_32 if elf.bits == 32 else _unpack_64
     return [unpack(strings, *fields) for fields in records(layout, elf.contents(table))]
 
 
-def _unpack_32(strings: bytes, name: int, value: int, _size: int, info: int, _other: int, index: int) -> RawSymbol:
-    return RawSymbol(string_at(strings, name), value, index, info >> 4, info & 15)
+def _unpack_32(strings: Strings, name: int, value: int, _size: int, info: int, _other: int, index: int) -> RawSymbol:
+    return RawSymbol(strings.at(name), value, index, info >> 4, info & 15)
 
 
-def _unpack_64(strings: bytes, name: int, info: int, _other: int, index: int, value: int, _size: int) -> RawSymbol:
-    return RawSymbol(string_at(strings, name), value, index, info >> 4, info & 15)
+def _unpack_64(strings: Strings, name: int, info: int, _other: int, index: int, value: int, _size: int) -> RawSymbol:
+    return RawSymbol(strings.at(name), value, index, info >> 4, info & 15)
 
 
 def place_symbols(raw: Iterable[RawSymbol], sections: Sequence[Section], relocatable: bool) -> Iterator[Symbol]:
