@@ -20,6 +20,7 @@ from pvspec.cli import COMMANDS, main
 
 from .conftest import SPEC, Run
 from .test_kernels import OPTIONS, SOURCE, vmlinux
+from .test_killed import writes
 
 __all__ = ["vmlinux"]
 
@@ -318,7 +319,7 @@ def test_stopped_while_it_writes(large: Path, number: signal.Signals) -> None:
     for _ in range(4):
         Path("out").write_bytes(OLD)
         process = begun(("apply", "vmlinux", *OPTIONS, "-o", "out"))
-        while process.poll() is None and not any(Path().glob(".out.*")):
+        while process.poll() is None and not writes(process):
             time.sleep(0.0005)
         process.send_signal(number)
         process.communicate(timeout=60)
