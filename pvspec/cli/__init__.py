@@ -15,9 +15,11 @@ from contextlib import contextmanager
 from typing import NoReturn, Protocol, cast
 
 from pvspec import __version__
+from pvspec.cli.inputs import keep_inputs
 from pvspec.cli.outcome import EXHAUSTED, complain, conclude, exhaustion, say
 from pvspec.cli.report import Failure, Report, printable
 
+CONFINED = "--confined"
 COMMANDS = ("compile", "check", "test", "prove", "fmt", "apply", "predict", "explain", "diff-text", "simulate")
 
 
@@ -48,13 +50,19 @@ def _without_collector() -> Iterator[None]:
 @_without_collector()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0: fine, 1: the input is wrong or a test failed, 2: wrong usage; else see `conclude`."""
-    return conclude(lambda: _run(sys.argv[1:] if arguments is None else arguments))
+    return conclude(lambda: _run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
-def _run(words: Sequence[str]) -> int:
-    name, parsed = _parsed(words)
+def _run(words: list[str]) -> int:
+    confined = words[:1] == [CONFINED]
+    name, parsed = _parsed(words[confined:])
     command, report = _command(name), Report(name)
     try:
+        keep_inputs(parsed)
+        if confined:
+            from pvspec.cli.confined import confine_command
+
+            confine_command(parsed)
         command.run(parsed, report)
     except Failure as failure:
         report.fail(str(failure))
@@ -83,6 +91,9 @@ def _parsed(words: Sequence[str]) -> tuple[str, argparse.Namespace]:
         return name, parser.parse_args(words[1:])
     parser = _Parser(prog="pvspec", description="Predict and check how a Linux kernel patches its own code.")
     parser.add_argument("--version", action="version", version=f"pvspec {__version__}")
+    parser.add_argument(
+        CONFINED, action="store_true", help="read only what the command names, and use 10 s and 1 GiB at most"
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
         commands.add_parser(name, help=_command(name).HELP)

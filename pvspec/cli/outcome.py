@@ -1,7 +1,8 @@
 """How a command ends, whatever happens to it: one line about it, and an exit status that says what it was.
 
-A command that is stopped (Ctrl-C, SIGTERM, SIGHUP) or whose reader goes away ends as if by that signal, so that shells
-and their scripts see what they expect. Until then a signal is an exception, and whoever has begun a file removes it.
+A command that is stopped (Ctrl-C, SIGTERM, SIGHUP, SIGXCPU) or whose reader goes away ends as if by that signal, so
+that shells and their scripts see what they expect. Until then a signal is an exception, and whoever has begun a file
+removes it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from types import FrameType
 from typing import NoReturn, TextIO
 
 _BY_SIGNAL = 128  # and the signal's number: the status that shells give to a process which a signal ended
-_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU)
+_WHY: dict[int, str] = {signal.SIGXCPU: ": the processor time that it was given is used up"}
 _SOON = 0.005  # seconds
 
 EXHAUSTED = (MemoryError, RecursionError)
@@ -52,7 +54,7 @@ def conclude(command: Callable[[], int]) -> int:
             return _status(command)
     except (_Stopped, KeyboardInterrupt) as stop:
         number = stop.number if isinstance(stop, _Stopped) else signal.SIGINT
-        complain(f"error: stopped by {signal.Signals(number).name}")
+        complain(f"error: stopped by {signal.Signals(number).name}{_WHY.get(number, '')}")
         return _BY_SIGNAL + number
 
 
