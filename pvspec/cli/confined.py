@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import site
 import sys
-import sysconfig
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from pvspec.cli.inputs import outputs, readable, rewritten
+from pvspec.cli.inputs import inputs, outputs, readable, rewritten
 from pvspec.cli.report import Failure
 from pvspec.support.confinement import ConfinementError, confine
 from pvspec.support.paths import cache_folder, resource
@@ -42,7 +40,7 @@ def confine_command(arguments: argparse.Namespace) -> None:
 
 def _close_others(arguments: argparse.Namespace) -> None:
     """Close what this process inherited open, but for what an argument names, as the shell's `<(…)` does."""
-    named = {path.name for path in (*readable(arguments), *outputs(arguments)) if path.parent.name == "fd"}
+    named = {path.name for path in inputs(arguments) if path.parent.name == "fd"}
     for number in map(int, os.listdir("/proc/self/fd")):
         if number >= _FIRST and str(number) not in named:
             with suppress(OSError):  # the folder that is listed here
@@ -61,13 +59,11 @@ def _own() -> Iterator[Path]:
 
 
 def _libraries() -> Iterator[Path]:
-    """Folders of Python, of the libraries that pvspec uses, and of the system's.
+    """Folders of libraries: the system's, and Python's module search path, but for folders in which the user works.
 
-    Of the module search path all but folders in which the user works: `python -m` puts the current one there.
+    Those would be all that he has; `python -m` puts the current one there.
     """
     yield from map(Path, _SYSTEM)
-    yield from (Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
-    yield from map(Path, [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])])
     yield from map(Path, filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":")))
     ours = [Path(folder).resolve() for folder in (os.path.expanduser("~"), ".")]
     for entry in filter(None, sys.path):
