@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import NoReturn, Protocol, cast
 
 from pvspec import __version__
 from pvspec.cli.inputs import keep_inputs
+from pvspec.cli.json_text import pieces
 from pvspec.cli.outcome import EXHAUSTED, complain, conclude, exhaustion, say
 from pvspec.cli.report import Failure, Report, printable
 
@@ -68,6 +68,8 @@ def _run(words: list[str]) -> int:
         report.fail(str(failure))
     except EXHAUSTED as error:
         report.fail(exhaustion(error))
+    except OSError as error:  # of a file that no part of the program expects to fail, as the current folder
+        report.fail(f"{error.filename or 'a file'}: {error.strerror or error}")
     _show(report, bool(parsed.json))
     return 0 if report.ok else 1
 
@@ -103,7 +105,9 @@ def _parsed(words: Sequence[str]) -> tuple[str, argparse.Namespace]:
 
 def _show(report: Report, as_json: bool) -> None:
     if as_json:
-        say(json.dumps(report.as_json(), indent=2, sort_keys=True) + "\n")
+        for text in pieces(report.as_json()):
+            say(text)
+        say("\n")
         return
     for text in report.problems():
         complain(f"{text}\n")

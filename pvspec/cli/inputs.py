@@ -25,7 +25,7 @@ def readable(arguments: argparse.Namespace) -> Iterator[Path]:
     """Files and folders that the command has to be able to read: with a spec also its folder, for what it includes."""
     yield from _named(arguments, _FILES)
     for spec in _named(arguments, _SPECS):
-        yield spec if spec.is_dir() else spec.parent
+        yield _folder(spec)
 
 
 def outputs(arguments: argparse.Namespace) -> Iterator[Path]:
@@ -37,7 +37,7 @@ def rewritten(arguments: argparse.Namespace) -> Iterator[Path]:
     """Folders in which specs are written anew."""
     if getattr(arguments, "check", None) is False:  # `fmt`, which has --check
         for spec in _named(arguments, _SPECS):
-            yield spec if spec.is_dir() else spec.parent
+            yield _folder(spec)
 
 
 def keep_inputs(arguments: argparse.Namespace) -> None:
@@ -47,6 +47,10 @@ def keep_inputs(arguments: argparse.Namespace) -> None:
             with suppress(OSError, ValueError):
                 if os.path.samefile(output, path):
                     raise Failure(f"{output} is read by this command; name another file to write")
+
+
+def _folder(spec: Path) -> Path:
+    return spec if os.path.isdir(spec) else spec.parent
 
 
 def _named(arguments: argparse.Namespace, names: tuple[str, ...]) -> Iterator[Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import random
 import signal
@@ -240,7 +239,7 @@ def test_more_than_there_is(
         assert (done.code, done.out, done.err) == (1, "", f"error: {message}\n\n")
         done = run("check", spec, "--json")
         assert (done.code, done.json["errors"]) == (1, [message])
-    monkeypatch.setattr(json, "dumps", fail)
+    monkeypatch.setattr("pvspec.cli.pieces", fail)
     done = run("check", spec, "--json")
     assert (done.code, done.out, done.err) == (1, "", f"error: {message}\n")
 
