@@ -16,7 +16,7 @@ from typing import NoReturn, Protocol, cast
 from pvspec import __version__
 from pvspec.cli.inputs import keep_inputs
 from pvspec.cli.json_text import pieces
-from pvspec.cli.outcome import EXHAUSTED, complain, conclude, exhaustion, say
+from pvspec.cli.outcome import EXHAUSTED, UNLOADED, complain, conclude, exhaustion, say
 from pvspec.cli.report import Failure, Report, printable
 
 CONFINED = "--confined"
@@ -66,7 +66,7 @@ def _run(words: list[str]) -> int:
         command.run(parsed, report)
     except Failure as failure:
         report.fail(str(failure))
-    except EXHAUSTED as error:
+    except (*EXHAUSTED, *UNLOADED) as error:
         report.fail(exhaustion(error))
     except OSError as error:  # of a file that no part of the program expects to fail, as the current folder
         report.fail(f"{error.filename or 'a file'}: {error.strerror or error}")

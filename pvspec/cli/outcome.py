@@ -22,8 +22,11 @@ _STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU)
 _WHY: dict[int, str] = {signal.SIGXCPU: ": the processor time that it was given is used up"}
 _SOON = 0.005  # seconds
 
-EXHAUSTED = (MemoryError, RecursionError)
-"""What happens if an input asks for more than there is."""
+EXHAUSTED = (MemoryError, RecursionError, SystemError)
+"""What happens if an input asks for more than there is; the last is what some of Python's own code makes of it."""
+
+UNLOADED = (ImportError, SyntaxError)
+"""What happens if a library is missing, or there is no memory to load it: Python's parser then finds wrong syntax."""
 
 
 class _Stopped(BaseException):
@@ -76,8 +79,10 @@ def complain(line: str) -> None:
 
 
 def exhaustion(error: BaseException) -> str:
-    """The message for one of EXHAUSTED."""
-    return "not enough memory" if isinstance(error, MemoryError) else "the input is nested too deeply"
+    """The message for one of EXHAUSTED or UNLOADED."""
+    if isinstance(error, UNLOADED):
+        return f"a library cannot be loaded; it may be missing, or there is not enough memory: {error.msg}"
+    return "the input is nested too deeply" if isinstance(error, RecursionError) else "not enough memory"
 
 
 def end(status: int) -> NoReturn:
@@ -98,7 +103,7 @@ def _status(command: Callable[[], int]) -> int:
         if isinstance(failed.error, BrokenPipeError):
             return _BY_SIGNAL + signal.SIGPIPE
         complain(f"error: standard output cannot be written: {failed.error.strerror}")
-    except EXHAUSTED as error:
+    except (*EXHAUSTED, *UNLOADED) as error:
         complain(f"error: {exhaustion(error)}")
     return 1
 

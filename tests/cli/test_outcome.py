@@ -256,6 +256,24 @@ def test_memory_that_is_really_short(spec: Path) -> None:
     assert done.stderr.startswith("error")
 
 
+@pytest.mark.parametrize("mebibytes", [22, 30, 36, 44, 72, 150])
+def test_every_command_with_little_memory(command: tuple[str, ...], mebibytes: int) -> None:
+    """Wherever it ends: as pvspec is loaded, or a library, as the grammar is read, in the assembler, the emulator."""
+    script = f'ulimit -v {mebibytes << 10} && exec "$@"'
+    python = ["sh", "-c", script, "sh", sys.executable]
+    if subprocess.run([*python, "-c", "import argparse"], capture_output=True).returncode:
+        pytest.skip("Python itself needs more")
+    Path("out").write_bytes(OLD)
+    done = subprocess.run(["sh", "-c", script, "sh", *PVSPEC, *command], capture_output=True, text=True)
+    if done.returncode:
+        lines = done.stderr.rstrip().splitlines()
+        assert done.returncode == 1
+        assert len(lines) == 1
+        assert lines[0].startswith("error: ") or lines[0] == "Could not allocate dynamic translator buffer"
+        assert Path("out").read_bytes() == OLD
+    assert left() == []
+
+
 # ---- stopped
 
 
