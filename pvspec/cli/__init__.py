@@ -68,8 +68,8 @@ def _run(words: list[str]) -> int:
         report.fail(str(failure))
     except (*EXHAUSTED, *UNLOADED) as error:
         report.fail(exhaustion(error))
-    except OSError as error:  # of a file that no part of the program expects to fail, as the current folder
-        report.fail(f"{error.filename or 'a file'}: {error.strerror or error}")
+    except OSError as error:  # where nothing is expected to fail, as with a current folder that has been deleted
+        report.fail(f"{error.filename or 'the current folder'}: {error.strerror or error}")
     _show(report, bool(parsed.json))
     return 0 if report.ok else 1
 

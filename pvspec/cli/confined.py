@@ -65,8 +65,9 @@ def _libraries() -> Iterator[Path]:
     """
     yield from map(Path, _SYSTEM)
     yield from map(Path, filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":")))
-    ours = [Path(folder).resolve() for folder in (os.path.expanduser("~"), ".")]
-    for entry in filter(None, sys.path):
-        path = Path(entry).resolve()
-        if not any(folder.is_relative_to(path) for folder in ours):
-            yield path
+    ours = [Path(os.path.expanduser("~"))]
+    with suppress(OSError):  # the current folder may have been deleted
+        ours.append(Path.cwd())
+    for entry in filter(os.path.isabs, sys.path):
+        if not any(folder.is_relative_to(entry) for folder in ours):
+            yield Path(entry)

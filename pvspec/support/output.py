@@ -29,9 +29,14 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """
     with open_folder(path.parent) as folder:
         old = _replaceable(folder, path)
-        with whole_file(folder, path.name, _mode(old)) as file:
-            yield file
-            _set_permissions(file.fileno(), old)
+        try:
+            with whole_file(folder, path.name, _mode(old)) as file:
+                yield file
+                _set_permissions(file.fileno(), old)
+        except OSError:
+            if os.fstat(folder).st_nlink == 0:
+                raise OSError(errno.ENOENT, "its folder has been deleted") from None
+            raise
 
 
 def write_file(path: Path, data: bytes) -> bool:
