@@ -8,16 +8,18 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn, Protocol, cast
 
 from pvspec import __version__
-from pvspec.cli.outcome import EXHAUSTED, complain, conclude, exhaustion, say
+from pvspec.cli.inputs import keep_inputs
+from pvspec.cli.json_text import pieces
+from pvspec.cli.outcome import EXHAUSTED, UNLOADED, complain, conclude, exhaustion, say
 from pvspec.cli.report import Failure, Report, printable
 
+CONFINED = "--confined"
 COMMANDS = ("compile", "check", "test", "prove", "fmt", "apply", "predict", "explain", "diff-text", "simulate")
 
 
@@ -48,18 +50,26 @@ def _without_collector() -> Iterator[None]:
 @_without_collector()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0: fine, 1: the input is wrong or a test failed, 2: wrong usage; else see `conclude`."""
-    return conclude(lambda: _run(sys.argv[1:] if arguments is None else arguments))
+    return conclude(lambda: _run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
-def _run(words: Sequence[str]) -> int:
-    name, parsed = _parsed(words)
+def _run(words: list[str]) -> int:
+    confined = words[:1] == [CONFINED]
+    name, parsed = _parsed(words[confined:])
     command, report = _command(name), Report(name)
     try:
+        keep_inputs(parsed)
+        if confined:
+            from pvspec.cli.confined import confine_command
+
+            confine_command(parsed)
         command.run(parsed, report)
     except Failure as failure:
         report.fail(str(failure))
-    except EXHAUSTED as error:
+    except (*EXHAUSTED, *UNLOADED) as error:
         report.fail(exhaustion(error))
+    except OSError as error:  # where nothing is expected to fail, as with a current folder that has been deleted
+        report.fail(f"{error.filename or 'the current folder'}: {error.strerror or error}")
     _show(report, bool(parsed.json))
     return 0 if report.ok else 1
 
@@ -83,6 +93,9 @@ def _parsed(words: Sequence[str]) -> tuple[str, argparse.Namespace]:
         return name, parser.parse_args(words[1:])
     parser = _Parser(prog="pvspec", description="Predict and check how a Linux kernel patches its own code.")
     parser.add_argument("--version", action="version", version=f"pvspec {__version__}")
+    parser.add_argument(
+        CONFINED, action="store_true", help="read only what the command names, and use 10 s and 1 GiB at most"
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
         commands.add_parser(name, help=_command(name).HELP)
@@ -92,7 +105,9 @@ def _parsed(words: Sequence[str]) -> tuple[str, argparse.Namespace]:
 
 def _show(report: Report, as_json: bool) -> None:
     if as_json:
-        say(json.dumps(report.as_json(), indent=2, sort_keys=True) + "\n")
+        for text in pieces(report.as_json()):
+            say(text)
+        say("\n")
         return
     for text in report.problems():
         complain(f"{text}\n")

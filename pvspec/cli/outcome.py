@@ -1,7 +1,8 @@
 """How a command ends, whatever happens to it: one line about it, and an exit status that says what it was.
 
-A command that is stopped (Ctrl-C, SIGTERM, SIGHUP) or whose reader goes away ends as if by that signal, so that shells
-and their scripts see what they expect. Until then a signal is an exception, and whoever has begun a file removes it.
+A command that is stopped (Ctrl-C, SIGTERM, SIGHUP, SIGXCPU) or whose reader goes away ends as if by that signal, so
+that shells and their scripts see what they expect. Until then a signal is an exception, and whoever has begun a file
+removes it.
 """
 
 from __future__ import annotations
@@ -17,11 +18,15 @@ from types import FrameType
 from typing import NoReturn, TextIO
 
 _BY_SIGNAL = 128  # and the signal's number: the status that shells give to a process which a signal ended
-_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU)
+_WHY: dict[int, str] = {signal.SIGXCPU: ": the processor time that it was given is used up"}
 _SOON = 0.005  # seconds
 
-EXHAUSTED = (MemoryError, RecursionError)
-"""What happens if an input asks for more than there is."""
+EXHAUSTED = (MemoryError, RecursionError, SystemError)
+"""What happens if an input asks for more than there is; the last is what some of Python's own code makes of it."""
+
+UNLOADED = (ImportError, SyntaxError)
+"""What happens if a library is missing, or there is no memory to load it: Python's parser then finds wrong syntax."""
 
 
 class _Stopped(BaseException):
@@ -52,7 +57,7 @@ def conclude(command: Callable[[], int]) -> int:
             return _status(command)
     except (_Stopped, KeyboardInterrupt) as stop:
         number = stop.number if isinstance(stop, _Stopped) else signal.SIGINT
-        complain(f"error: stopped by {signal.Signals(number).name}")
+        complain(f"error: stopped by {signal.Signals(number).name}{_WHY.get(number, '')}")
         return _BY_SIGNAL + number
 
 
@@ -74,8 +79,10 @@ def complain(line: str) -> None:
 
 
 def exhaustion(error: BaseException) -> str:
-    """The message for one of EXHAUSTED."""
-    return "not enough memory" if isinstance(error, MemoryError) else "the input is nested too deeply"
+    """The message for one of EXHAUSTED or UNLOADED."""
+    if isinstance(error, UNLOADED):
+        return f"a library cannot be loaded; it may be missing, or there is not enough memory: {error.msg}"
+    return "the input is nested too deeply" if isinstance(error, RecursionError) else "not enough memory"
 
 
 def end(status: int) -> NoReturn:
@@ -96,7 +103,7 @@ def _status(command: Callable[[], int]) -> int:
         if isinstance(failed.error, BrokenPipeError):
             return _BY_SIGNAL + signal.SIGPIPE
         complain(f"error: standard output cannot be written: {failed.error.strerror}")
-    except EXHAUSTED as error:
+    except (*EXHAUSTED, *UNLOADED) as error:
         complain(f"error: {exhaustion(error)}")
     return 1
 

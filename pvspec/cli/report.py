@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TypeAlias
+from collections.abc import Iterable, Iterator, Mapping
 
 import pvspec
-
-Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | bool | None"
+from pvspec.cli.json_text import Streamed
+from pvspec.support.json_data import Json as Json
 
 
 class Failure(Exception):
@@ -15,14 +14,17 @@ class Failure(Exception):
 
 
 class Report:
-    """The outcome of one command; `result` is what `--json` adds to it."""
+    """The outcome of one command; `result` is what `--json` adds to it, of which long lists may be iterators.
+
+    An iterator must not fail: what comes before is written already.
+    """
 
     def __init__(self, command: str) -> None:
         self.command = command
         self.lines: list[str] = []
         self.diagnostics: list[pvspec.Diagnostic] = []
         self.errors: list[str] = []
-        self.result: dict[str, Json] = {}
+        self.result: Mapping[str, Streamed] = {}
 
     @property
     def ok(self) -> bool:
@@ -46,7 +48,7 @@ class Report:
         yield from map(str, self.diagnostics)
         yield from (f"error: {printable(message)}" for message in self.errors)
 
-    def as_json(self) -> dict[str, Json]:
+    def as_json(self) -> dict[str, Streamed]:
         """The stable form for machines; see docs/commands.md."""
         return {
             "command": self.command,

@@ -19,17 +19,22 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 from pvspec.support.folders import open_folder
 from pvspec.support.paths import cache_folder
+from pvspec.support.whole_file import whole_file
 
 MAX_READ = 16 << 20
-"""Bytes of an entry that `get` reads."""
+"""Bytes of an entry of the cache that are read; a larger one is thrown away, and what it holds is worked out anew."""
 
 MAX_MAPPED = 576 << 20
-"""Bytes of an entry that `mapped` maps: more than any unpacked kernel (kernel/files/compression.py)."""
+"""Bytes of an unpacked kernel in the cache; a larger entry is thrown away. No kernel unpacks to more."""
+
+MAX_LISTED = 10_000
+"""Files of the cache that are looked at to find the oldest; of a folder that has more, some of them."""
 
 _DIGEST = 32  # bytes
 _KEY = "key"  # the file with the random key
@@ -37,7 +42,6 @@ _KEY_SIZE = 32  # bytes
 _OTHERS_WRITE = 0o022
 _OTHERS = 0o077
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO in an entry's place must not block
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ABANDONED = 3600  # seconds after which a temporary file must be from a run that was killed
 
 _Contents = TypeVar("_Contents", bytes, mmap.mmap)
@@ -161,25 +165,19 @@ def _new_key(folder: int) -> bytes:
 
 
 def _write(folder: int, name: str, *parts: bytes) -> None:
-    """Write a file atomically; whatever had its name is replaced itself, even a link."""
-    temporary = f".{name}.{os.urandom(8).hex()}"
-    try:
-        with os.fdopen(os.open(temporary, _CREATE, 0o600, dir_fd=folder), "wb") as file:
-            file.writelines(parts)
-        os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary, dir_fd=folder)
-        raise
+    """Write a file whole; whatever had its name is replaced itself, even a link."""
+    with whole_file(folder, name, 0o600) as file:
+        file.writelines(parts)
 
 
 def _remove_old(folder: int, kind: str, most: int) -> None:
     """Remove the oldest entries of a kind beyond `most`, and temporary files of runs that were killed."""
     ages: dict[str, float] = {}
-    for name in os.listdir(folder):
-        if name.startswith((f"{kind}-", f".{kind}-")):
-            with suppress(FileNotFoundError):  # another run may have removed it
-                ages[name] = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime
+    with os.scandir(folder) as files:
+        for file in islice(files, MAX_LISTED):
+            if file.name.startswith((f"{kind}-", f".{kind}-")):
+                with suppress(FileNotFoundError):  # another run may have removed it
+                    ages[file.name] = file.stat(follow_symlinks=False).st_mtime
     entries = sorted((name for name in ages if name[0] != "."), key=ages.__getitem__)
     abandoned = [name for name in ages if name[0] == "." and ages[name] < time.time() - _ABANDONED]
     for name in [*entries[: max(0, len(entries) - most)], *abandoned]:

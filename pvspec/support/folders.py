@@ -10,14 +10,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _ENTER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_MAX_LINKS = 40  # as in Linux
+_MAX_LINKS = 40
+"""Symbolic links on the way to a folder, as in Linux; a way with more of them is refused."""
 
 
 @contextmanager
 def open_folder(path: Path, make: bool = False) -> Iterator[int]:
     """A descriptor of a folder, for use as `dir_fd`; with `make`, missing folders are created, accessible to us alone.
 
-    Symbolic links on the way are followed if they are root's or ours; others' could lead anywhere. Raises OSError.
+    Symbolic links on the way are followed if they are root's or ours; others' could lead anywhere. Nothing is created
+    in another user's folder, unless that is root: so root leaves nothing in the home of the user who called sudo.
+    Raises OSError.
     """
     folder = os.open("/" if path.is_absolute() else ".", _ENTER)
     try:
@@ -48,7 +51,7 @@ def _entered(folder: int, name: str, make: bool) -> int:
     try:
         return os.open(name, _ENTER, dir_fd=folder)
     except FileNotFoundError:
-        if not make:
+        if not make or os.fstat(folder).st_uid not in (0, os.geteuid()):
             raise
     with suppress(FileExistsError):  # another run has just created it
         os.mkdir(name, 0o700, dir_fd=folder)

@@ -21,8 +21,16 @@ def resource(*parts: str) -> Path:
     raise FileNotFoundError(f"this installation of pvspec lacks {'/'.join(parts)}")
 
 
-def cache_folder() -> Path:
-    """The cache folder of pvspec, which need not exist: $PVSPEC_CACHE, or `pvspec` in the user's cache folder."""
+def cache_folder() -> Path | None:
+    """The cache folder of pvspec, which need not exist: $PVSPEC_CACHE, or `pvspec` in the user's cache folder.
+
+    None if that is nowhere: where $HOME is empty or relative. As the XDG base directory specification has it, a
+    relative $XDG_CACHE_HOME is as good as none.
+    """
     chosen = os.environ.get("PVSPEC_CACHE")
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(chosen) if chosen else Path(home, "pvspec")
+    if chosen:
+        return Path(chosen)
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    user = os.path.expanduser("~") if os.environ.get("HOME", "~") else ""
+    home = given if os.path.isabs(given) else os.path.join(user, ".cache")
+    return Path(home, "pvspec") if os.path.isabs(home) else None

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import pytest
@@ -56,6 +60,39 @@ class Outcome:
 
 
 Run = Callable[..., Outcome]
+
+
+NOBODY = 65534
+other_user = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user, or make his files")
+
+
+@pytest.fixture
+def run_as_nobody(spec: Path, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Runs one command as a user without rights, to whom the test's folder belongs."""
+    for name in ("commands.compile", "commands.check", "commands.fmt", "confined"):
+        importlib.import_module(f"pvspec.cli.{name}")
+    main(["--help"])
+    assert main(["compile", str(spec), "-o", "all.modules"]) == 0, "nobody may not be able to read where Python is"
+    os.unlink("all.modules")
+    os.chown(".", NOBODY, NOBODY)
+    here = Path.cwd()
+    for folder in here.parents:
+        if len(folder.parts) > len(Path(gettempdir()).parts):
+            folder.chmod(folder.stat().st_mode | 0o755)
+
+    def call(*arguments: str | Path) -> Outcome:
+        capfd.readouterr()
+        child = os.fork()
+        if child == 0:
+            sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))  # not pytest's
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            os._exit(main([str(argument) for argument in arguments]))
+        _, status = os.waitpid(child, 0)
+        return Outcome(os.waitstatus_to_exitcode(status), *capfd.readouterr())
+
+    return call
 
 
 @pytest.fixture(autouse=True)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pvspec.cli.json_text import pieces
+from pvspec.support.json_data import Json
 
 from .conftest import SPEC, Run
+from .test_outcome import PVSPEC
 
 COMMON = {"command": str, "ok": bool, "diagnostics": list, "errors": list}
 
@@ -101,3 +111,55 @@ def test_errors_without_a_place(run: Run, spec: Path, command: tuple[str, ...]) 
     assert (done.code, done.json["ok"]) == (1, False)
     (error,) = done.json["errors"]
     assert "vmlinux" in error
+
+
+# ---- how it is written
+
+WORDS = st.text(st.characters(exclude_categories=["Cs"]))
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | WORDS, lambda inner: st.lists(inner) | st.dictionaries(WORDS, inner)
+)
+
+
+@given(st.dictionaries(WORDS, VALUES))
+def test_it_is_the_text_of_the_json_module(value: dict[str, Any]) -> None:
+    """With lists as they are, and as iterators."""
+    text = json.dumps(value, indent=2, sort_keys=True)
+    assert "".join(pieces(value)) == text
+    assert "".join(pieces({key: iter(v) if isinstance(v, list) else v for key, v in value.items()})) == text
+
+
+def test_a_list_is_written_as_it_is_made() -> None:
+    made = written = 0
+
+    def sites() -> Iterator[Json]:
+        nonlocal made
+        for made in range(1, 100_001):
+            yield {"address": made, "others": []}
+
+    for piece in pieces({"sites": sites()}):
+        written += piece.count("address")
+        assert made - written < 10_000
+    assert written == 100_000
+
+
+@pytest.mark.parametrize("text", ["\udc80", "a\ud800b", "\udfff\ud800", "\U0001f600\udc80"])
+def test_half_of_a_surrogate_pair(text: str) -> None:
+    """As the same text on the terminal; many programs refuse JSON with the half of a pair."""
+    (read,) = json.loads("".join(pieces({text: [text]})).encode()).items()
+    shown = text.encode("utf-8", "backslashreplace").decode()
+    assert read == (shown, [shown])
+
+
+NAMES = [b"a\x80b", b"a\nb", b"a\x1b[2Jb", "\u202e".encode(), b'"\\', b"x" * 255, b"y" * 100_000]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_that_are_no_text(tmp_path: Path, name: bytes) -> None:
+    for confined in ((), ("--confined",)):
+        words = [*PVSPEC, *confined, "check", name, "--json"]
+        done = subprocess.run(words, capture_output=True, cwd=tmp_path, env={**os.environ, "LC_ALL": "C"})
+        assert (done.returncode, done.stderr) == (1, b"")
+        value = json.loads(done.stdout.decode("utf-8"))
+        value["specs"][0].encode("utf-8")
+        assert not value["ok"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import random
 import signal
@@ -20,6 +19,7 @@ from pvspec.cli import COMMANDS, main
 
 from .conftest import SPEC, Run
 from .test_kernels import OPTIONS, SOURCE, vmlinux
+from .test_killed import writes
 
 __all__ = ["vmlinux"]
 
@@ -239,7 +239,7 @@ def test_more_than_there_is(
         assert (done.code, done.out, done.err) == (1, "", f"error: {message}\n\n")
         done = run("check", spec, "--json")
         assert (done.code, done.json["errors"]) == (1, [message])
-    monkeypatch.setattr(json, "dumps", fail)
+    monkeypatch.setattr("pvspec.cli.pieces", fail)
     done = run("check", spec, "--json")
     assert (done.code, done.out, done.err) == (1, "", f"error: {message}\n")
 
@@ -254,6 +254,24 @@ def test_memory_that_is_really_short(spec: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert "Traceback" not in done.stderr
     assert done.stderr.startswith("error")
+
+
+@pytest.mark.parametrize("mebibytes", [22, 30, 36, 44, 72, 150])
+def test_every_command_with_little_memory(command: tuple[str, ...], mebibytes: int) -> None:
+    """Wherever it ends: as pvspec is loaded, or a library, as the grammar is read, in the assembler, the emulator."""
+    script = f'ulimit -v {mebibytes << 10} && exec "$@"'
+    python = ["sh", "-c", script, "sh", sys.executable]
+    if subprocess.run([*python, "-c", "import argparse"], capture_output=True).returncode:
+        pytest.skip("Python itself needs more")
+    Path("out").write_bytes(OLD)
+    done = subprocess.run(["sh", "-c", script, "sh", *PVSPEC, *command], capture_output=True, text=True)
+    if done.returncode:
+        lines = done.stderr.rstrip().splitlines()
+        assert done.returncode == 1
+        assert len(lines) == 1
+        assert lines[0].startswith("error: ") or lines[0] == "Could not allocate dynamic translator buffer"
+        assert Path("out").read_bytes() == OLD
+    assert left() == []
 
 
 # ---- stopped
@@ -318,7 +336,7 @@ def test_stopped_while_it_writes(large: Path, number: signal.Signals) -> None:
     for _ in range(4):
         Path("out").write_bytes(OLD)
         process = begun(("apply", "vmlinux", *OPTIONS, "-o", "out"))
-        while process.poll() is None and not any(Path().glob(".out.*")):
+        while process.poll() is None and not writes(process):
             time.sleep(0.0005)
         process.send_signal(number)
         process.communicate(timeout=60)

@@ -276,7 +276,7 @@ def test_what_killed_runs_left_goes(folder: Path, cache: Cache) -> None:
     assert entries(folder) == {"kind-key", ".kind-key.4567", ".other-key.0123"}
 
 
-@pytest.mark.parametrize("call", ["write", "replace"])
+@pytest.mark.parametrize("call", ["fdopen", "link", "replace"])
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_a_write_that_fails_leaves_nothing(
     folder: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch, call: str, error: BaseException
@@ -285,9 +285,9 @@ def test_a_write_that_fails_leaves_nothing(
         raise error
 
     with monkeypatch.context() as broken:
-        broken.setattr(os, "replace" if call == "replace" else "fdopen", fail)
+        broken.setattr(os, call, fail)
         try:
-            cache.put("kind", "more", DATA, 4)
+            cache.put("kind", "key" if call == "replace" else "more", b"anew", 4)
         except KeyboardInterrupt:
             assert isinstance(error, KeyboardInterrupt)
     assert entries(folder) == {"kind-key"}

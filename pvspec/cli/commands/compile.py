@@ -24,5 +24,5 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     report.result = {"output": output, "written": False}
     with reporting(report):
         written = write(output, pvspec.compile_spec(arguments.spec).encode())
-        report.result["written"] = written
+        report.result = {"output": output, "written": written}
         report.say(f"{output}: {'written' if written else 'unchanged'}")

@@ -53,7 +53,7 @@ def _tell(prediction: pvspec.Prediction, differences: list[pvspec.Difference], r
     report.result = {
         "text": {**hexadecimal("start", prediction.start), **hexadecimal("end", prediction.end)},
         "tables": {name or "none": {"sites": sites[name], "bytes": count[name]} for name in sites},
-        "sites": [_json(item) for item in differences],
+        "sites": map(_json, differences),
     }
     report.say(f"{sum(count.values())} bytes differ, at {len(differences)} sites")
     for name in sorted(sites, key=lambda name: -count[name]):

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 import pvspec
 from pvspec.cli import arguments as common
 from pvspec.cli.files import replace
+from pvspec.cli.json_text import Streamed
 from pvspec.cli.kernels import described_kernel, hexadecimal, kernel_json, reporting
 from pvspec.cli.report import Json, Report
 
@@ -28,7 +29,7 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
         prediction = pvspec.predict(kernel, machine, spec=spec, dump=dump)
         if output:
             replace(output, prediction.text)
-        report.result = _result(prediction, arguments.json)
+        report.result = _result(prediction)
         for line in _lines(prediction):
             report.say(line)
         if output:
@@ -48,7 +49,7 @@ def _lines(prediction: pvspec.Prediction) -> Iterator[str]:
         yield f"{name:<16} " + " ".join(f"{number:>8}" for number in numbers)
 
 
-def _result(prediction: pvspec.Prediction, whole: bool) -> dict[str, Json]:
+def _result(prediction: pvspec.Prediction) -> dict[str, Streamed]:
     bound = prediction.bound
     return {
         "kernel": kernel_json(bound.image),
@@ -56,7 +57,7 @@ def _result(prediction: pvspec.Prediction, whole: bool) -> dict[str, Json]:
         "features": [*sorted(prediction.features)],
         "tables": {name: {**counts} for name, counts in prediction.counts.items()},
         "absent": [name for name in bound.spec.passes if name not in bound.tables],
-        "sites": [_site(site) for site in prediction.sites] if whole else [],
+        "sites": map(_site, prediction.sites),
     }
 
 

@@ -35,5 +35,5 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
                 report.fail(f"not as claimed: {claim.text}")
         if arguments.svg:
             written = write(arguments.svg, simulation.picture().encode())
-            report.result |= {"svg": arguments.svg, "written": written}
+            report.result = {**report.result, "svg": arguments.svg, "written": written}
             report.say(f"{arguments.svg}: {'written' if written else 'unchanged'}")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pvspec.engine.value import Value
+from pvspec.x86.emulator import MAX_TRANSLATED
 
 PAGE = 0x1000
 LIMIT = 10_000  # instructions: no emitter runs longer
@@ -83,6 +84,7 @@ class Emulator:
         self._stack = self.base + _STACK
         mode = self._unicorn.UC_MODE_32 if bits == 32 else self._unicorn.UC_MODE_64
         self._cpu: Any = self._unicorn.Uc(self._unicorn.UC_ARCH_X86, mode)
+        self._cpu.ctl_set_tcg_buffer_size(MAX_TRANSLATED)
         self._general = [self._register(name) for name in (*GENERAL[bits], "esp" if bits == 32 else "rsp", "eflags")]
         self._ip = self._register("eip" if bits == 32 else "rip")
         self._sp = self._register("esp" if bits == 32 else "rsp")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from pvspec.x86.emulator import MAX_TRANSLATED
+
 KERNEL = 0xC0000000  # PAGE_OFFSET: kernel address minus physical address
 PAGE = 4096  # bytes
 REGISTERS = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", "eip", "eflags")
@@ -68,6 +70,7 @@ class Machine:
 
         self._unicorn, self._x86 = unicorn, x86_const
         self._engine: Any = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_32)
+        self._engine.ctl_set_tcg_buffer_size(MAX_TRANSLATED)
         self._ids = [getattr(x86_const, f"UC_X86_REG_{name.upper()}") for name in REGISTERS]
         self.trace: list[Executed] = []
         self._stop: Stop | None = None
