@@ -15,7 +15,8 @@ from pvspec.lang.check.records import has_fields, layout
 from pvspec.lang.check.rules import ArmScope, chain
 from pvspec.lang.diagnostics import Findings
 
-MAX_ARGUMENT = 64  # bits
+MAX_ARGUMENT = 64
+"""Bits of a ROM's argument; a wider one is refused."""
 
 
 def op_scope(machine: Architecture, interface: model.Interface, backends: Collection[str]) -> ArmScope:
