@@ -17,8 +17,8 @@ from pvspec.support.cache import user_cache
 from pvspec.support.paths import resource
 
 _MAX_TABLES = 4
-"""Parser's tables that the cache keeps, for several versions of pvspec, lark and Python that are used in turn; the oldest
-are removed."""
+"""Parser's tables that the cache keeps, for several versions of pvspec, lark and Python that are used in turn; the
+oldest are removed."""
 
 
 class WordsRunTogether(Exception):
