@@ -28,6 +28,12 @@ UNTOLD = {  # files whose bounds have no strings below them yet
     "kernel/symbols/kallsyms.py",
     "kernel/symbols/static_keys.py",
     "kernel/symbols/table.py",
+    "lang/check/backends.py",
+    "lang/check/chains.py",
+    "lang/check/families.py",
+    "lang/check/interface.py",
+    "lang/check/machine.py",
+    "lang/check/rules.py",
     "lang/files.py",
     "lang/parse/limits.py",
     "lang/parse/recovery.py",
@@ -42,7 +48,7 @@ def test_bounds_are_found() -> None:
 
 @pytest.mark.parametrize("bound", [bound for bound in BOUNDS if bound.file not in UNTOLD], ids=str)
 def test_a_bound_says_what_it_bounds(bound: limits.Bound) -> None:
-    assert re.fullmatch(r"[A-Z].*\w.*\.", bound.text), f"{bound} needs a string below it that says what it bounds"
+    assert re.fullmatch(r"[A-Z`].*\w.*\.", bound.text), f"{bound} needs a string below it that says what it bounds"
 
 
 @pytest.mark.parametrize("bound", BOUNDS, ids=str)

@@ -15,8 +15,7 @@ from pvspec.lang.check.records import has_fields, layout
 from pvspec.lang.check.rules import ArmScope, chain
 from pvspec.lang.diagnostics import Findings
 
-MAX_ARGUMENT = 64
-"""Bits of a ROM's argument; a wider one is refused."""
+MAX_ARGUMENT = 64  # bits
 
 
 def op_scope(machine: Architecture, interface: model.Interface, backends: Collection[str]) -> ArmScope:

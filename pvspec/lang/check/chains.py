@@ -10,7 +10,6 @@ from pvspec.lang.check.rules import ArmScope, chain
 from pvspec.lang.diagnostics import Findings
 
 MAX_CHAIN_DEPTH = 16
-"""Chains of a spec of which each refers to the next; a longer line of them is refused."""
 
 
 def reached(arms: Iterable[ast.Arm], declared: Mapping[str, ast.Chain]) -> dict[str, ast.Chain]:

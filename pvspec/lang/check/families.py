@@ -13,8 +13,9 @@ from pvspec.lang.check.names import Declared, option_names, protected_names, sym
 from pvspec.lang.check.numbers import in_range
 from pvspec.lang.check.records import the_table
 from pvspec.lang.check.rules import ArmScope, chain
-from pvspec.lang.check.tested import MAX_SITE
 from pvspec.lang.diagnostics import Findings
+
+MAX_SITE = 0xFFFF
 
 
 class Common(Value):

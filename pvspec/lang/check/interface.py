@@ -24,8 +24,7 @@ from pvspec.lang.check.numbers import check_names, evaluate, hex_bytes, in_range
 from pvspec.lang.check.records import the_table
 from pvspec.lang.diagnostics import Findings
 
-MAX_OPTIONS = 6
-"""Options of an interface, whose ops are numbered anew for each setting of them; one with more is refused."""
+MAX_OPTIONS = 6  # the printed module has an enumeration of op numbers for each of their 2^n settings
 _FIELDS = {"addr": "the address of the site", "type": "the number of the op", "len": "the length of the site"}
 
 

@@ -13,9 +13,7 @@ from pvspec.lang.check.numbers import check_names, evaluate, hex_bytes, in_range
 from pvspec.lang.diagnostics import Findings, count
 
 MAX_FEATURE = (1 << 16) - 1
-"""The number of a feature; a greater one is refused."""
-MAX_NOP = 15
-"""Bytes of a nop, which is one instruction of x86; a longer one is refused."""
+MAX_NOP = 15  # bytes: no x86 instruction is longer
 
 
 def machine(item: ast.Machine, findings: Findings) -> Architecture:

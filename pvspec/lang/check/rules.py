@@ -16,7 +16,6 @@ from pvspec.lang.check.numbers import hex_bytes, in_range
 from pvspec.lang.diagnostics import Findings
 
 MAX_ARMS = 1024
-"""Arms of one rule, with those of the chains that it refers to; a rule with more is refused."""
 
 
 class ArmScope(Scope):
