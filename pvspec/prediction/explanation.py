@@ -15,8 +15,7 @@ from pvspec.prediction.machine import PredictionError
 from pvspec.prediction.passes import Prediction, Site, run_passes
 from pvspec.x86.decode import disassemble, second_opinions
 
-_MAX_FUNCTION = 1 << 16
-"""Bytes of a function in which `explain` looks for the instruction at an address; further on, it shows none."""
+_LONGEST_FUNCTION = 1 << 16  # bytes, through which instructions are looked for
 
 
 class Step(Value):
@@ -92,7 +91,7 @@ def _instruction(prediction: Prediction, start: int | None, address: int) -> Ins
     """The instruction that covers an address, counted from the start of its function."""
     image = prediction.bound.image
     inside = any(low <= address < high for low, high in image.executable)
-    if start is None or not inside or address - start > _MAX_FUNCTION:
+    if start is None or not inside or address - start > _LONGEST_FUNCTION:
         return None
     code = bytes(prediction.memory[start - image.base : address - image.base + 16])
     at = 0
