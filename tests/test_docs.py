@@ -31,6 +31,7 @@ from pvspec.lang.format import format_text
 from pvspec.lang.source import Source
 from pvspec.support.paths import resource
 
+from . import limits
 from .oracle import fetch, matrix, table
 from .prediction import kernel as small_kernel
 
@@ -39,6 +40,7 @@ PAGES = [
     ROOT / "README.md",
     ROOT / "CHANGELOG.md",
     ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
     ROOT / "specs" / "README.md",
     *sorted(ROOT.joinpath("docs").glob("*.md")),
 ]
@@ -288,6 +290,10 @@ def test_the_picture(golden: Golden) -> None:
 
 def test_the_tables_are_the_matrix_results(golden: Golden) -> None:
     golden(table.PAGE, table.with_tables(table.PAGE.read_text(encoding="utf-8"), table.read_results(matrix.RESULTS)))
+
+
+def test_the_limits_are_those_of_the_code(golden: Golden) -> None:
+    golden(limits.PAGE, limits.with_tables(limits.PAGE.read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)

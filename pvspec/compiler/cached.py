@@ -17,7 +17,8 @@ from pvspec.engine.spec import Spec
 from pvspec.support.cache import user_cache
 from pvspec.support.paths import resource
 
-_MOST = 32  # specs
+_MAX_SPECS = 32
+"""Compiled specs that the cache keeps; the oldest is removed."""
 
 
 def load_spec(path: str | os.PathLike[str]) -> Spec:
@@ -36,7 +37,7 @@ def _compile(path: Path, key: str | None) -> Spec:
     spec = lower(program).spec
     own = all(Path(source.name).resolve().is_relative_to(path.resolve()) for source in program.spec.sources)
     if key is not None and own:
-        user_cache().put("spec", key, dumps(spec), _MOST)
+        user_cache().put("spec", key, dumps(spec), _MAX_SPECS)
     return spec
 
 

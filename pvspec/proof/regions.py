@@ -44,7 +44,10 @@ from pvspec.engine.value import Value
 from pvspec.lang import model
 
 MAX_CELLS = 1 << 16
-MAX_INSTRUCTION = 15  # bytes
+"""Combinations of lengths and answers to guards for which `prove` decides a rule; one with more is reported as
+undecided."""
+MAX_INSTRUCTION = 15
+"""Bytes of a site that is as long as the instruction at it, of which x86 has no longer ones."""
 
 
 class SiteLength(Value):

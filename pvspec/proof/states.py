@@ -11,6 +11,7 @@ from pvspec.x86.emulator.function import CARRY, GENERAL, INTERRUPT, State
 
 RANDOM = 256
 MAX_CORNERS = 1024
+"""Combinations of special values from which `prove` runs one emitter; of more, as many are taken by chance."""
 TASK_SWITCHED = 0x8  # of cr0
 FREE_CONTROL = {
     "cr0": TASK_SWITCHED,

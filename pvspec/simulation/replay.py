@@ -14,7 +14,8 @@ from pvspec.x86.emulator.machine import BREAKPOINT, INT3, PAGE, REGISTERS, Execu
 _INSNBUF = STACKS[0].start + PAGE - 256  # apply_paravirt()'s buffer: char insnbuf[MAX_PATCH_LEN]
 _FRAME = _INSNBUF - 16  # the stack pointer at its calls
 _EARLIER = _INSNBUF + 24  # the stack pointer of earlier calls, which leave return addresses and registers in the buffer
-_LIMIT = 2000  # instructions per poke, which takes about 80
+_MAX_INSTRUCTIONS = 2000
+"""Instructions that one poke of `simulate` may run, where about 80 do; one that runs longer is reported as a fault."""
 _FLAGS = 0x202
 
 
@@ -122,14 +123,14 @@ class _Processor:
         registers |= {"eax": address, "edx": _INSNBUF, "ecx": len(code), "eip": self._guest.symbols["text_poke"]}
         trace: list[Executed] = []
         traps = 0
-        while (stop := self._machine.run(registers, RETURN, _LIMIT)).fault == BREAKPOINT:
-            if stop.address not in self._guest.detours or traps == _LIMIT:
+        while (stop := self._machine.run(registers, RETURN, _MAX_INSTRUCTIONS)).fault == BREAKPOINT:
+            if stop.address not in self._guest.detours or traps == _MAX_INSTRUCTIONS:
                 break
             trace += self._machine.trace
             traps += 1
             registers = self._machine.registers() | {"eip": self._guest.detours[stop.address]}
         if not stop.fault and stop.address != RETURN:
-            stop = Stop(stop.address, f"no return after {_LIMIT} instructions")
+            stop = Stop(stop.address, f"no return after {_MAX_INSTRUCTIONS} instructions")
         fault = stop if stop.fault else None
         return Step("poke", site, address, code, (*trace, *self._machine.trace), (), fault, traps)
 

@@ -14,7 +14,9 @@ RIGHT, TORN, WRONG = "right", "torn", "wrong"
 
 _STACK = STACKS[1]
 _TOP = _STACK.start + PAGE - 64  # the stack pointer at a site's start; what is above must not change
-_LIMIT = 200  # instructions of a function that implements an op, which has about 8
+_MAX_INSTRUCTIONS = 200
+"""Instructions that the second processor of `simulate` may run at one site, where an op has about 8; if it runs longer,
+that counts as wrong."""
 _LONGEST = 15  # bytes of an instruction
 _INTERRUPT_FLAG = 0x200
 _CLOBBERS = {"eax": 1, "ecx": 2, "edx": 4}
@@ -103,7 +105,7 @@ class SecondCpu:
 
     def finish(self, state: CpuState, code: bytes) -> CpuState:
         """Its final state, if the site's code does not change."""
-        for _ in range(_LIMIT):
+        for _ in range(_MAX_INSTRUCTIONS):
             if state.end:
                 return state
             state = self.step(state, code).state
@@ -156,7 +158,7 @@ class SecondCpu:
 
     def _beyond(self, state: CpuState) -> Step:
         until = self.site.end if state.detoured else self._top(state)
-        after, fault = self._go(state, until, _LIMIT)
+        after, fault = self._go(state, until, _MAX_INSTRUCTIONS)
         if fault or after.address != until:
             return Step(self._changed(state, end=fault or WRONG), None)
         return Step(self._ended(after), None)

@@ -47,7 +47,8 @@ _WORDS = ("bx", "bp", "si", "di")
 _BASES_ONLY = ("esp", "rsp", "bx", "bp")  # these cannot be an index; GNU as swaps them with the base
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[bB][01]+|0|[1-9][0-9]*")
 _FOREIGN_COMMENT = re.compile(r"//|/\*|\*/")
-_MAX_DIGITS = 66  # 0b and 64 bits: the longest spelling of a number that fits a field
+_MAX_DIGITS = 66
+"""Characters of a number in assembly, which are those of 0b and 64 bits; a longer one is not a number."""
 
 
 def parse_statement(text: str, start: int = 0) -> Statement:

@@ -21,7 +21,9 @@ from pvspec.x86.intel import Statement
 
 Forms = tuple[Encoded, ...]
 
-MAX_STATEMENTS = 1024  # for a spec with more of them the file would cost more time than it saves
+MAX_STATEMENTS = 1024
+"""Statements of one spec that are kept assembled for later runs; of a spec with more, none are: reading them would take
+more time than it saves."""
 
 
 class StatementCache:

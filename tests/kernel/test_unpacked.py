@@ -57,7 +57,7 @@ def test_what_is_damaged_is_not_kept(cache: Path) -> None:
 
 
 def test_the_oldest_go(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache_of_kernels, "_MOST", 2)
+    monkeypatch.setattr(cache_of_kernels, "_MAX_KERNELS", 2)
     for second, payload in enumerate([b"one", b"two", b"three"]):
         before = set(entries(cache))
         unpacked(payload, lambda: b"contents")

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.mutation.mutant import ROOT, Mutant
 
 _COPIED = ("pvspec", "tests", "specs", "grammar", "templates", "docs", "scripts", "benchmarks", "examples")
-_FILES = ("pyproject.toml", "README.md", "CONTRIBUTING.md", "LICENSE")
+_FILES = ("pyproject.toml", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE")
 _SLOW = ("oracle", "exhaustive", "fuzz", "mutation")
 _CASES = "tests/test_cases.py"
 _REFUSED = (_CASES, "-k", "refused or compiles")

@@ -120,7 +120,7 @@ def test_a_poke_that_does_not_return(xen: Guest, monkeypatch: pytest.MonkeyPatch
         for _ in range(2):
             primitives.text_poke(sites[0].addr, b"\xeb\xfe")
 
-    monkeypatch.setattr(replaying, "_LIMIT", 300)
+    monkeypatch.setattr(replaying, "_MAX_INSTRUCTIONS", 300)
     result = replayed(xen, monkeypatch, hang)
     assert result.fault is not None
     assert result.fault.fault == "no return after 300 instructions"

@@ -20,7 +20,9 @@ from pvspec.engine.guards import Compares, Guard, OpNoreturn, Question, TargetIs
 from pvspec.lang import model
 from pvspec.lang.diagnostics import Findings
 
-MAX_SETTINGS = 4096  # beyond, an arm counts as reachable
+MAX_SETTINGS = 4096
+"""Combinations of what the guards of one rule ask for which it is decided which arms can be taken; with more, all count
+as reachable."""
 
 
 def check_reach(program: Program, findings: Findings) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pvspec.kernel.files.layout import Buffer
 from pvspec.support.cache import user_cache
 
-_MOST = 4  # kernels of 40 to 90 MiB
+_MAX_KERNELS = 4
+"""Unpacked kernels, of 40 to 90 MiB each, that the cache keeps; the oldest is removed."""
 _WORTH_IT = 1 << 20  # bytes of a payload; unpacking a smaller one is faster than looking it up
 
 
@@ -30,5 +31,5 @@ def unpacked(
         count(len(known))
         return known
     contents = unpack()
-    cache.put("vmlinux", key, contents, _MOST)
+    cache.put("vmlinux", key, contents, _MAX_KERNELS)
     return contents

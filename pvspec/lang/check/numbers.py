@@ -11,6 +11,7 @@ from pvspec.lang.check.names import look_up
 from pvspec.lang.diagnostics import Findings
 
 MAX_FACTORS = 8
+"""Factors of a product in a spec; one with more is refused."""
 
 
 def evaluate(expr: ast.Sum, options: Mapping[str, bool]) -> int:

@@ -11,7 +11,8 @@ from pvspec.lang.check.names import Declared
 from pvspec.lang.diagnostics import Findings, count
 from pvspec.lang.source import Span
 
-MAX_RECORD = 256  # bytes
+MAX_RECORD = 256
+"""Bytes of a record, and of padding in it; a longer one is refused."""
 
 
 def layout(section: str, padded: bool, fields: Sequence[ast.Field], place: Span, findings: Findings) -> Layout | None:

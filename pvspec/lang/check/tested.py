@@ -8,7 +8,8 @@ from pvspec.engine.value import Value
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
 
-MAX_SITE = 0xFFFF  # bytes
+MAX_SITE = 0xFFFF
+"""Bytes of a site, in a spec and its tests; a longer one is refused."""
 _ALIGNMENT = 16  # bytes
 _TABLE = 0x4000  # bytes from the record's table to the first address that a case names
 

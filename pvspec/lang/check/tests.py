@@ -20,7 +20,8 @@ from pvspec.lang.check.tested import MAX_SITE, Tested, table_address
 from pvspec.lang.diagnostics import Findings, count
 from pvspec.lang.source import Span
 
-MAX_TEXT = 64 << 20  # bytes from the lowest to the highest address of a case
+MAX_TEXT = 64 << 20
+"""Bytes from the lowest to the highest address of a case in a `test` block; a case that spans more is refused."""
 
 
 def sound_tests(spec: model.Spec, findings: Findings) -> tuple[ast.Test, ...]:

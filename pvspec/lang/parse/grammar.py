@@ -16,7 +16,9 @@ from pvspec.lang.parse import tables
 from pvspec.support.cache import user_cache
 from pvspec.support.paths import resource
 
-_MOST = 4  # entries: checkouts and versions of lark that are used in turn
+_MAX_TABLES = 4
+"""Parser's tables that the cache keeps, for several versions of pvspec, lark and Python that are used in turn; the
+oldest are removed."""
 
 
 class WordsRunTogether(Exception):
@@ -55,7 +57,7 @@ def parser() -> Lark:
     built = tables.build(grammar.decode(), _WordsApart())
     data = tables.dump(built)
     if data is not None:
-        cache.put("tables", key, data, _MOST)
+        cache.put("tables", key, data, _MAX_TABLES)
     return built
 
 

@@ -16,7 +16,8 @@ from pvspec.engine.value import Value
 from pvspec.x86.emulator import MAX_TRANSLATED
 
 PAGE = 0x1000
-LIMIT = 10_000  # instructions: no emitter runs longer
+MAX_INSTRUCTIONS = 10_000
+"""Instructions that an emitter may run in the emulator of `prove`; one that runs longer is reported as not proven."""
 CARRY = 0x8D5  # the status flags: CF, PF, AF, ZF, SF, OF
 TRAP, INTERRUPT, DIRECTION = 0x100, 0x200, 0x400
 FAULT = "a memory fault"
@@ -171,7 +172,7 @@ class Emulator:
         at, end, stop = address, address + len(code), ""
         while not stop:
             try:
-                cpu.emu_start(at, end, 0, LIMIT)
+                cpu.emu_start(at, end, 0, MAX_INSTRUCTIONS)
             except self._unicorn.UcError as error:
                 stop = FAULT if "Invalid memory" in str(error) else str(error)
             at = int(cpu.reg_read(self._ip))
