@@ -22,7 +22,7 @@ ROWS = [
     "x86",
     "x86.emulator",
     "lang.source",
-    "lang.rendering lang.suggestions",
+    "lang.rendering",
     "lang.diagnostics",
     "lang.syntax",
     "lang.model",

@@ -12,8 +12,8 @@ from pvspec.engine.errors import PvspecError
 from pvspec.engine.value import Value
 from pvspec.lang.rendering import printable, rendered
 from pvspec.lang.source import Span
-from pvspec.lang.suggestions import Suggestions
 from pvspec.support.json_data import Json
+from pvspec.support.suggestions import Suggestions
 
 MAX_WORK = 6_000_000
 """Work that reading and checking a spec may ask for, all of its files and stages together, in units of about a

@@ -22,10 +22,13 @@ class Suggestions:
 
     def line(self, word: str, known: Iterable[str]) -> str | None:
         """A `did you mean` line for a misspelt word, or None."""
-        near = self._nearest(word, known) if len(word) <= _MAX_WORD and self.left > 0 else None
+        near = self.nearest(word, known)
         return None if near is None else f"did you mean `{near}`?"
 
-    def _nearest(self, word: str, known: Iterable[str]) -> str | None:
+    def nearest(self, word: str, known: Iterable[str]) -> str | None:
+        """The known word that is most like a misspelt one; None if none is, or all have cost too much."""
+        if len(word) > _MAX_WORD or self.left <= 0:
+            return None
         matcher = SequenceMatcher(b=word)
         best: tuple[float, str] | None = None
         for other in sorted({other for other in known if len(other) <= 2 * _MAX_WORD}):
