@@ -17,7 +17,7 @@ from pvspec.x86.statements import StatementCache
 MAX_INSTRUCTIONS = 256
 """Instructions of the code of one arm, where it is read as instructions; longer code is refused (PV003)."""
 _OPCODES = {"call": b"\xe8", "jmp": b"\xe9"}
-_STATEMENT, _BYTE = 500, 10  # units of work that a statement costs, and a byte that is disassembled
+_STATEMENT, _BYTE = 300, 10  # units of work that a statement costs, and a byte that is disassembled
 
 
 class Program(Value):

@@ -240,4 +240,4 @@ def shortened(path: Path) -> str:
 
 
 _SHOWN = 1000  # columns of a line
-_FILE = 200  # units of work that finding a file costs
+_FILE = 300  # units of work that finding a file costs

@@ -61,6 +61,11 @@ class Span(Value):
         return self.source.place(self.start)[1]
 
     @property
+    def length(self) -> int:
+        """How many characters."""
+        return self.end - self.start
+
+    @property
     def text(self) -> str:
         """The characters themselves."""
         return self.source.text[self.start : self.end]

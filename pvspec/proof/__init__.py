@@ -82,7 +82,7 @@ def prove_program(program: Program) -> Proof:
     decoders = compare_decoders(program, findings)
     regions = tuple(all_regions(program))
     _check_never(regions, program, findings)
-    overlaps = tuple(unknown_overlaps(program.spec))
+    overlaps = tuple(unknown_overlaps(program.spec, findings.work))
     return Proof(program, cells, nops, decoders, overlaps, regions, SpecError(findings.found).diagnostics)
 
 

@@ -30,6 +30,8 @@ from pvspec.x86.intel_parser import parse_statement
 from pvspec.x86.layout import Label, Placeable, lay_out
 from pvspec.x86.statements import StatementCache
 
+MAX_SOURCE = 1 << 16
+"""Characters of the code of one arm, in assembly; longer code is refused (PV401)."""
 _STATEMENT = re.compile(r"[^;\n]+")
 _COMMENT = re.compile(r"#[^\n]*")
 _LABEL = re.compile(r"\s*([A-Za-z_.$][\w.$]*)\s*:", re.ASCII)
@@ -65,6 +67,9 @@ def assemble(
     `cache` has statements that were encoded before; `suggestions` are for misspelt names. Raises AsmErrors with every
     error of the source.
     """
+    if len(source) > MAX_SOURCE:
+        message = f"code of more than {MAX_SOURCE} characters"
+        raise AsmErrors((AsmError(message, "no site holds that much", MAX_SOURCE, len(source)),))
     errors: list[AsmError] = []
     lines = list(_lines(source, errors))
     labels = _labels(lines, symbols, errors)
@@ -85,13 +90,13 @@ def assemble(
 
 def _lines(source: str, errors: list[AsmError]) -> Iterator[Label | Statement]:
     for found in _STATEMENT.finditer(_COMMENT.sub(lambda comment: " " * len(comment[0]), source)):
-        text, start = found[0], found.start()
-        while label := _LABEL.match(text):
+        text, start, at = found[0], found.start(), 0
+        while label := _LABEL.match(text, at):
             yield Label(label[1], start + label.start(1), start + label.end(1))
-            text, start = text[label.end() :], start + label.end()
-        if text.strip():
+            at = label.end()
+        if text[at:].strip():
             try:
-                yield parse_statement(text, start)
+                yield parse_statement(text[at:], start + at)
             except AsmError as error:
                 errors.append(error)
 

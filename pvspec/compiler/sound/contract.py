@@ -46,7 +46,7 @@ from pvspec.x86.intel import full_width, part_name
 
 CALLERS_STACK = "the caller's stack"
 _STACK_POINTERS = ("esp", "rsp")
-_INSTRUCTION = 40  # units of work that one instruction costs
+_INSTRUCTION = 100  # units of work that one instruction costs
 _SYSTEM = re.compile(r"(cr|dr|tr)\d+|[c-gs]s|[er]?sp|[er]?ip|gdtr?|idtr?|ldtr?|msr")
 
 

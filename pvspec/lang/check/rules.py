@@ -45,7 +45,7 @@ def chain(items: Sequence[ast.Arm], scope: ArmScope, findings: Findings) -> mode
 
 
 def _arms(item: ast.Arm, scope: ArmScope, findings: Findings) -> Iterator[model.Arm]:
-    findings.work.add(_ARM + _LETTER * (item.span.end - item.span.start), "its arms", item.span)
+    findings.work.add(_ARM + _LETTER * item.span.length, "its arms", item.span)
     condition = guard(item.guard, scope, findings)
     if item.clobbers and not isinstance(item.action, ast.Asm | ast.Bytes | ast.Branch):
         findings.add("PV305", "only code can clobber registers", (item.clobbers[0].span, "remove this"))

@@ -91,9 +91,14 @@ def format_text(source: Source, work: Work | None = None) -> str:
 
     Idempotent; keeps comments and meaning. SpecError if the text does not follow the grammar.
     """
+    work = work or Work()
     file = parse(source, work)
     tokens = scan(source.text)
+    work.add(_TOKEN * len(tokens), f"the layout of {source.name}")
     outline(file, tokens)
     table = rows(tokens)
     align_columns(table)
     return align_comments([line for row in table for line in layout(row)])
+
+
+_TOKEN = 35  # units of work that laying out a token costs
