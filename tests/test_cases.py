@@ -47,14 +47,14 @@ def in_tests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("path", cases("pass"), ids=named)
 def test_compiles(path: Path, golden: Golden) -> None:
-    text = compile_spec(path.relative_to(HERE))
+    text = compile_spec(path.relative_to(HERE), include=["."])
     own = text[text.index("# ==== the spec") : text.index("# ==== functions")]
     golden(path.with_suffix(".out"), own)
 
 
 @pytest.mark.parametrize("path", cases("fail"), ids=named)
 def test_is_refused(path: Path, golden: Golden) -> None:
-    checked = check_spec(path.relative_to(HERE))
+    checked = check_spec(path.relative_to(HERE), include=["."])
     diagnostics = list(checked.diagnostics or checked.warnings)
     if not diagnostics:
         program = checked.sound()
@@ -71,12 +71,12 @@ def test_every_diagnostic_has_a_case() -> None:
 
 @pytest.mark.parametrize("path", [*cases("run"), *shipped()], ids=lambda path: "-".join(path.parts[-2:]))
 def test_has_no_warnings(path: Path) -> None:
-    assert [render(warning) for warning in check_spec(path).warnings] == []
+    assert [render(warning) for warning in check_spec(path, include=["."]).warnings] == []
 
 
 @pytest.mark.parametrize("path", [*cases("run"), *shipped()], ids=lambda path: "-".join(path.parts[-2:]))
 def test_passes_its_own_tests(path: Path) -> None:
-    program = check_spec(path).sound()
+    program = check_spec(path, include=["."]).sound()
     results = list(run_cases(program.spec, lower(program).spec))
     assert results
     assert [render(d) for result in results for d in result.diagnostics] == []

@@ -9,7 +9,8 @@ import pytest
 
 from pvspec.compiler.pipeline import compile_spec, import_text
 
-ESCAPES = ['"""', "'''", "\\", "\n", "\r", "\x0c", "\x1b[2J", "\u2028", "{{ 7 * 7 }}", "{% for %}", "#}", "\x00"]
+SEEN = ['"""', "'''", "\\", "\n", "\r", "\x0c", "{{ 7 * 7 }}", "{% for %}", "#}", "\u00a0"]
+ESCAPES = [*SEEN, "\x1b[2J", "\u2028", "\u202e", "\u3164"]  # no spec's text may hold these, but a file's name
 PAYLOAD = "__import__('os').abort()"
 SPEC = """
 machine i386 {{
@@ -36,11 +37,16 @@ def module_of(path: Path) -> ast.Module:
     return ast.parse(text)
 
 
+def own(text: str) -> str:
+    """What a printed module has of its spec."""
+    return text[text.index("# ==== the spec") : text.index("# ==== functions")]
+
+
 def calls(tree: ast.Module) -> set[str]:
     return {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
 
 
-@pytest.mark.parametrize("escape", ESCAPES, ids=ascii)
+@pytest.mark.parametrize("escape", SEEN, ids=ascii)
 def test_strings_and_comments_stay_data(escape: str, tmp_path: Path) -> None:
     inside = escape.replace('"', "'").replace("\n", " ").replace("\r", " ")
     attack = f"{inside}{PAYLOAD}{inside}"
@@ -53,7 +59,7 @@ def test_strings_and_comments_stay_data(escape: str, tmp_path: Path) -> None:
     assert any(isinstance(n, ast.Constant) and isinstance(n.value, str) and PAYLOAD in n.value for n in ast.walk(tree))
 
 
-@pytest.mark.parametrize("escape", [e for e in ESCAPES if e != "\x00"], ids=ascii)
+@pytest.mark.parametrize("escape", ESCAPES, ids=ascii)
 def test_file_names_stay_data(escape: str, tmp_path: Path) -> None:
     folder = tmp_path / f"{escape}{PAYLOAD}".replace("/", "")
     folder.mkdir()
@@ -61,6 +67,7 @@ def test_file_names_stay_data(escape: str, tmp_path: Path) -> None:
     spec.write_text(SPEC.format(section=".t", comment="", message="no"))
     for path in (spec, folder):
         assert "__import__" not in calls(module_of(path))
+        assert all(line.isascii() and line.isprintable() for line in own(compile_spec(path)).split("\n"))
 
 
 @pytest.mark.parametrize("name", ["class", "None", "print", "Kernel", "bind", "SPEC", "len", "__init__"])

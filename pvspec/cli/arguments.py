@@ -9,6 +9,18 @@ import re
 def specs(parser: argparse.ArgumentParser) -> None:
     """One or more specs."""
     parser.add_argument("specs", metavar="SPEC|DIR", nargs="+", help="spec files, or directories of them")
+    include(parser)
+
+
+def include(parser: argparse.ArgumentParser) -> None:
+    """What a spec may read."""
+    parser.add_argument(
+        "--include",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="a folder that a spec may include files of, besides its own and the shipped specs; may be repeated",
+    )
 
 
 def kernel(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +34,7 @@ def kernel(parser: argparse.ArgumentParser) -> None:
 def machine(parser: argparse.ArgumentParser) -> None:
     """What a kernel's text depends on besides its image."""
     parser.add_argument("--spec", metavar="DIR", help="the spec; default: the shipped one for this kernel")
+    include(parser)
     parser.add_argument("--cpu", metavar="PROFILE|FILE", help="a shipped CPU profile, or a machine's /proc/cpuinfo")
     parser.add_argument(
         "--vulnerabilities", metavar="PATH", help="the machine's /sys/devices/system/cpu/vulnerabilities, or its lines"

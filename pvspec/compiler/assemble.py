@@ -6,15 +6,18 @@ from collections.abc import Mapping
 
 from pvspec.engine.value import Value
 from pvspec.lang import model
-from pvspec.lang.diagnostics import Findings
+from pvspec.lang.diagnostics import Findings, count
 from pvspec.support.cache import user_cache
-from pvspec.x86.assembler import AsmErrors, assemble
+from pvspec.x86.assembler import AsmErrors, assemble, statements
 from pvspec.x86.code import Code, Hole, Instruction
 from pvspec.x86.decode import disassemble
 from pvspec.x86.effects import effects
 from pvspec.x86.statements import StatementCache
 
+MAX_INSTRUCTIONS = 256
+"""Instructions of the code of one arm, where it is read as instructions; longer code is refused (PV003)."""
 _OPCODES = {"call": b"\xe8", "jmp": b"\xe9"}
+_STATEMENT, _BYTE = 300, 10  # units of work that a statement costs, and a byte that is disassembled
 
 
 class Program(Value):
@@ -34,7 +37,10 @@ def assemble_spec(spec: model.Spec, findings: Findings) -> Program:
     cache = StatementCache(user_cache())
     for arm in (*spec.arms(), *spec.references()):
         emitted = _emit(arm, spec.machine.bits, cache, findings) if arm.emits else None
-        if emitted is not None:
+        if emitted is not None and len(emitted.instructions) > MAX_INSTRUCTIONS:
+            message = f"code of more than {MAX_INSTRUCTIONS} instructions"
+            findings.add("PV003", message, (arm.span, count(len(emitted.instructions), "instruction")))
+        elif emitted is not None:
             code[arm] = emitted
     shadows = {}
     for item in (item for backend in spec.backends.values() for item in backend.shadows):
@@ -47,8 +53,9 @@ def assemble_spec(spec: model.Spec, findings: Findings) -> Program:
 
 def _operand(item: model.Shadow, bits: int, cache: StatementCache, findings: Findings) -> Code | None:
     """An instruction that compares the operand with 0; only its memory operand matters."""
+    findings.work.add(_STATEMENT * statements(item.operand.value), "its operand", item.operand.span)
     try:
-        code = assemble(f"cmp {item.operand.value}, 0", bits, item.symbols.keys(), cache)
+        code = assemble(f"cmp {item.operand.value}, 0", bits, item.symbols.keys(), cache, findings.work.suggestions)
         accesses = [access for effect in effects(code, bits) for access in effect.memory]
         if len(code.instructions) == len(accesses) == 1 and (accesses[0].base, accesses[0].index) == (None, None):
             return code
@@ -74,8 +81,10 @@ def _emit(arm: model.Arm, bits: int, cache: StatementCache, findings: Findings) 
 def _assembled(
     action: model.Assembly, arm: model.Arm, bits: int, cache: StatementCache, findings: Findings
 ) -> Code | None:
+    source = action.source.value
+    findings.work.add(_STATEMENT * statements(source), "its statements", arm.span)
     try:
-        return assemble(action.source.value, bits, arm.symbols.keys(), cache)
+        return assemble(source, bits, arm.symbols.keys(), cache, findings.work.suggestions)
     except AsmErrors as errors:
         for error in errors.errors:
             place = action.source.span.part(error.start, error.end)
@@ -86,6 +95,7 @@ def _assembled(
 def _raw(action: model.RawBytes, bits: int, findings: Findings) -> Code | None:
     if action.partial:
         return Code(action.data, (), (Instruction(0, len(action.data), "", ""),))
+    findings.work.add(_BYTE * len(action.data), "its bytes", action.source.span)
     instructions = disassemble(action.data, bits)
     bad = [instruction for instruction in instructions if instruction.text == "(bad)"]
     if bad:

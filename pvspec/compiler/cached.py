@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pvspec.compiler.stored import dumps, loads
@@ -21,19 +21,23 @@ _MAX_SPECS = 32
 """Compiled specs that the cache keeps; the oldest is removed."""
 
 
-def load_spec(path: str | os.PathLike[str]) -> Spec:
-    """A spec, which is a file or a directory, as the engine's value; SpecError if it is invalid."""
-    path = Path(path)
-    key = _key(path)
+def load_spec(path: str | os.PathLike[str], *, include: Iterable[str | os.PathLike[str]] = ()) -> Spec:
+    """A spec, which is a file or a directory, as the engine's value; SpecError if it is invalid.
+
+    `include`: folders of which it may include files, besides its own and the shipped specs; what is compiled with them
+    is not kept, since without them it would be refused.
+    """
+    path, include = Path(path), tuple(include)
+    key = None if include else _key(path)
     known = _read(key)
-    return _compile(path, key) if known is None else known
+    return _compile(path, key, include) if known is None else known
 
 
-def _compile(path: Path, key: str | None) -> Spec:
+def _compile(path: Path, key: str | None, include: Sequence[str | os.PathLike[str]]) -> Spec:
     from pvspec.compiler.lower import lower
     from pvspec.compiler.pipeline import check_spec
 
-    program = check_spec(path).sound()
+    program = check_spec(path, include=include).sound()
     spec = lower(program).spec
     own = all(Path(source.name).resolve().is_relative_to(path.resolve()) for source in program.spec.sources)
     if key is not None and own:

@@ -13,7 +13,7 @@ from pvspec.compiler.sound import verify
 from pvspec.engine.value import Value
 from pvspec.lang import model
 from pvspec.lang.check import check
-from pvspec.lang.diagnostics import Diagnostic, Findings, SpecError
+from pvspec.lang.diagnostics import Diagnostic, Findings, SpecError, TooMuchWork, Work, reported
 from pvspec.lang.files import read_spec, spec_files
 
 
@@ -39,16 +39,25 @@ class Checked(Value):
         return self.program
 
 
-def check_spec(path: str | os.PathLike[str]) -> Checked:
+def check_spec(path: str | os.PathLike[str], *, include: Iterable[str | os.PathLike[str]] = ()) -> Checked:
     """Read, check, assemble and verify; each stage continues with what is valid so far.
 
-    Only a file that cannot be read stops it early: everything that refers to it would seem to be an error.
+    `include`: folders of which the spec may include files, besides its own and the shipped specs. Only a file that
+    cannot be read stops it early: everything that refers to it would seem to be an error; and a spec that asks for too
+    much work.
     """
-    findings, read = Findings(), Findings()
-    files = read_spec(Path(path), read)
-    spec = check(files.items, files.sources, findings) if not files.is_incomplete else None
-    program = _assembled(spec, findings) if spec is not None else None
-    found = SpecError(read.found + files.without_consequences(findings.found)).diagnostics
+    work = Work()
+    findings, read = Findings(work=work), Findings(work=work)
+    files, program = None, None
+    try:
+        files = read_spec(Path(path), read, include)
+        spec = check(files.items, files.sources, findings) if not files.is_incomplete else None
+        program = _assembled(spec, findings) if spec is not None else None
+    except TooMuchWork as error:
+        read.found += error.diagnostics
+        program = None
+    later = files.without_consequences(findings.found) if files is not None else findings.found
+    found = reported([*read.found, *later])
     return Checked(program, tuple(d for d in found if d.severity == "error"), tuple(_warnings(found, Path(path))))
 
 
@@ -66,16 +75,16 @@ def _assembled(spec: model.Spec, findings: Findings) -> Program:
     return program
 
 
-def compile_spec(path: str | os.PathLike[str]) -> str:
-    """The text of a spec's printed module; SpecError if the spec is invalid."""
+def compile_spec(path: str | os.PathLike[str], *, include: Iterable[str | os.PathLike[str]] = ()) -> str:
+    """The text of a spec's printed module; SpecError if the spec is invalid. `include`: as for `check_spec`."""
     from pvspec.compiler.printout import render
 
-    return render(check_spec(path).sound())
+    return render(check_spec(path, include=include).sound())
 
 
-def load(path: str | os.PathLike[str]) -> ModuleType:
-    """Compile a spec (a file or a directory) and import its printed module; SpecError if the spec is invalid."""
-    return import_text(compile_spec(path), f"pvspec.generated.{Path(path).stem}")
+def load(path: str | os.PathLike[str], *, include: Iterable[str | os.PathLike[str]] = ()) -> ModuleType:
+    """Compile a spec (a file or a directory) and import its printed module; arguments as for `compile_spec`."""
+    return import_text(compile_spec(path, include=include), f"pvspec.generated.{Path(path).stem}")
 
 
 def import_text(text: str, name: str) -> ModuleType:

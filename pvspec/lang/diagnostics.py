@@ -1,18 +1,31 @@
-"""What the compiler reports about a spec: codes, labels, and how they are rendered.
+"""What the compiler reports about a spec: codes, labels, findings, and how much of them is reported.
 
 A pass collects `Diagnostic`s and returns them; only the command line prints.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pvspec.engine.errors import PvspecError
 from pvspec.engine.value import Value
+from pvspec.lang.rendering import printable, rendered
 from pvspec.lang.source import Span
 from pvspec.support.json_data import Json
+from pvspec.support.suggestions import Suggestions
+
+MAX_WORK = 6_000_000
+"""Work that reading and checking a spec may ask for, all of its files and stages together, in units of about a
+microsecond; more is refused before it is done (PV003). Running its tests, proving it and simulating it may each ask for
+as much again."""
+MAX_REPORTED = 200
+"""Errors of one spec that are reported, the first ones by file and place, and as many warnings; the last of them says
+how many more there are."""
+_MAX_LABELS = 10
+"""Places that are shown with one finding; the others are only counted."""
+_MAX_NOTES = 40
+"""Notes that are shown with one finding; the others are only counted."""
 
 CODES = {
     # reading
@@ -20,6 +33,8 @@ CODES = {
     "PV002": "the text does not follow the grammar",
     "PV003": "a number, string or nesting beyond the language's limits",
     "PV004": "an include cycle",
+    "PV005": "an include of what the spec may not read",
+    "PV006": "a character that cannot be seen",
     # names
     "PV101": "an unknown name",
     "PV102": "a name declared twice",
@@ -85,6 +100,15 @@ class Diagnostic(Value):
         return render(self)
 
     @property
+    def shown(self) -> Diagnostic:
+        """This one with as many places and notes as are shown, and a note of how many are not."""
+        kinds = ((len(self.labels) - _MAX_LABELS, "place"), (len(self.notes) - _MAX_NOTES, "note"))
+        more = [f"{count(number, f'more {what}')}, not shown" for number, what in kinds if number > 0]
+        if not more:
+            return self
+        return self.changed(labels=self.labels[:_MAX_LABELS], notes=(*self.notes[:_MAX_NOTES], *more))
+
+    @property
     def severity(self) -> str:
         """`error`, or `warning` for something that works but is probably a mistake."""
         return "warning" if self.code.startswith(_WARNINGS) else "error"
@@ -98,13 +122,14 @@ class Diagnostic(Value):
 
     def as_json(self) -> dict[str, Json]:
         """The stable machine-readable form; see docs/commands.md."""
+        shown = self.shown
         return {
             "severity": self.severity,
             "code": self.code,
-            "message": self.message,
-            "labels": [_label_json(label) for label in self.labels],
-            "notes": list(self.notes),
-            "help": self.help,
+            "message": printable(self.message),
+            "labels": [_label_json(label) for label in shown.labels],
+            "notes": [printable(note) for note in shown.notes],
+            "help": None if self.help is None else printable(self.help),
         }
 
 
@@ -112,20 +137,42 @@ class SpecError(PvspecError):
     """A spec is invalid; `diagnostics` says where and why."""
 
     def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
-        unique = {(d.sort_key(), d.notes): d for d in diagnostics}
-        self.diagnostics = tuple(sorted(unique.values(), key=Diagnostic.sort_key))
-        super().__init__("\n\n".join(render(d) for d in self.diagnostics))
+        self.diagnostics = reported(diagnostics)
+        super().__init__("\n\n".join(map(render, self.diagnostics)))
 
     def __reduce__(self) -> tuple[type[SpecError], tuple[tuple[Diagnostic, ...]]]:
         """Pickled by its findings: an exception is made anew of its arguments, and the text is none."""
         return type(self), (self.diagnostics,)
 
 
+class TooMuchWork(SpecError):
+    """A spec asks for more than MAX_WORK."""
+
+
+class Work:
+    """A meter that every stage adds to before it does what it announces, so that not each has a limit of its own."""
+
+    def __init__(self) -> None:
+        self.units = 0
+        self.suggestions = Suggestions()
+
+    def add(self, units: int, what: str, place: Span | None = None) -> None:
+        """Count work that is about to be done; TooMuchWork, at the place that asks for it, if it is too much."""
+        self.units += units
+        if self.units > MAX_WORK:
+            labels = (Label(place, what),) if place is not None else ()
+            message = "this spec asks for more work than any spec may" + ("" if labels else f": {what}")
+            help = "make it smaller, or split it into specs of their own"
+            note = f"{self.units} units, of about a microsecond; {MAX_WORK} are allowed"
+            raise TooMuchWork([Diagnostic("PV003", message, labels, (note,), help)])
+
+
 @dataclass
 class Findings:
-    """Collects the findings of a pass."""
+    """Collects the findings of a pass, and counts the work of all."""
 
     found: list[Diagnostic] = field(default_factory=list)
+    work: Work = field(default_factory=Work)
 
     def add(
         self,
@@ -137,13 +184,35 @@ class Findings:
     ) -> None:
         """Record one finding; the first label is the location of the problem."""
         assert code in CODES, code
+        self.work.add(_FINDING, "its errors")
         self.found.append(Diagnostic(code, message, tuple(Label(*x) for x in labels), tuple(notes), help))
+
+
+_FINDING = 50  # units of work
+
+
+def reported(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """Each finding once, sorted by place: the first MAX_REPORTED errors and warnings, and how many more there are."""
+    unique = {(d.sort_key(), d.notes): d for d in diagnostics}
+    found = sorted(unique.values(), key=Diagnostic.sort_key)
+    if len(found) <= MAX_REPORTED:
+        return tuple(found)
+    errors = [diagnostic for diagnostic in found if diagnostic.severity == "error"]
+    warnings = [diagnostic for diagnostic in found if diagnostic.severity == "warning"]
+    return tuple(sorted((*_first(errors, "error"), *_first(warnings, "warning")), key=Diagnostic.sort_key))
+
+
+def _first(found: list[Diagnostic], what: str) -> list[Diagnostic]:
+    more = len(found) - MAX_REPORTED
+    if more <= 0:
+        return found
+    *first, last = found[:MAX_REPORTED]
+    return [*first, last.changed(notes=(*last.notes[:_MAX_NOTES], f"{count(more, f'more {what}')} in this spec"))]
 
 
 def suggestion(word: str, known: Iterable[str]) -> str | None:
     """A `did you mean` line for a misspelt word, or None."""
-    near = difflib.get_close_matches(word, sorted(set(known)), n=1, cutoff=0.6)
-    return f"did you mean `{near[0]}`?" if near else None
+    return Suggestions().line(word, known)
 
 
 def count(number: int, what: str) -> str:
@@ -151,37 +220,14 @@ def count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def printable(text: str) -> str:
-    """The text with control characters escaped: a spec must not control the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
 def render(diagnostic: Diagnostic) -> str:
     """The text that a user reads, without colour and without a final newline."""
-    lines = [f"{diagnostic.severity}[{diagnostic.code}]: {printable(diagnostic.message)}"]
-    width = max((len(str(label.span.line)) for label in diagnostic.labels), default=1)
-    for label in diagnostic.labels:
-        lines += _render_label(label, width, "^" if label is diagnostic.labels[0] else "-")
-    bullets = [f"note: {note}" for note in diagnostic.notes]
-    bullets += [f"help: {diagnostic.help}"] if diagnostic.help else []
-    lines += [" " * width + f" = {printable(text)}" for text in bullets]
-    return "\n".join(lines)
-
-
-def _render_label(label: Label, width: int, mark: str) -> list[str]:
-    span, gutter = label.span, " " * width
-    line, column = span.line, span.column
-    shown = span.source.line(line)[:_SHOWN].expandtabs(1)
-    length = max(1, min(span.end - span.start, len(shown) - column + 1))
-    before, marked = shown[: column - 1], shown[column - 1 :][:length]  # escapes are wider than the characters
-    under = " " * len(printable(before)) + mark * max(1, len(printable(marked))) if column <= _SHOWN else ""
-    tail = f"{under} {label.text}" if label.text else under
-    return [
-        f"{gutter}--> {printable(str(span))}",
-        f"{gutter} |",
-        f"{line:>{width}} | {printable(shown)}".rstrip(),
-        f"{gutter} | {printable(tail)}".rstrip(),
-    ]
+    shown = diagnostic.shown
+    return rendered(
+        f"{shown.severity}[{shown.code}]: {shown.message}",
+        [(label.span, label.text) for label in shown.labels],
+        [*(f"note: {note}" for note in shown.notes), *([f"help: {shown.help}"] if shown.help else [])],
+    )
 
 
 def _label_json(label: Label) -> dict[str, Json]:
@@ -193,8 +239,5 @@ def _label_json(label: Label) -> dict[str, Json]:
         "column": span.column,
         "end_line": end_line,
         "end_column": end_column,
-        "text": label.text,
+        "text": printable(label.text),
     }
-
-
-_SHOWN = 240  # columns of a line that are shown: a generated or hostile line may be very long

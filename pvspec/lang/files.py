@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO
 
 from pvspec.lang import syntax as ast
-from pvspec.lang.diagnostics import Diagnostic, Findings, Label, SpecError
+from pvspec.lang.allowed import SUFFIX, Allowed, Outside, folder_of, open_named
+from pvspec.lang.diagnostics import Diagnostic, Findings, Label, SpecError, TooMuchWork
 from pvspec.lang.parse import parse_what_can_be
 from pvspec.lang.source import Source, Span
 
 MAX_BYTES = 16 << 20
-MAX_DEPTH = 64  # the longest chain of includes
-SUFFIX = ".pvs"
+"""Bytes of one file of a spec; a longer one is not read (PV001)."""
+MAX_DEPTH = 64
+"""Files that include each other in a row; what is included deeper is refused (PV003)."""
 _OF_THE_WHOLE = "PV302"  # codes that can be reported only if all of the spec was read
 _OF_WHAT_IS_MISSING = frozenset(["PV101", "PV104", "PV303", "PV401"])
 _QUOTED = re.compile(r"`([^`]*)`")
@@ -30,34 +33,53 @@ class Files:
     the grammar.
     """
 
-    root: Path
+    spec: Path
+    allowed: Allowed
     findings: Findings
     items: list[ast.Item] = field(default_factory=list)
     sources: list[Source] = field(default_factory=list)
     left_out: set[str] = field(default_factory=set)
     is_incomplete: bool = False
-    _done: set[Path] = field(default_factory=set)
+    _done: set[str] = field(default_factory=set)
 
-    def read(self, path: Path, path_in: Span | None = None, chain: Sequence[Path] = ()) -> None:
-        """Read one file and its includes; what is wrong is a finding."""
-        try:
-            real = path.resolve()
-        except (OSError, RuntimeError, ValueError):  # a loop of links, a NUL in the name
-            real = path
-        if real in chain:
-            self._cycle(real, chain, path_in)
-            self.is_incomplete = True
-        elif len(chain) > MAX_DEPTH and path_in is not None:
+    def read(self, path: Path, real: str, path_in: Span | None = None, chain: Sequence[str] = ()) -> None:
+        """Read one file and its includes; what is wrong is a finding. `real`: its absolute path.
+
+        `chain`: the files that include it, by their paths without links.
+        """
+        self.findings.work.add(_FILE, "the files that it includes", path_in)
+        if len(chain) > MAX_DEPTH and path_in is not None:
             self.findings.add("PV003", f"files that include files, more than {MAX_DEPTH} deep", (path_in, "this one"))
             self.is_incomplete = True
-        elif real not in self._done:
-            self._done.add(real)
-            label = Path(os.path.relpath(path, self.root)).as_posix()
-            source = read_source(path, label, self.findings, path_in)
-            if source is not None:
-                self._parse(source, path, (*chain, real))
-            else:
+            return
+        opened = self.opened(path, real, path_in)
+        self.is_incomplete |= opened is None
+        if opened is None:
+            return
+        file, found = opened
+        with file:
+            if found in chain:
+                self._cycle(found, chain, path_in)
                 self.is_incomplete = True
+            elif found not in self._done:
+                self._done.add(found)
+                label = Path(os.path.relpath(path, folder_of(self.spec))).as_posix()
+                source = read_source(file, path, label, self.findings, path_in)
+                self.is_incomplete |= source is None
+                if source is not None:
+                    self._parse(source, path, real, (*chain, found))
+
+    def opened(self, path: Path, real: str, path_in: Span | None = None) -> tuple[BinaryIO, str] | None:
+        """One file, open, and its path without links; None, with a finding, if it cannot or may not be read."""
+        try:
+            return open_named(path) if path == self.spec else self.allowed.open(real)
+        except Outside:
+            place = [(path_in, "not read")] if path_in is not None else []
+            help = "if it may be read, name its folder with `--include`"
+            self.findings.add("PV005", f"{shortened(path)} is outside of the spec's folder", *place, help=help)
+        except (OSError, ValueError) as error:
+            unreadable(path, error, self.findings, path_in)
+        return None
 
     def without_consequences(self, found: Sequence[Diagnostic]) -> list[Diagnostic]:
         """The findings, without those that may be due to a part that does not follow the grammar."""
@@ -87,10 +109,12 @@ class Files:
         names = [r"\w+".join(map(re.escape, split)) for split in sorted(parts) if any(split)]
         return re.compile("|".join(names) or r"(?!)")
 
-    def _parse(self, source: Source, path: Path, chain: tuple[Path, ...]) -> None:
+    def _parse(self, source: Source, path: Path, real: str, chain: tuple[str, ...]) -> None:
         self.sources.append(source)
         try:
-            parsed = parse_what_can_be(source)
+            parsed = parse_what_can_be(source, self.findings.work)
+        except TooMuchWork:
+            raise
         except SpecError as error:
             self.findings.found += error.diagnostics
             self.is_incomplete = True
@@ -101,34 +125,53 @@ class Files:
         for item in parsed.items:
             if isinstance(item, ast.Include):
                 included = Path(os.path.normpath(path.parent / item.path.value))
-                self.read(included, item.path.span, chain)
+                where = os.path.normpath(os.path.join(os.path.dirname(real), item.path.value))
+                self.read(included, where, item.path.span, chain)
             else:
                 self.items.append(item)
 
-    def _cycle(self, real: Path, chain: Sequence[Path], path_in: Span | None) -> None:
-        names = [step.name for step in chain[chain.index(real) :]] + [real.name]
+    def _cycle(self, real: str, chain: Sequence[str], path_in: Span | None) -> None:
+        names = [os.path.basename(step) for step in (*chain[chain.index(real) :], real)]
         labels = (Label(path_in, " -> ".join(names)),) if path_in else ()
         self.findings.found.append(Diagnostic("PV004", "an include cycle", labels))
 
 
-def read_source(path: Path, label: str, findings: Findings, path_in: Span | None = None) -> Source | None:
-    """The text of a file; None, and a finding, if it cannot be read. `path_in`: where it is included."""
+def read_source(
+    file: BinaryIO, path: Path, label: str, findings: Findings, path_in: Span | None = None
+) -> Source | None:
+    """The text of an open file; None, with a finding, if it is none."""
     try:
-        if not path.is_file():
-            raise ValueError("no such file" if not path.exists() else "not a regular file")
-        if path.stat().st_size > MAX_BYTES:
+        data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
             raise ValueError(f"longer than {MAX_BYTES} bytes")
-        return Source(str(path), path.read_text(encoding="utf-8-sig"), label)
+        text = data.decode("utf-8-sig").replace("\r\n", "\n")
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)
-        labels = ((path_in, "included here"),) if path_in else ()
-        findings.add("PV001", f"{_shortened(path)} cannot be read: {why}", *labels)
+        unreadable(path, error, findings, path_in)
         return None
+    at = text.find("\r")
+    if at >= 0 and "\n" not in text:  # a file whose line ends are all like this
+        text = text.replace("\r", "\n")
+    source = Source(str(path), text.replace("\r", "\n"), label)
+    if "\r" in text:
+        place = (Span(source, at, at + 1), "the line ends here only for some programs")
+        help = "write all line ends of the file alike"
+        findings.add("PV006", "a carriage return that is not part of a line end", place, help=help)
+    return source
 
 
-def read_spec(path: Path, findings: Findings) -> Files:
-    """All items of a spec, which is a file or a directory; with those of included files."""
-    files = Files(path if os.path.isdir(path) else path.parent, findings)
+def unreadable(path: Path, error: OSError | ValueError, findings: Findings, path_in: Span | None = None) -> None:
+    """The finding for a file that cannot be read."""
+    why = "no such file" if isinstance(error, FileNotFoundError) else getattr(error, "strerror", None) or str(error)
+    labels = ((path_in, "included here"),) if path_in else ()
+    findings.add("PV001", f"{shortened(path)} cannot be read: {why}", *labels)
+
+
+def read_spec(path: Path, findings: Findings, include: Iterable[str | os.PathLike[str]] = ()) -> Files:
+    """All items of a spec, which is a file or a directory; with those of included files.
+
+    It may include files of its folder, of the shipped specs, and of the folders in `include`.
+    """
+    files = Files(path, Allowed.of(path, include), findings)
     found = list(spec_files(path))
     if not found:
         inner = sorted({file.parent.name for file in path.glob(f"*/*{SUFFIX}")})
@@ -136,8 +179,50 @@ def read_spec(path: Path, findings: Findings) -> Files:
         findings.add("PV001", f"{path} contains no {SUFFIX} file{hint}")
         files.is_incomplete = True
     for file in found:
-        files.read(file)
+        files.read(file, os.path.join(os.path.realpath(folder_of(path)), file.name))
     return files
+
+
+def read_texts(path: Path, findings: Findings, include: Iterable[str | os.PathLike[str]] = ()) -> Iterator[Source]:
+    """The files of a spec as texts, without those that they include."""
+    files = Files(path, Allowed.of(path, include), findings)
+    found = list(spec_files(path))
+    if not found:
+        findings.add("PV001", f"{path} contains no spec")
+    for file in found:
+        opened = files.opened(file, os.path.join(os.path.realpath(folder_of(path)), file.name))
+        if opened is not None:
+            with opened[0]:
+                source = read_source(opened[0], file, file.name, findings)
+            if source is not None:
+                yield source
+
+
+class SpecLines:
+    """The lines of a spec's files, to be shown; only of what the spec may read."""
+
+    def __init__(self, spec: Path, include: Iterable[str | os.PathLike[str]] = ()) -> None:
+        self.folder = os.path.realpath(folder_of(spec))
+        self.files = Files(spec, Allowed.of(spec, include), Findings())
+        self.known: dict[str, Source | None] = {}
+
+    def line(self, where: str) -> str:
+        """What a file says at a place, FILE:LINE; empty if it cannot be read, or has changed meanwhile."""
+        name, _, number = where.rpartition(":")
+        at = int(number) if number.isdecimal() else 0
+        if name not in self.known:
+            self.known[name] = self._source(name)
+        source = self.known[name]
+        lines = source.text.count("\n") + 1 if source is not None else 0
+        return " ".join(source.line(at, most=_SHOWN).split()) if source is not None and 0 < at <= lines else ""
+
+    def _source(self, name: str) -> Source | None:
+        path = folder_of(self.files.spec) / name
+        opened = self.files.opened(path, os.path.normpath(os.path.join(self.folder, name)))
+        if opened is None:
+            return None
+        with opened[0]:
+            return read_source(opened[0], path, name, self.files.findings)
 
 
 def spec_files(path: Path) -> Iterator[Path]:
@@ -148,6 +233,11 @@ def spec_files(path: Path) -> Iterator[Path]:
         yield path
 
 
-def _shortened(path: Path) -> str:
+def shortened(path: Path) -> str:
+    """A path as a message names it."""
     text = str(path)
     return text if len(text) <= 200 else f"{text[:100]}…{text[-50:]}"
+
+
+_SHOWN = 1000  # columns of a line
+_FILE = 300  # units of work that finding a file costs

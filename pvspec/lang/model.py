@@ -270,10 +270,10 @@ class Backend(Value):
     targets: tuple[Target, ...]
     shadows: tuple[Shadow, ...] = ()
 
-    def chain_of(self, op: str) -> Chain:
-        """The arms for an op."""
-        rules = (rule.chain for rule in self.rules if any(known.name == op for known in rule.ops))
-        return next(rules, self.otherwise.chain if self.otherwise else ())
+    def answers(self) -> dict[str, Chain]:
+        """The arms for each op."""
+        rules = [*self.rules, *([self.otherwise] if self.otherwise else [])]
+        return {op.name: rule.chain for rule in reversed(rules) for op in rule.ops}
 
 
 class Family(Value):

@@ -7,6 +7,7 @@ name file, line and column and underline the text.
 from __future__ import annotations
 
 import bisect
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -26,22 +27,20 @@ class Source:
 
     @cached_property
     def _starts(self) -> list[int]:
-        starts = [0]
-        for index, char in enumerate(self.text):
-            if char == "\n":
-                starts.append(index + 1)
-        return starts
+        return [0, *(found.end() for found in re.finditer("\n", self.text))]
 
     def place(self, offset: int) -> tuple[int, int]:
         """Line and column (both from 1) of a character offset."""
         line = bisect.bisect_right(self._starts, offset)
         return line, offset - self._starts[line - 1] + 1
 
-    def line(self, number: int) -> str:
-        """The text of one line (from 1), without its newline."""
+    def line(self, number: int, first: int = 0, most: int | None = None) -> str:
+        """The text of one line (from 1), without its newline; from a column (from 0) on, and so many of them."""
         start = self._starts[number - 1]
         end = self.text.find("\n", start)
-        return self.text[start : len(self.text) if end < 0 else end].rstrip("\r")
+        end = len(self.text) if end < 0 else end
+        start += first
+        return self.text[start : end if most is None else min(end, start + most)].rstrip("\r")
 
 
 class Span(Value):
@@ -60,6 +59,11 @@ class Span(Value):
     def column(self) -> int:
         """Column of the first character, from 1."""
         return self.source.place(self.start)[1]
+
+    @property
+    def length(self) -> int:
+        """How many characters."""
+        return self.end - self.start
 
     @property
     def text(self) -> str:

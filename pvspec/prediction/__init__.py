@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from pvspec.engine.spec import Spec
 from pvspec.engine.value import Value
 from pvspec.kernel import KernelImage
 from pvspec.kernel.dump.dump import Dump
+from pvspec.lang.files import SpecLines
 from pvspec.prediction.bind import Bound, bind, shipped_spec
 from pvspec.prediction.difference import Difference, difference, masks
 from pvspec.prediction.explanation import Explanation, Instruction, Step, explain_bound
@@ -56,14 +58,16 @@ def predict(
     *,
     spec: Spec | str | os.PathLike[str] | None = None,
     dump: Dump | None = None,
+    include: Iterable[str | os.PathLike[str]] = (),
 ) -> Prediction:
     """The text of a kernel once it has patched itself on a machine.
 
     `spec`: a loaded spec, or a path of one; without it the shipped spec for this kernel. `dump`: memory of the running
-    kernel; it settles what the kernel changes as it runs, and says where KASLR has put it. SpecError: the spec is
-    wrong. PredictionError: something that the text depends on is missing, or the image's tables are damaged.
+    kernel; it settles what the kernel changes as it runs, and says where KASLR has put it. `include`: folders of which
+    the spec may include files, besides its own and the shipped specs. SpecError: the spec is wrong. PredictionError:
+    something that the text depends on is missing, or the image's tables are damaged.
     """
-    return run_passes(bind_kernel(kernel, machine, spec=spec, dump=dump))
+    return run_passes(bind_kernel(kernel, machine, spec=spec, dump=dump, include=include))
 
 
 def patch(
@@ -72,9 +76,10 @@ def patch(
     *,
     spec: Spec | str | os.PathLike[str] | None = None,
     dump: Dump | None = None,
+    include: Iterable[str | os.PathLike[str]] = (),
 ) -> Patched:
     """A kernel's memory with all of its sites patched, one poke each; arguments and errors as for `predict`."""
-    bound = bind_kernel(kernel, machine, spec=spec, dump=dump)
+    bound = bind_kernel(kernel, machine, spec=spec, dump=dump, include=include)
     if not bound.tables:
         raise PredictionError(f"{bound.image.name}: has none of the tables that the spec describes")
     memory, pokes = bound.patched()
@@ -88,22 +93,13 @@ def explain(
     *,
     spec: Spec | str | os.PathLike[str] | None = None,
     dump: Dump | None = None,
+    include: Iterable[str | os.PathLike[str]] = (),
 ) -> Explanation:
     """What becomes of one address, and why; arguments and errors as for `predict`."""
-    bound = bind_kernel(kernel, machine, spec=spec, dump=dump)
+    bound = bind_kernel(kernel, machine, spec=spec, dump=dump, include=include)
     root = None if isinstance(spec, Spec) else Path(spec) if spec is not None else shipped_spec(bound.image)
-    return explain_bound(bound, address, lambda where: "" if root is None else _line(root, where))
-
-
-def _line(spec: Path, where: str) -> str:
-    """What a spec says at a place, FILE:LINE."""
-    file, _, number = where.rpartition(":")
-    folder = spec if spec.is_dir() else spec.parent
-    try:
-        lines = (folder / file).read_text(encoding="utf-8").splitlines()
-        return " ".join(lines[int(number) - 1].split())
-    except (OSError, ValueError, IndexError):  # it has changed meanwhile
-        return ""
+    lines = SpecLines(root, include) if root is not None else None
+    return explain_bound(bound, address, lambda where: "" if lines is None else lines.line(where))
 
 
 def compare(prediction: Prediction, first: bytes | memoryview, second: bytes | memoryview) -> list[Difference]:
@@ -126,18 +122,21 @@ def bind_kernel(
     *,
     spec: Spec | str | os.PathLike[str] | None = None,
     dump: Dump | None = None,
+    include: Iterable[str | os.PathLike[str]] = (),
 ) -> Bound:
     """A kernel bound to its facts, before anything is patched; arguments and errors as for `predict`."""
     if dump is not None and kernel.kernel is None:
         kernel = kernel.moved(dump.slide)
-    return bind(spec if isinstance(spec, Spec) else _loaded(spec, kernel), kernel, machine, dump)
+    return bind(spec if isinstance(spec, Spec) else _loaded(spec, kernel, include), kernel, machine, dump)
 
 
-def _loaded(spec: str | os.PathLike[str] | None, kernel: KernelImage) -> Spec:
+def _loaded(
+    spec: str | os.PathLike[str] | None, kernel: KernelImage, include: Iterable[str | os.PathLike[str]]
+) -> Spec:
     from pvspec.compiler.cached import load_spec
 
     path = Path(spec) if spec is not None else shipped_spec(kernel)
-    return load_spec(path)
+    return load_spec(path, include=include)
 
 
 def _differing(before: bytes | bytearray, after: bytes | bytearray) -> int:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from pvspec.compiler.assemble import Program
@@ -62,14 +62,15 @@ class Proof(Value):
         return as_json(self, regions)
 
 
-def prove(path: str | os.PathLike[str]) -> Proof:
+def prove(path: str | os.PathLike[str], *, include: Iterable[str | os.PathLike[str]] = ()) -> Proof:
     """Prove what can be proven about a spec's code; wrong code is reported in the diagnostics.
 
-    SpecError if the spec is invalid.
+    `include`: folders of which it may include files, besides its own and the shipped specs. SpecError if the spec is
+    invalid.
     """
     from pvspec.compiler.pipeline import check_spec
 
-    return prove_program(check_spec(Path(path)).sound())
+    return prove_program(check_spec(Path(path), include=include).sound())
 
 
 def prove_program(program: Program) -> Proof:
@@ -81,7 +82,7 @@ def prove_program(program: Program) -> Proof:
     decoders = compare_decoders(program, findings)
     regions = tuple(all_regions(program))
     _check_never(regions, program, findings)
-    overlaps = tuple(unknown_overlaps(program.spec))
+    overlaps = tuple(unknown_overlaps(program.spec, findings.work))
     return Proof(program, cells, nops, decoders, overlaps, regions, SpecError(findings.found).diagnostics)
 
 

@@ -85,12 +85,12 @@ class Prover:
         interface = self.program.spec.interface
         ops = interface.ops.values() if interface is not None else ()
         for backend in self.program.spec.backends.values():
-            yield backend, tuple(self.cell(op, backend) for op in ops)
+            answered = {op.name: rule for rule in rules(backend) for op in rule.ops}
+            yield backend, tuple(self.cell(op, answered[op.name], backend) for op in ops)
 
-    def cell(self, op: model.Op, backend: model.Backend) -> Cell:
-        """What is known about one op of one backend."""
-        (rule,) = (rule for rule in rules(backend) if op in rule.ops)
-        fired = reachable(rule.chain, self.program, op)
+    def cell(self, op: model.Op, rule: model.Rule, backend: model.Backend) -> Cell:
+        """What is known about one op of one backend, by its rule."""
+        fired = reachable(rule.chain, self.program, op, self.findings.work)
         verdicts = [self.verdict(op, arm, backend) for arm in rule.chain if arm in fired]
         return Cell(op, tuple(verdicts))
 

@@ -7,7 +7,7 @@ patches, `interleave` adds a second one, `claims` are what both must show, and `
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pvspec.engine.spec import Spec
@@ -24,11 +24,13 @@ def simulate(
     *,
     backend: str = "xen",
     strategies: Sequence[str] = tuple(STRATEGIES),
+    include: Iterable[str | os.PathLike[str]] = (),
 ) -> Simulation:
     """Replay strategies for patching in a small kernel that runs what it patches.
 
     `spec`: an i386 spec with a table of ops' sites, or its path; by default, that of Linux 2.6.23. `backend`: which of
-    its backends to use. SpecError if the spec is invalid; SimulationError if it does not fit the guest, or a strategy
+    its backends to use. `include`: folders of which the spec may include files, besides its own and the shipped specs.
+    SpecError if the spec is invalid; SimulationError if it does not fit the guest, or a strategy
     is unknown.
     """
     from pvspec.compiler.cached import load_spec
@@ -37,5 +39,5 @@ def simulate(
         if name not in STRATEGIES:
             raise SimulationError(f"unknown strategy {name!r}; expected one of: {', '.join(STRATEGIES)}")
     if not isinstance(spec, Spec):
-        spec = load_spec(Path(spec) if spec is not None else resource("specs", "linux-2.6.23", "i386"))
+        spec = load_spec(Path(spec) if spec is not None else resource("specs", "linux-2.6.23", "i386"), include=include)
     return simulate_guest(build(spec, backend), strategies)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator
-from difflib import get_close_matches
+from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 
+from pvspec.support.suggestions import Suggestions
 from pvspec.x86.code import Code
 from pvspec.x86.encode import Encoded, encode
 from pvspec.x86.encodings import ALIASES, ALIASES_BY_MODE, BRANCHES, IMPLIED, REFUSED
@@ -28,6 +30,8 @@ from pvspec.x86.intel_parser import parse_statement
 from pvspec.x86.layout import Label, Placeable, lay_out
 from pvspec.x86.statements import StatementCache
 
+MAX_SOURCE = 1 << 16
+"""Characters of the code of one arm, in assembly; longer code is refused (PV401)."""
 _STATEMENT = re.compile(r"[^;\n]+")
 _COMMENT = re.compile(r"#[^\n]*")
 _LABEL = re.compile(r"\s*([A-Za-z_.$][\w.$]*)\s*:", re.ASCII)
@@ -45,19 +49,35 @@ class AsmErrors(Exception):
         self.errors = errors
 
 
-def assemble(source: str, bits: int, symbols: Collection[str], cache: StatementCache = _IN_MEMORY) -> Code:
+def statements(source: str) -> int:
+    """How many statements a source has, at most."""
+    return source.count(";") + source.count("\n") + 1
+
+
+def assemble(
+    source: str,
+    bits: int,
+    symbols: Collection[str],
+    cache: StatementCache = _IN_MEMORY,
+    suggestions: Suggestions | None = None,
+) -> Code:
     """Assemble statements, separated by newlines or `;`, for a 32- or 64-bit machine.
 
     A name in `symbols` becomes a hole; labels are local. Branches to labels are short where that reaches.
-    `cache` has statements that were encoded before. Raises AsmErrors with every error of the source.
+    `cache` has statements that were encoded before; `suggestions` are for misspelt names. Raises AsmErrors with every
+    error of the source.
     """
+    if len(source) > MAX_SOURCE:
+        message = f"code of more than {MAX_SOURCE} characters"
+        raise AsmErrors((AsmError(message, "no site holds that much", MAX_SOURCE, len(source)),))
     errors: list[AsmError] = []
     lines = list(_lines(source, errors))
     labels = _labels(lines, symbols, errors)
+    names = _Names(labels, symbols, suggestions or Suggestions())
     items: list[Label | Placeable] = []
     for line in lines:
         try:
-            items.append(line if isinstance(line, Label) else _item(source, line, bits, labels, symbols, cache))
+            items.append(line if isinstance(line, Label) else _item(source, line, bits, names, cache))
         except AsmError as error:
             errors.append(error)
     if not errors:
@@ -70,13 +90,13 @@ def assemble(source: str, bits: int, symbols: Collection[str], cache: StatementC
 
 def _lines(source: str, errors: list[AsmError]) -> Iterator[Label | Statement]:
     for found in _STATEMENT.finditer(_COMMENT.sub(lambda comment: " " * len(comment[0]), source)):
-        text, start = found[0], found.start()
-        while label := _LABEL.match(text):
+        text, start, at = found[0], found.start(), 0
+        while label := _LABEL.match(text, at):
             yield Label(label[1], start + label.start(1), start + label.end(1))
-            text, start = text[label.end() :], start + label.end()
-        if text.strip():
+            at = label.end()
+        if text[at:].strip():
             try:
-                yield parse_statement(text, start)
+                yield parse_statement(text[at:], start + at)
             except AsmError as error:
                 errors.append(error)
 
@@ -93,15 +113,22 @@ def _labels(lines: list[Label | Statement], symbols: Collection[str], errors: li
     return names
 
 
-def _item(
-    source: str, statement: Statement, bits: int, labels: set[str], symbols: Collection[str], cache: StatementCache
-) -> Placeable:
+@dataclass(frozen=True)
+class _Names:
+    """What the statements of a source may name."""
+
+    labels: set[str]
+    symbols: Collection[str]
+    suggestions: Suggestions
+
+
+def _item(source: str, statement: Statement, bits: int, names: _Names, cache: StatementCache) -> Placeable:
     statement = _unaliased(statement, bits)
     is_branch = statement.mnemonic in BRANCHES
     _check_short(statement)
-    target = _checked_target(statement, labels, symbols) if is_branch else None
+    target = _checked_target(statement, names) if is_branch else None
     for operand in statement.operands if target is None else ():
-        _check_names(operand, is_branch, labels, symbols)
+        _check_names(operand, is_branch, names)
     text = source[statement.start : statement.end]
     if target is None:
         forms = cache.forms(statement, bits, "statement", lambda: (encode(statement, bits, _assembler(bits)),))
@@ -131,7 +158,7 @@ def _check_short(statement: Statement) -> None:
             raise AsmError("only a jump is `short`", "remove `short`", operand.start, operand.end)
 
 
-def _checked_target(statement: Statement, labels: set[str], symbols: Collection[str]) -> str | None:
+def _checked_target(statement: Statement, names: _Names) -> str | None:
     """Return the label that a branch goes to, None if it goes to a symbol or through an operand."""
     if len(statement.operands) != 1 or not isinstance(statement.operands[0], Immediate):
         return None
@@ -141,35 +168,35 @@ def _checked_target(statement: Statement, labels: set[str], symbols: Collection[
         raise AsmError(
             "a branch out of the code must go to a symbol", "declare a symbol for it", operand.start, operand.end
         )
-    if operand.offset or name not in labels:
+    if operand.offset or name not in names.labels:
         return None
     if operand.value.number:
         raise AsmError("a branch goes to a label itself, without an offset", None, operand.start, operand.end)
     return name
 
 
-def _check_names(operand: Operand, is_branch: bool, labels: set[str], symbols: Collection[str]) -> None:
+def _check_names(operand: Operand, is_branch: bool, names: _Names) -> None:
     if isinstance(operand, Register):
         return
     name = (operand.displacement if isinstance(operand, Memory) else operand.value).symbol
     if name is None:
         return
-    if name in labels:
+    if name in names.labels:
         raise AsmError(f"label `{name}` can only be the target of a branch", None, operand.start, operand.end)
-    if name not in symbols:
-        raise _unknown(name, operand, is_branch, {*labels, *symbols} if is_branch else {*symbols, *REGISTERS})
+    if name not in names.symbols:
+        raise _unknown(name, operand, is_branch, names)
     if isinstance(operand, Immediate) and operand.offset == is_branch:
         raise _bare_name(name, operand, is_branch)
 
 
-def _unknown(name: str, operand: Operand, is_branch: bool, known: set[str]) -> AsmError:
-    close = get_close_matches(name, sorted(known), 1)
-    if name[0] == "$" and name[1:] in known:
+def _unknown(name: str, operand: Operand, is_branch: bool, names: _Names) -> AsmError:
+    known = chain(names.labels if is_branch else REGISTERS, names.symbols)
+    if name[0] == "$" and (name[1:] in names.symbols or name[1:] in (names.labels if is_branch else REGISTERS)):
         help = f"that is AT&T syntax: write `offset {name[1:]}`"
     elif "$" in name:
         help = "`$` begins a variable of `each`, and no enclosing `each` declares this one"
-    elif close:
-        help = f"did you mean `{close[0]}`?"
+    elif close := names.suggestions.line(name, known):
+        help = close
     elif isinstance(operand, Immediate) and not (operand.offset or is_branch):
         help = f"declare it as a symbol; then `offset {name}` is its address, `[{name}]` what is there"
     else:

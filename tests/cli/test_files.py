@@ -135,21 +135,21 @@ def test_an_output_that_is_not_a_regular_file(spec: Path, kind: str) -> None:
     assert os.path.samestat(before, os.stat(output, follow_symlinks=False)) or kind == "stdout"
 
 
-@pytest.mark.parametrize("command", [("compile", "toy.pvs", "-o", "link"), ("fmt", "link")])
-@pytest.mark.parametrize("target", ["target", "../outside", "missing"])
+@pytest.mark.parametrize("command", [("compile", "toy.pvs", "-o", "link.pvs"), ("fmt", "link.pvs")])
+@pytest.mark.parametrize("target", ["target.pvs", "../outside.pvs", "missing.pvs"])
 def test_an_output_that_is_a_link(run: Run, spec: Path, target: str, command: tuple[str, ...]) -> None:
     """Whoever made the link would choose the file that is lost."""
-    if target != "missing":
+    if target != "missing.pvs":
         Path(target).write_text(RAGGED, encoding="utf-8")
     elif command[0] == "fmt":
         return
-    Path("link").symlink_to(target)
+    Path("link.pvs").symlink_to(target)
     done = run(*command)
     assert done.code == 1
-    assert "link cannot be written: it is a symbolic link; name the file itself" in done.err
-    assert os.readlink("link") == target
-    assert target == "missing" or Path(target).read_text(encoding="utf-8") == RAGGED
-    assert Path(target).exists() == (target != "missing")
+    assert "link.pvs cannot be written: it is a symbolic link; name the file itself" in done.err
+    assert os.readlink("link.pvs") == target
+    assert target == "missing.pvs" or Path(target).read_text(encoding="utf-8") == RAGGED
+    assert Path(target).exists() == (target != "missing.pvs")
 
 
 def test_a_link_to_the_same_bytes(run: Run, spec: Path) -> None:

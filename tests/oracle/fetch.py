@@ -19,6 +19,7 @@ from pathlib import Path
 from debian.debfile import DebFile
 
 from pvspec.kernel.files.package import MAGIC, extract_vmlinuz
+from pvspec.kernel.work import Work
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SUITE = "bookworm"  # the suite that has Linux 6.1, whatever suite this machine runs
@@ -70,10 +71,8 @@ def xen(suite: str = SUITE) -> Path:
 
 def bzimage(kernel: Path) -> bytes:
     """The bzImage in a kernel's package, or the file itself."""
-    with kernel.open("rb") as file:
-        if file.read(len(MAGIC)) == MAGIC:
-            return extract_vmlinuz(file)
-    return kernel.read_bytes()
+    data = kernel.read_bytes()
+    return extract_vmlinuz(data, Work()) if data.startswith(MAGIC) else data
 
 
 def _write(target: Path, contents: bytes | str | None) -> None:

@@ -134,8 +134,8 @@ class TestWhatIsRefused:
     @pytest.mark.parametrize(
         ("old", "new", "message"),
         [
-            (".long locked - .,", ".long _etext + 0x3000 - .,", "smp_locks: record [0-9]+, site 0x[0-9a-f]+: its 1 bytes are outside"),
-            (".long return_site - .", ".long _text - 0x1000 - .", "returns: record [0-9]+, site 0x[0-9a-f]+: its 5 bytes are outside"),
+            (".long locked - .,", ".long _etext + 0x3000 - .,", "smp_locks: record [0-9]+, .*its 1 bytes are outside"),
+            (".long return_site - .", ".long _text - 0x1000 - .", "returns: record [0-9]+, .*its 5 bytes are outside"),
             ("replacement - ., 3", "key + 0x10000000 - ., 3", "3 bytes at 0x[0-9a-f]+ are outside the image"),
             (".byte 6, 3", ".byte 2, 3", "a replacement of 3 bytes for a site of 2"),
             ("return_site - .", "return_site - .; .byte 1", "5 bytes is not a whole number of 4-byte records"),

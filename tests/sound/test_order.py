@@ -8,6 +8,7 @@ import pytest
 
 from pvspec.compiler.pipeline import check_spec
 from pvspec.compiler.sound.order import unknown_overlaps
+from pvspec.lang.diagnostics import Work
 
 SPEC = """
 machine pc {{ bits 32  nops p6 {{ "90" }}  choose nops p6 }}
@@ -43,7 +44,7 @@ def test_tables_of_their_own(
     path.write_text(SPEC.format(first=first, later=later, table=table, passes=passes), encoding="utf-8")
     program = check_spec(path).program
     assert program is not None
-    assert list(unknown_overlaps(program.spec)) == pairs
+    assert list(unknown_overlaps(program.spec, Work())) == pairs
 
 
 @pytest.mark.parametrize(

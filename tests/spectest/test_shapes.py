@@ -9,7 +9,7 @@ import pytest
 
 from pvspec.compiler.lower import lower
 from pvspec.compiler.pipeline import check_spec
-from pvspec.lang import model
+from pvspec.lang import diagnostics, model
 from pvspec.lang.diagnostics import render
 from pvspec.spectest import run_cases
 
@@ -144,8 +144,9 @@ def sound(spec: model.Spec, wrong: set[int]) -> model.Spec:
 
 @pytest.mark.parametrize("bits", [32, 64])
 @pytest.mark.parametrize("interface", INTERFACES)
-def test_no_case_raises(tmp_path: Path, interface: str, bits: int) -> None:
+def test_no_case_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interface: str, bits: int) -> None:
     """Families without an interface, then backends of each kind, and the family whose sites call through one."""
+    monkeypatch.setattr(diagnostics, "MAX_REPORTED", 100_000)
     texts = [MACHINE.format(bits=bits, jumps="jumps" if bits == 64 else "")]
     calls = "functions" in INTERFACES[interface]
     bodies = {name: body for name, body in FAMILIES.items() if (name == "calls") == (interface != "none")}

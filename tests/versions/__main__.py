@@ -31,7 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def try_all(names: Sequence[str], jobs: int) -> None:
     """Run these cells; the record gets each in turn."""
-    folder = cache_folder().absolute() / "versions"
+    cache = cache_folder()
+    if cache is None:
+        sys.exit("there is no cache folder: set PVSPEC_CACHE")
+    folder = cache.absolute() / "versions"
     folder.mkdir(parents=True, exist_ok=True)
     known = dict(found({name.split()[0] for name in names}, folder))
 

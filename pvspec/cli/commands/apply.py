@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     output: str = arguments.output
     with reporting(report):
         kernel, machine, spec, dump = described_kernel(arguments)
-        patched = pvspec.patch(kernel, machine, spec=spec, dump=dump)
+        patched = pvspec.patch(kernel, machine, spec=spec, dump=dump, include=arguments.include)
         try:
             patched.write(output)
         except OSError as error:

@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     report.result = {"specs": arguments.specs}
     warnings = 0
     for spec in arguments.specs:
-        checked = pvspec.check_spec(spec)
+        checked = pvspec.check_spec(spec, include=arguments.include)
         report.found(checked.findings)
         warnings += len(checked.warnings)
         if not checked.diagnostics:

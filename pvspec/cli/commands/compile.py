@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 import pvspec
+from pvspec.cli import arguments as common
 from pvspec.cli.files import write
 from pvspec.cli.kernels import reporting
 from pvspec.cli.report import Report
@@ -15,6 +16,7 @@ HELP = "compile a spec to a Python module of patch functions"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """A spec and the module to write."""
     parser.add_argument("spec", metavar="SPEC|DIR", help="a spec file, or a directory of them")
+    common.include(parser)
     parser.add_argument("-o", "--output", metavar="OUT.py", required=True, help="the module to write")
 
 
@@ -23,6 +25,6 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     output: str = arguments.output
     report.result = {"output": output, "written": False}
     with reporting(report):
-        written = write(output, pvspec.compile_spec(arguments.spec).encode())
+        written = write(output, pvspec.compile_spec(arguments.spec, include=arguments.include).encode())
         report.result = {"output": output, "written": written}
         report.say(f"{output}: {'written' if written else 'unchanged'}")

@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     """Compare two texts of a kernel; a difference is no failure."""
     with reporting(report):
         kernel, machine, spec, dump = described_kernel(arguments)
-        prediction = pvspec.predict(kernel, machine, spec=spec, dump=dump)
+        prediction = pvspec.predict(kernel, machine, spec=spec, dump=dump, include=arguments.include)
         try:
             first, second = (_text(Path(path), prediction) for path in arguments.texts)
         except OSError as error:

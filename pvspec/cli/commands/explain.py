@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     with reporting(report):
         kernel, machine, spec, dump = described_kernel(arguments)
         address = kernel.symbols.parse_address(arguments.address)
-        found = pvspec.explain(kernel, machine, address, spec=spec, dump=dump)
+        found = pvspec.explain(kernel, machine, address, spec=spec, dump=dump, include=arguments.include)
         report.result = _json(found)
         for line in found.lines():
             report.say(line)

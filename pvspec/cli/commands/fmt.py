@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     report.result = {"changed": changed, "written": not arguments.check}
     for spec in arguments.specs:
         with reporting(report):
-            for file in (file for file in pvspec.format_spec(spec) if file.differs):
+            for file in (file for file in pvspec.format_spec(spec, include=arguments.include) if file.differs):
                 changed.append(str(file.path))
                 if arguments.check:
                     report.fail(f"{file.path} is not in the canonical layout; `pvspec fmt {file.path}` rewrites it")

@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     output: str | None = arguments.output
     with reporting(report):
         kernel, machine, spec, dump = described_kernel(arguments)
-        prediction = pvspec.predict(kernel, machine, spec=spec, dump=dump)
+        prediction = pvspec.predict(kernel, machine, spec=spec, dump=dump, include=arguments.include)
         if output:
             replace(output, prediction.text)
         report.result = _result(prediction)

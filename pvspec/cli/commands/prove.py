@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     report.result = {"proofs": proofs}
     for spec in arguments.specs:
         with reporting(report):
-            proof = pvspec.prove(spec)
+            proof = pvspec.prove(spec, include=arguments.include)
             report.found(proof.diagnostics)
             proofs.append({"spec": spec, **cast("dict[str, Json]", proof.as_json(regions=arguments.regions))})
             report.say(spec)

@@ -6,6 +6,7 @@ import argparse
 from typing import cast
 
 import pvspec
+from pvspec.cli import arguments as common
 from pvspec.cli.files import write
 from pvspec.cli.kernels import reporting
 from pvspec.cli.report import Json, Report
@@ -17,6 +18,7 @@ STRATEGIES = ("two-stage", "unfilled", "marshalled", "breakpoint")
 def arguments(parser: argparse.ArgumentParser) -> None:
     """A spec, a backend, the ways to patch."""
     parser.add_argument("spec", metavar="SPEC|DIR", nargs="?", help="an i386 spec; default: Linux 2.6.23's")
+    common.include(parser)
     parser.add_argument("--backend", metavar="NAME", default="xen", help="who answers the ops (xen)")
     parser.add_argument("--strategy", choices=(*STRATEGIES, "all"), default="all", help="the way to patch (all)")
     parser.add_argument("--svg", metavar="FILE", help="draw each moment of a patch against a second processor")
@@ -26,7 +28,9 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     """Replay strategies in a guest; a claim that does not hold is an error."""
     strategies = STRATEGIES if arguments.strategy == "all" else (arguments.strategy,)
     with reporting(report):
-        simulation = pvspec.simulate(arguments.spec, backend=arguments.backend, strategies=strategies)
+        simulation = pvspec.simulate(
+            arguments.spec, backend=arguments.backend, strategies=strategies, include=arguments.include
+        )
         report.result = cast("dict[str, Json]", simulation.as_json())
         for line in simulation.lines():
             report.say(line)

@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     report.result = {"cases": cases}
     for spec in arguments.specs:
         with reporting(report):
-            results = pvspec.run_tests(spec)
+            results = pvspec.run_tests(spec, include=arguments.include)
             for result in results:
                 report.found(result.diagnostics)
                 cases.append(_case_json(result))

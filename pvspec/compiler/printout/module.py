@@ -13,7 +13,7 @@ from pvspec.compiler.printout.carried import carried
 from pvspec.compiler.printout.literals import Name, assignment
 from pvspec.engine.value import Value
 from pvspec.lang import model
-from pvspec.lang.diagnostics import printable
+from pvspec.lang.rendering import escaped
 from pvspec.lang.source import Span
 from pvspec.support.templates import fill
 from pvspec.x86.code import Code
@@ -96,19 +96,22 @@ def _digest(spec: model.Spec) -> str:
 def _arm_names(lowered: Lowered) -> dict[int, Name]:
     """A constant for each arm, named after its line in the spec; keyed by the identity of the engine's arm."""
     names: dict[int, Name] = {}
-    taken: set[str] = set()
+    taken: dict[str, int] = {}
     for arm, value in lowered.arms.items():
-        name = _arm_name(arm.span, taken)
-        taken.add(name)
-        names[id(value)] = name
+        names[id(value)] = _arm_name(arm.span, taken)
     return names
 
 
-def _arm_name(span: Span, taken: set[str]) -> Name:
+def _arm_name(span: Span, taken: dict[str, int]) -> Name:
+    """A name that is not taken; `taken`: each name, and how many were made of it."""
     stem = re.sub(r"\W", "_", span.source.label.rpartition("/")[2].partition(".")[0], flags=re.ASCII)
-    base, number = f"_{stem.upper()}_{span.line}", 1
-    while (name := base if number == 1 else f"{base}_{number}") in taken:
+    base = name = f"_{stem.upper()}_{span.line}"
+    number = taken.get(base, 0)
+    while name in taken:
         number += 1
+        name = f"{base}_{number}"
+    taken[base] = number or 1
+    taken.setdefault(name, 1)
     return Name(name)
 
 
@@ -116,7 +119,7 @@ def _arms(program: Program, lowered: Lowered, names: dict[int, Name]) -> Iterato
     """All arms, in the order of the spec."""
     for arm, value in lowered.arms.items():
         code = program.code.get(arm)
-        comment = [_cut(f"{_safe(arm.span.where)}  {printable(arm.span.source.line(arm.span.line)).strip()}")]
+        comment = [_cut(f"{_safe(arm.span.where)}  {escaped(arm.span.source.line(arm.span.line, most=WIDTH)).strip()}")]
         comment += [_cut(line) for line in _listing(code)] if code else []
         yield "\n".join((*(f"# {line}" for line in comment), assignment(names[id(value)], value)))
 
@@ -128,7 +131,7 @@ def _cut(line: str) -> str:
 def _listing(code: Code) -> Iterator[str]:
     for instruction in code.instructions:
         data = code.data[instruction.offset : instruction.offset + instruction.size]
-        yield f"  {data.hex(' '):<24}  {printable(instruction.text)}".rstrip()
+        yield f"  {data.hex(' '):<24}  {escaped(instruction.text)}".rstrip()
 
 
 # ---- everything else -------------------------------------------------------

@@ -32,12 +32,12 @@ from pvspec.compiler.sound.paths import (
     is_stack_access,
     successors,
 )
-from pvspec.compiler.sound.reach import reachable
+from pvspec.compiler.sound.reach import kind_of, kinds, reachable
 from pvspec.compiler.sound.spans import instruction_span
 from pvspec.engine.guards import Guard, TargetIs, questions
 from pvspec.lang import model
 from pvspec.lang.check.names import REGISTERS
-from pvspec.lang.diagnostics import Findings
+from pvspec.lang.diagnostics import Findings, Work
 from pvspec.lang.source import Span
 from pvspec.x86.code import Code, InstructionEffects, MemoryAccess
 from pvspec.x86.decode import read
@@ -46,6 +46,7 @@ from pvspec.x86.intel import full_width, part_name
 
 CALLERS_STACK = "the caller's stack"
 _STACK_POINTERS = ("esp", "rsp")
+_INSTRUCTION = 100  # units of work that one instruction costs
 _SYSTEM = re.compile(r"(cr|dr|tr)\d+|[c-gs]s|[er]?sp|[er]?ip|gdtr?|idtr?|ldtr?|msr")
 
 
@@ -55,12 +56,20 @@ def check_contracts(program: Program, findings: Findings) -> None:
     if interface is None:
         return
     reported: set[model.Arm] = set()
-    for op, arm in _answers(program):
-        if arm in program.code and arm not in reported and Contract(op, arm, program, findings).broken():
+    kept: set[tuple[object, ...]] = set()
+    for op, arm in _answers(program, findings.work):
+        if arm not in program.code or arm in reported:
+            continue
+        promise = (arm, op.inputs, frozenset(op.results), op.result_bytes, op.clobbers, op.noreturn)
+        if promise in kept:  # ops with one contract and one chain
+            continue
+        findings.work.add(_INSTRUCTION * len(program.code[arm].instructions), "its code's contract", arm.span)
+        if Contract(op, arm, program, findings).broken():
             reported.add(arm)
+        kept.add(promise)
 
 
-def _answers(program: Program) -> Iterator[tuple[model.Op, model.Arm]]:
+def _answers(program: Program, work: Work) -> Iterator[tuple[model.Op, model.Arm]]:
     interface = program.spec.interface
     assert interface is not None
     for name, meaning in interface.meanings.items():
@@ -68,9 +77,10 @@ def _answers(program: Program) -> Iterator[tuple[model.Op, model.Arm]]:
             yield interface.ops[name], meaning.code
     for backend in program.spec.backends.values():
         for rule in rules(backend):
+            fired = {kind_of(op): reachable(rule.chain, program, op, work) for op in kinds(rule)}
             for op in rule.ops:
-                fired = reachable(rule.chain, program, op)
-                yield from ((op, arm) for arm in rule.chain if arm in fired)
+                work.add(len(rule.chain), "its rule for all of these ops", rule.span)
+                yield from ((op, arm) for arm in rule.chain if arm in fired[kind_of(op)])
 
 
 class Contract:

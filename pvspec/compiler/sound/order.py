@@ -10,16 +10,18 @@ from itertools import combinations
 
 from pvspec.engine.guards import AllOf, AnyOf, Branches, Guard
 from pvspec.lang import model
-from pvspec.lang.diagnostics import Findings
+from pvspec.lang.diagnostics import Findings, Work
 
 
 def check_order(spec: model.Spec, findings: Findings) -> None:
     """PV307 for each family that may find its sites destroyed by a family before it over the same table."""
-    ordered = [spec.families[name] for name in spec.passes if name in spec.families]
-    for first, later in combinations(ordered, 2):
-        if _place(first) != _place(later):
-            continue
+    together: dict[object, list[model.Family]] = {}
+    for family in (spec.families[name] for name in spec.passes if name in spec.families):
+        together.setdefault(_place(family), []).append(family)
+    for first, later in (pair for families in together.values() for pair in combinations(families, 2)):
+        findings.work.add(_PAIR, "its families over one table", later.span)
         for arm, wanted in _recognised(later):
+            findings.work.add(_PAIR * len(first.rule), "its families over one table", later.span)
             writer = _destroyer(first, wanted)
             if writer is not None:
                 findings.add(
@@ -31,15 +33,20 @@ def check_order(spec: model.Spec, findings: Findings) -> None:
                 )
 
 
-def unknown_overlaps(spec: model.Spec) -> Iterator[tuple[str, str]]:
+def unknown_overlaps(spec: model.Spec, work: Work) -> Iterator[tuple[str, str]]:
     """Pairs of passes (earlier, later) over different tables, the later of which recognises its sites by a branch.
 
     It is assumed that no site is in both tables.
     """
-    for first, later in combinations(spec.passes, 2):
-        family, other = spec.families.get(later), spec.families.get(first)
-        if family is not None and any(_recognised(family)) and (other is None or _place(other) != _place(family)):
-            yield first, later
+    places = {name: _place(family) for name, family in spec.families.items()}
+    recognising = [
+        (at, name) for at, name in enumerate(spec.passes) if name in places and any(_recognised(spec.families[name]))
+    ]
+    for number, first in enumerate(spec.passes):
+        work.add(_PAIR * len(recognising), "its passes over different tables")
+        for at, later in recognising:
+            if at > number and places.get(first) != places[later]:
+                yield first, later
 
 
 def _place(family: model.Family) -> object:
@@ -87,3 +94,6 @@ def _aim(action: model.Branch) -> Branches | None:
     if action.short or action.addend:
         return None
     return Branches(action.prefixed, {"call": 0xE8, "jmp": 0xE9}[action.mnemonic], action.symbol)
+
+
+_PAIR = 3  # units of work that two families cost, for each arm of the first

@@ -2,23 +2,22 @@
 
 Length and clobber mask need no search: a site of exactly the arm's own length
 and mask is best for reaching it, because most arms before it decline there.
-What remains is whether the guards allow it; their answers are tried out.
+What remains is whether the guards allow it; their answers are tried out, all at once.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, reduce
 from math import prod
-from operator import and_
+from operator import and_, or_
 from typing import TypeAlias
 
 from pvspec.compiler.assemble import Program
 from pvspec.compiler.sound.fit import is_own, rules, site_limit, too_long
-from pvspec.engine.guards import Compares, Guard, OpNoreturn, Question, TargetIs, evaluate, questions
+from pvspec.engine.guards import AllOf, AnyOf, Compares, Guard, Not, OpNoreturn, Question, TargetIs, evaluate, questions
 from pvspec.lang import model
-from pvspec.lang.diagnostics import Findings
+from pvspec.lang.diagnostics import Findings, Work
 
 MAX_SETTINGS = 4096
 """Combinations of what the guards of one rule ask for which it is decided which arms can be taken; with more, all count
@@ -29,20 +28,30 @@ def check_reach(program: Program, findings: Findings) -> None:
     """PV302 for each arm that can never fire."""
     spec = program.spec
     for chain in spec.chains.values():
-        _report(chain, reachable(chain, program, None), findings)
+        _report(chain, reachable(chain, program, None, findings.work), findings)
     for backend in spec.backends.values():
         for rom in backend.roms.values():
             for chain in rom.chains():
-                _report(chain, reachable(chain, program, None), findings)
+                _report(chain, reachable(chain, program, None, findings.work), findings)
         for rule in rules(backend):
-            fired = {arm for op in rule.ops for arm in reachable(rule.chain, program, op)}
+            fired = {arm for op in kinds(rule) for arm in reachable(rule.chain, program, op, findings.work)}
             if rule.ops:
                 fired |= too_long(rule.chain, site_limit(rule, spec.interface), program)
                 _report(tuple(arm for arm in rule.chain if is_own(arm, rule)), fired, findings)
             elif rule is backend.otherwise:
                 findings.add("PV302", "a rule for no op", (rule.span, "every op has a rule of its own"))
     for family in spec.families.values():
-        _report(family.rule, reachable(family.rule, program, None), findings)
+        _report(family.rule, reachable(family.rule, program, None, findings.work), findings)
+
+
+def kinds(rule: model.Rule) -> Iterable[model.Op]:
+    """One op of each kind that a rule answers: the same arms are reachable for all of them."""
+    return {kind_of(op): op for op in rule.ops}.values()
+
+
+def kind_of(op: model.Op) -> tuple[int | None, bool]:
+    """What decides which arms are reachable for an op."""
+    return op.length, op.noreturn
 
 
 def _report(chain: model.Chain, fired: set[model.Arm], findings: Findings) -> None:
@@ -52,12 +61,19 @@ def _report(chain: model.Chain, fired: set[model.Arm], findings: Findings) -> No
             findings.add("PV302", "an arm that can never be reached", (arm.span, "never fires"), *before)
 
 
-def reachable(chain: model.Chain, program: Program, op: model.Op | None) -> set[model.Arm]:
+def reachable(chain: model.Chain, program: Program, op: model.Op | None, work: Work) -> set[model.Arm]:
     """The arms that fire for some site of the op (of any op, if None)."""
+    needs = [_needs(arm, program) for arm in chain]
+    work.add(2 * len(set(needs)) * len(chain), "which of its arms can be reached", chain[0].span if chain else None)
     held = _held(chain, None if op is None else op.noreturn)
     if held is None:
         return set(chain)
-    return {arm for index, arm in enumerate(chain) if _fires(index, chain, program, op, held)}
+    return {
+        arm
+        for size, mask in dict.fromkeys(needs)
+        if op is None or op.length is None or size <= op.length
+        for arm in _firing(chain, held, (size, mask), needs, program, None if op is None else op.length)
+    }
 
 
 @lru_cache(maxsize=256)  # most ops have one chain
@@ -74,7 +90,7 @@ def _held(chain: model.Chain, noreturn: bool | None) -> Sequence[int] | None:
     if count > MAX_SETTINGS:
         return None
     where = _places(ordered, count)
-    return [_holding(arm.guard, ordered, where, (1 << count) - 1) for arm in chain]
+    return [_holding(arm.guard, where, (1 << count) - 1) for arm in chain]
 
 
 def _places(domains: Mapping[Question, Sequence[Answer]], count: int) -> Places:
@@ -87,29 +103,36 @@ def _places(domains: Mapping[Question, Sequence[Answer]], count: int) -> Places:
     return places
 
 
-def _holding(guard: Guard | None, domains: Mapping[Question, Sequence[Answer]], where: Places, every: int) -> int:
-    """The settings in which a guard holds: it is tried with each setting of what it asks itself."""
-    own = list(dict.fromkeys(asked for asked, _ in variables(guard)))
-    found = 0
-    for answers in itertools.product(*(domains[asked] for asked in own)):
-        setting = dict(zip(own, answers, strict=True))
-        if holds(guard, Setting(setting)):
-            found |= reduce(and_, (where[asked][answer] for asked, answer in setting.items()), every)
-    return found
+def _holding(guard: Guard | None, where: Places, every: int) -> int:
+    """The settings in which a guard holds."""
+    match guard:
+        case None:
+            return every
+        case AnyOf(parts):
+            return reduce(or_, (_holding(part, where, every) for part in parts), 0)
+        case AllOf(parts):
+            return reduce(and_, (_holding(part, where, every) for part in parts), every)
+        case Not(part):
+            return every & ~_holding(part, where, every)
+    return where[variable(guard)].get(required_answer(guard), 0)
 
 
-def _fires(index: int, chain: model.Chain, program: Program, op: model.Op | None, held: Sequence[int]) -> bool:
-    arm = chain[index]
-    size, mask = _needs(arm, program)
-    if op is not None and op.length is not None:
-        if size > op.length:
-            return False
-        size = op.length
+def _firing(
+    chain: model.Chain,
+    held: Sequence[int],
+    needed: tuple[int, int],
+    needs: Sequence[tuple[int, int]],
+    program: Program,
+    length: int | None,
+) -> Iterator[model.Arm]:
+    """The arms that need this length and mask and fire at a site of the mask, and of that length or the given one."""
+    size, mask = needed if length is None else (length, needed[1])
     taken = 0
-    for other, setting in zip(chain[:index], held, strict=False):
-        if _takes(other, size, mask, program):
+    for arm, need, setting in zip(chain, needs, held, strict=True):
+        if need == needed and setting & ~taken:
+            yield arm
+        if _takes(arm, size, mask, program):
             taken |= setting
-    return bool(held[index] & ~taken)
 
 
 def _needs(arm: model.Arm, program: Program) -> tuple[int, int]:

@@ -8,9 +8,10 @@ from pvspec.lang import model
 from pvspec.lang import syntax as ast
 from pvspec.lang.check.tested import Tested
 from pvspec.lang.diagnostics import Findings, count
-from pvspec.x86.assembler import AsmErrors, assemble
+from pvspec.x86.assembler import AsmErrors, assemble, statements
 
 _BRANCH = 5  # bytes of a `call` or `jmp`
+_STATEMENT = 300  # units of work that a statement costs
 
 
 def check_expected(spec: model.Spec, findings: Findings) -> None:
@@ -47,8 +48,9 @@ def _check_case(tested: Tested, findings: Findings) -> None:
 
 def _length(source: ast.Text, bits: int, symbols: Collection[str], findings: Findings) -> int | None:
     """The code's bytes; None, with findings, if it cannot be assembled."""
+    findings.work.add(_STATEMENT * statements(source.value) + len(source.value), "its statements", source.span)
     try:
-        return len(assemble(source.value, bits, symbols).data)
+        return len(assemble(source.value, bits, symbols, suggestions=findings.work.suggestions).data)
     except AsmErrors as errors:
         for error in errors.errors:
             findings.add("PV401", error.message, (source.span.part(error.start, error.end), ""), help=error.help)

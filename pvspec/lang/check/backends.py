@@ -15,7 +15,10 @@ from pvspec.lang.check.records import has_fields, layout
 from pvspec.lang.check.rules import ArmScope, chain
 from pvspec.lang.diagnostics import Findings
 
-MAX_ARGUMENT = 64  # bits
+MAX_ARGUMENT = 64
+"""Bits of the parameter of a rom; a wider one is refused (PV305)."""
+_SHARED = 4  # names that several parts share and that cost a unit of work in each
+_ADOPTED, _OP = 80, 4  # units of work that a rule which another backend has costs, and an op of a rule
 
 
 def op_scope(machine: Architecture, interface: model.Interface, backends: Collection[str]) -> ArmScope:
@@ -38,6 +41,8 @@ def backend(
     item: ast.Backend, machine: Architecture, interface: model.Interface, scope: ArmScope, findings: Findings
 ) -> model.Backend:
     """One backend and its rules."""
+    shared = len(interface.ops) + len(interface.names.symbols)
+    findings.work.add(shared // _SHARED, "what its backends share", item.name.span)
     options = option_names(item.options, findings)
     symbols = symbol_names(item.symbols, machine.bits, frozenset(interface.clobbers), findings)
     targets = tuple(_target(target, interface, scope, findings) for target in item.targets)
@@ -63,7 +68,9 @@ def backend(
     rest = [op for op in interface.ops.values() if op.name not in answered]
     like = _like(item, scope)
     if like is not None:
-        rules += [model.Rule(item.otherwise[0].span, (op,), like.chain_of(op.name)) for op in rest]
+        answers = like.answers()
+        findings.work.add(_ADOPTED * len(rest), "the rules that this adopts", item.otherwise[0].span)
+        rules += [model.Rule(item.otherwise[0].span, (op,), answers.get(op.name, ())) for op in rest]
         names = model.Names({**like.names.options, **options}, {**like.names.symbols, **symbols}, ())
     otherwise = None if like is not None else _otherwise(item, rest, scope, findings)
     return model.Backend(item.name.text, item.name.span, tuple(rules), otherwise, names, roms, targets, shadowed)
@@ -89,6 +96,7 @@ def _op_range(first: ast.Name, last: ast.Name | None, interface: model.Interface
     """The ops from the first to the last, in the interface's order."""
     if _op(first, interface, findings) is None or (last is not None and _op(last, interface, findings) is None):
         return []
+    findings.work.add(len(interface.ops), "these ops", first.span)
     names = list(interface.ops)
     start, end = names.index(first.text), names.index(first.text if last is None else last.text)
     if last is not None and end < start:
@@ -107,6 +115,7 @@ def _otherwise(item: ast.Backend, rest: list[model.Op], scope: ArmScope, finding
         spans = [(otherwise.span, "") for otherwise in item.otherwise]
         findings.add("PV102", "`otherwise` is declared twice", *reversed(spans))
     for otherwise in item.otherwise:
+        findings.work.add(_OP * len(rest), "the ops that are left to this", otherwise.span)
         return model.Rule(otherwise.span, tuple(rest), chain(otherwise.arms, scope, findings))
     if rest:
         names = ", ".join(op.name for op in rest[:8]) + (", …" if len(rest) > 8 else "")

@@ -10,6 +10,7 @@ from pvspec.lang.check.rules import ArmScope, chain
 from pvspec.lang.diagnostics import Findings
 
 MAX_CHAIN_DEPTH = 16
+"""Chains that refer to each other in a row; deeper ones are refused (PV304)."""
 
 
 def reached(arms: Iterable[ast.Arm], declared: Mapping[str, ast.Chain]) -> dict[str, ast.Chain]:
@@ -63,9 +64,21 @@ def _resolve(
             findings.add("PV304", message, (arm.action.span, " -> ".join([*path, name, used])))
             done.setdefault(used, ())
         _resolve(used, declared, (*path, name), done, scope, findings)
-    done.setdefault(name, chain(declared[name].arms, scope.changed(chains=_so_far(declared, done)), findings))
+    done.setdefault(name, chain(declared[name].arms, scope.changed(chains=_SoFar(declared, done)), findings))
 
 
-def _so_far(declared: Mapping[str, ast.Chain], done: Mapping[str, model.Chain]) -> dict[str, model.Chain]:
+class _SoFar(Mapping[str, model.Chain]):
     """Every declared chain; those without arms yet are empty, so that a cycle is one finding, not many."""
-    return {name: done.get(name, ()) for name in declared}
+
+    def __init__(self, declared: Mapping[str, ast.Chain], done: Mapping[str, model.Chain]) -> None:
+        self.declared = declared
+        self.done = done
+
+    def __getitem__(self, name: str) -> model.Chain:
+        return self.done.get(name, ()) if name in self.declared else self.done[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.declared)
+
+    def __len__(self) -> int:
+        return len(self.declared)

@@ -16,6 +16,8 @@ from pvspec.lang.check.rules import ArmScope, chain
 from pvspec.lang.diagnostics import Findings
 
 MAX_SITE = 0xFFFF
+"""Bytes of the sites of a family; a longer `len` is refused (PV202)."""
+_SHARED = 4  # names that several parts share and that cost a unit of work in each
 
 
 class Common(Value):
@@ -42,6 +44,8 @@ def family(
     used = reached(item.arms, common.chains)
     declared = [*item.symbols, *(symbol for chain in used.values() for symbol in chain.symbols)]
     symbols = symbol_names(declared, machine.bits, frozenset(), findings)
+    shared = len(common.symbols) + len(common.chains) + (len(interface.names.symbols) if interface is not None else 0)
+    findings.work.add(shared // _SHARED, "what its families share", item.name.span)
     fields = frozenset(field.name for field in record.fields)
     reads = _reads(item, fields, symbols, findings)
     calls_ops = interface is not None and interface.functions is not None
@@ -111,8 +115,9 @@ def _reads(
 ) -> dict[str, Read]:
     reads = Declared[Read]("read", findings)
     for read in item.reads:
-        known = [*fields, *reads, *symbols, ELSEWHERE]
-        if read.base.text not in known:
+        base = read.base.text
+        if base not in fields and base not in reads and base not in symbols and base != ELSEWHERE:
+            known = [*fields, *reads, *symbols, ELSEWHERE]
             unknown(read.base, "field, read or symbol", known, findings)
         size = 0 if read.type.text == "branch" else int(read.type.text[1:]) // 8
         signed = read.type.text.startswith("s")
@@ -129,7 +134,7 @@ def _place(item: ast.Family, scope: ArmScope, findings: Findings) -> tuple[str, 
             (item.name.span, "declare a field `site` in the record, or write `site`"),
         )
     for at in item.site_at:
-        if at.name.text not in scope.values:
+        if not scope.has_value(at.name.text):
             unknown(at.name, "field", scope.values, findings)
         return at.name.text, at.addend
     return "site", 0

@@ -54,6 +54,10 @@ class Scope(Value):
         """The names of fields and reads."""
         return [*self.fields, *self.reads]
 
+    def has_value(self, name: str) -> bool:
+        """Whether a field or a read has this name."""
+        return name in self.fields or name in self.reads
+
 
 def guard(item: ast.Guard | None, scope: Scope, findings: Findings) -> Guard | None:
     """The guard as the engine evaluates it; a part that has no meaning here is a finding."""
@@ -177,11 +181,11 @@ class _Guards:
             unknown(name, "symbol, field or read", known, self.findings)
 
     def _value(self, name: ast.Name) -> None:
-        if name.text not in self.scope.values and not (name.text == "site" and self.scope.site):
+        if not self.scope.has_value(name.text) and not (name.text == "site" and self.scope.site):
             unknown(name, "field", self.scope.values, self.findings)
 
     def _truth(self, name: ast.Name) -> Guard:
-        if name.text in self.scope.values:
+        if self.scope.has_value(name.text):
             return guards.Nonzero(name.text)
         look_up(self.scope.options, name, "option", self.findings)
         return guards.OptionSet(name.text)

@@ -24,7 +24,13 @@ from pvspec.lang.check.numbers import check_names, evaluate, hex_bytes, in_range
 from pvspec.lang.check.records import the_table
 from pvspec.lang.diagnostics import Findings
 
-MAX_OPTIONS = 6  # the printed module has an enumeration of op numbers for each of their 2^n settings
+MAX_OPTIONS = 6
+"""Options of an interface, because the module has an enumeration of op numbers for each of their settings; more are
+refused (PV202)."""
+MAX_SLOTS = 16
+"""Ways in which an interface's sites may name their slots; more are refused (PV202)."""
+_NUMBER = 5  # units of work that an op's number costs for each setting of the options
+_LETTER = 4  # letters of an op's number that cost a unit of work for each setting of the options
 _FIELDS = {"addr": "the address of the site", "type": "the number of the op", "len": "the length of the site"}
 
 
@@ -44,7 +50,10 @@ def interface(item: ast.Interface, machine: Architecture, findings: Findings) ->
     symbols = symbol_names(item.symbols, machine.bits, frozenset(clobbers), findings)
     names = model.Names(dict(options), dict(symbols), protected_names(item.protects, findings))
     max_len = _max_len(item, record, findings)
-    slots = tuple(_slot(slot, findings) for slot in item.slots)
+    if len(item.slots) > MAX_SLOTS:
+        place = (item.slots[MAX_SLOTS].span, f"at most {MAX_SLOTS}")
+        findings.add("PV202", f"the interface has {len(item.slots)} slots", place)
+    slots = tuple(_slot(slot, findings) for slot in item.slots[:MAX_SLOTS])
     result = model.Interface(item.name.text, item.name.span, record, max_len, slots, functions, clobbers, names, {})
     ops = Declared[model.Op]("op", findings)
     for op in item.ops:
@@ -141,7 +150,13 @@ def _numbers(
     item: ast.Op, exists: Guard | None, owner: model.Interface, findings: Findings
 ) -> dict[model.Configuration, int]:
     limit, numbers = (1 << _bits_of(owner.layout, "type")) - 1, {}
+    length = (
+        item.number.span.end
+        - item.number.span.start
+        + (item.guard.span.end - item.guard.span.start if item.guard else 0)
+    )
     for configuration in owner.configurations():
+        findings.work.add(_NUMBER + length // _LETTER, "its numbers for each setting of the options", item.number.span)
         options = dict(zip(owner.names.options, configuration, strict=True))
         if exists is not None and not guards.evaluate(exists, model.OptionSettings(options)):
             continue

@@ -13,7 +13,10 @@ from pvspec.lang.check.numbers import check_names, evaluate, hex_bytes, in_range
 from pvspec.lang.diagnostics import Findings, count
 
 MAX_FEATURE = (1 << 16) - 1
-MAX_NOP = 15  # bytes: no x86 instruction is longer
+"""The largest number of a CPU feature; a larger one is refused (PV202)."""
+MAX_NOP = 15
+"""Bytes of the longest nop, since no x86 instruction is longer; a longer one is refused (PV204)."""
+_BYTE = 15  # units of work that a byte of a nop costs
 
 
 def machine(item: ast.Machine, findings: Findings) -> Architecture:
@@ -80,6 +83,7 @@ def _number(expr: ast.Expr, findings: Findings) -> int:
 
 
 def _nop_table(nops: ast.Nops, findings: Findings) -> tuple[bytes, ...]:
+    findings.work.add(_BYTE * sum(len(entry.value) for entry in nops.entries) // 2, "its nops", nops.span)
     table = [hex_bytes(entry, findings) for entry in nops.entries]
     for index, (entry, code) in enumerate(zip(nops.entries, table, strict=True), 1):
         if len(code) != index or index > MAX_NOP:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
-from pvspec.lang.diagnostics import Findings, suggestion
+from pvspec.lang.diagnostics import Findings
 from pvspec.lang.source import Span
 from pvspec.x86.intel import full_width, register_bytes
 
@@ -66,9 +66,10 @@ def look_up(known: Mapping[str, T], name: ast.Name, what: str, findings: Finding
 def unknown(name: ast.Name, what: str, known: Iterable[str], findings: Findings) -> None:
     """The finding for a name that nothing declares."""
     known = set(known)
+    findings.work.add(len(known) // 4, "its unknown names", name.span)
     notes = [f"expected one of: {', '.join(sorted(known))}"] if 0 < len(known) <= 12 else []
     # an arm's misspelt keyword reads as the name of a chain
-    help = suggestion(name.text, [*known, *(_ARM_WORDS if what == "chain" else ())])
+    help = findings.work.suggestions.line(name.text, known.union(_ARM_WORDS if what == "chain" else ()))
     if "$" in name.text and not help:
         help = "`$` begins a variable of `each`, and no enclosing `each` declares this one"
     findings.add("PV101", f"unknown {what} `{name.text}`", (name.span, "not declared"), notes=notes, help=help)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
-from pvspec.engine.guards import Guard, both
+from pvspec.engine.guards import Guard, both, walk
 from pvspec.engine.spec import ELSEWHERE
 from pvspec.engine.value import Map
 from pvspec.lang import model
@@ -16,6 +16,8 @@ from pvspec.lang.check.numbers import hex_bytes, in_range
 from pvspec.lang.diagnostics import Findings
 
 MAX_ARMS = 1024
+"""Arms of one chain, those of the chains that it refers to included; more are refused (PV304)."""
+_ARM, _LETTER, _QUESTION = 40, 1, 4  # units of work that an arm costs, each letter of it, and each part of its guard
 
 
 class ArmScope(Scope):
@@ -43,6 +45,7 @@ def chain(items: Sequence[ast.Arm], scope: ArmScope, findings: Findings) -> mode
 
 
 def _arms(item: ast.Arm, scope: ArmScope, findings: Findings) -> Iterator[model.Arm]:
+    findings.work.add(_ARM + _LETTER * item.span.length, "its arms", item.span)
     condition = guard(item.guard, scope, findings)
     if item.clobbers and not isinstance(item.action, ast.Asm | ast.Bytes | ast.Branch):
         findings.add("PV305", "only code can clobber registers", (item.clobbers[0].span, "remove this"))
@@ -66,7 +69,9 @@ def _check_bits(item: ast.Arm, clobbers: frozenset[str], scope: ArmScope, findin
 
 def _referred(item: ast.ChainRef, condition: Guard | None, scope: ArmScope, findings: Findings) -> Iterator[model.Arm]:
     arms = look_up(scope.chains, item.name, "chain", findings) or ()
+    asked = sum(1 for _ in walk(condition))
     for arm in arms:
+        findings.work.add(_ARM + _QUESTION * (asked + sum(1 for _ in walk(arm.guard))), "its arms here", item.span)
         yield arm if condition is None else arm.guarded(both(condition, arm.guard))
 
 
@@ -96,8 +101,9 @@ def _action(item: ast.Action, scope: ArmScope, findings: Findings) -> model.Acti
 
 
 def _branch(item: ast.Branch, scope: ArmScope, findings: Findings) -> model.Action:
-    known = {*scope.targets, *scope.symbols, *([ELSEWHERE] if scope.site else [])}
-    if item.target.text not in known:
+    name = item.target.text
+    if name not in scope.targets and name not in scope.symbols and not (scope.site and name == ELSEWHERE):
+        known = [*scope.targets, *scope.symbols, *([ELSEWHERE] if scope.site else [])]
         unknown(item.target, f"{item.mnemonic} target", known, findings)
     return model.Branch(item.mnemonic, item.target.text, item.addend, item.prefixed, item.short, item.target.span)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TypeVar
 
 from pvspec.engine.spec import Architecture
@@ -104,8 +104,9 @@ class _Parts:
         backends = Declared[model.Backend]("backend", self.findings)
         items = [item for item in self.items if isinstance(item, ast.Backend)]
         # a backend whose `otherwise` names another one comes after it
-        for item in sorted(items, key=lambda item: _refers_to(item, self.backend_names)):
-            known = {other.name.text: other for other in self.items if isinstance(other, ast.Interface)}
+        names = frozenset(self.backend_names)
+        known = {other.name.text: other for other in self.items if isinstance(other, ast.Interface)}
+        for item in sorted(items, key=lambda item: _refers_to(item, names)):
             look_up(known, item.interface, "interface", self.findings)
             if self.interface is not None and item.interface.text == self.interface.name:
                 scope = op_scope(self.machine, self.interface, self.backend_names)
@@ -181,6 +182,6 @@ class _Parts:
         return tuple(test for test in tests if test.name.text in self.backends or test.name.text in self.families)
 
 
-def _refers_to(item: ast.Backend, backends: Sequence[str]) -> bool:
+def _refers_to(item: ast.Backend, backends: Collection[str]) -> bool:
     arms = [arm for otherwise in item.otherwise for arm in otherwise.arms]
     return any(isinstance(arm.action, ast.ChainRef) and arm.action.name.text in backends for arm in arms)

@@ -38,11 +38,12 @@ Strings are never touched; a triple-quoted one keeps its own indentation, since 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from pvspec.engine.value import Value
-from pvspec.lang.diagnostics import Findings, SpecError
-from pvspec.lang.files import read_source, spec_files
+from pvspec.lang.diagnostics import Findings, SpecError, Work
+from pvspec.lang.files import read_texts
 from pvspec.lang.format.align import align_columns, align_comments
 from pvspec.lang.format.breaks import layout
 from pvspec.lang.format.outline import outline
@@ -67,20 +68,17 @@ class FormattedFile(Value):
         return self.before != self.after
 
 
-def format_spec(path: str | os.PathLike[str]) -> list[FormattedFile]:
+def format_spec(path: str | os.PathLike[str], *, include: Iterable[str | os.PathLike[str]] = ()) -> list[FormattedFile]:
     """The canonical layout of the files of a spec, which is a file or a directory; nothing is written.
 
-    SpecError if any file cannot be read or does not follow the grammar.
+    `include`: folders that links in the directory may lead to. SpecError if any file cannot be read or does not follow
+    the grammar.
     """
     findings, found = Findings(), []
-    files = list(spec_files(Path(path)))
-    if not files:
-        findings.add("PV001", f"{path} contains no spec")
-    for file in files:
-        source = read_source(file, file.name, findings)
+    files = read_texts(Path(path), findings, include)
+    for source in files:
         try:
-            if source is not None:
-                found.append(FormattedFile(file, source.text, format_text(source)))
+            found.append(FormattedFile(Path(source.name), source.text, format_text(source, findings.work)))
         except SpecError as error:
             findings.found += error.diagnostics
     if findings.found:
@@ -88,14 +86,19 @@ def format_spec(path: str | os.PathLike[str]) -> list[FormattedFile]:
     return found
 
 
-def format_text(source: Source) -> str:
+def format_text(source: Source, work: Work | None = None) -> str:
     """The text in canonical layout, ending with one line end (an empty file stays empty).
 
     Idempotent; keeps comments and meaning. SpecError if the text does not follow the grammar.
     """
-    file = parse(source)
+    work = work or Work()
+    file = parse(source, work)
     tokens = scan(source.text)
+    work.add(_TOKEN * len(tokens), f"the layout of {source.name}")
     outline(file, tokens)
     table = rows(tokens)
     align_columns(table)
     return align_comments([line for row in table for line in layout(row)])
+
+
+_TOKEN = 35  # units of work that laying out a token costs

@@ -1,8 +1,8 @@
 """Text to syntax tree; nothing else imports lark.
 
 Only shapes are parsed here; `check` decides what names and numbers mean.
-`limits` refuses what is too big, `errors` explains lark's errors, `recovery` finds the valid parts of an invalid text,
-and `builder` makes our tree from lark's.
+`limits` refuses what is too big, `characters` what cannot be seen, `errors` explains lark's errors, `recovery` finds
+the valid parts of an invalid text, and `builder` makes our tree from lark's.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from lark.exceptions import UnexpectedInput
 
 from pvspec.engine.value import Value
 from pvspec.lang import syntax as ast
-from pvspec.lang.diagnostics import Diagnostic, SpecError
+from pvspec.lang.diagnostics import Diagnostic, SpecError, Work
 from pvspec.lang.parse.builder import Builder
+from pvspec.lang.parse.characters import hidden_characters
 from pvspec.lang.parse.errors import Refused, run_together, syntax_error
 from pvspec.lang.parse.grammar import WordsRunTogether, parser
 from pvspec.lang.parse.limits import check_length, check_limits, check_made
@@ -36,45 +37,51 @@ class Parsed(Value):
     lost_include: bool = False
 
 
-def parse(source: Source) -> ast.File:
+def parse(source: Source, work: Work | None = None) -> ast.File:
     """The syntax tree of one file; SpecError, with all errors, if it does not follow the grammar."""
-    parsed = parse_what_can_be(source)
+    parsed = parse_what_can_be(source, work)
     if parsed.diagnostics:
         raise SpecError(parsed.diagnostics)
     return ast.File(parsed.items)
 
 
-def parse_what_can_be(source: Source) -> Parsed:
+def parse_what_can_be(source: Source, work: Work | None = None) -> Parsed:
     """All of a file that follows the grammar, and a finding for each part that does not.
 
-    SpecError if the file is too long.
+    `work`: the meter of the spec that the file is a part of. SpecError if the file is too long.
     """
-    check_length(source)
-    grammatical = partial(_tree, source)
+    work = work or Work()
+    check_length(source, work)
+    hidden = hidden_characters(source)
+    grammatical = partial(_tree, source, work)
     try:
-        return Parsed(tuple(Builder(source).items(grammatical(source.text).children)))
+        return Parsed(tuple(Builder(source).items(grammatical(source.text).children)), tuple(hidden))
     except Refused:
         from pvspec.lang.parse.recovery import recover  # a text that is right does not pay for it
 
         found = recover(source, grammatical)
     items = tuple(item for tree, start in found.trees for item in Builder(source, start).items(tree.children))
-    return Parsed(items, tuple(found.diagnostics), frozenset(found.words), found.lost_include)
+    known = {diagnostic.labels[0].span.start for diagnostic in found.diagnostics if diagnostic.labels}
+    others = [diagnostic for diagnostic in hidden if diagnostic.labels[0].span.start not in known]
+    return Parsed(items, (*found.diagnostics, *others), frozenset(found.words), found.lost_include)
 
 
-def _tree(source: Source, text: str) -> Tree[Token]:
+def _tree(source: Source, work: Work, text: str) -> Tree[Token]:
     """lark's tree of a text, which is all of the source or part of it; Refused if it does not follow the grammar."""
-    check_limits(source, text)
+    check_limits(source, text, work)
     try:
         tree = parser().parse(text)
     except UnexpectedInput as error:
-        raise syntax_error(source, text, error, _goes_further) from None
+        raise syntax_error(source, text, error, partial(_goes_further, work)) from None
     except WordsRunTogether as error:
         raise run_together(source, error) from None
-    check_made(source, tree)
+    check_made(source, text, tree, work)
     return tree
 
 
-def _goes_further(text: str, at: int) -> bool:
+def _goes_further(work: Work, text: str, at: int) -> bool:
+    text = text[: at + _FURTHER]
+    work.add(len(text), "its errors")
     try:
         parser().parse(text)
     except UnexpectedInput as error:
@@ -82,3 +89,6 @@ def _goes_further(text: str, at: int) -> bool:
     except WordsRunTogether as error:
         return error.start > at
     return True
+
+
+_FURTHER = 200  # characters after an error that are read to see whether a change mends it

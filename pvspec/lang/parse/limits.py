@@ -6,38 +6,58 @@ import re
 
 from lark import Token, Tree
 
-from pvspec.lang.diagnostics import Diagnostic, Label, SpecError
+from pvspec.lang.diagnostics import Diagnostic, Label, SpecError, Work
 from pvspec.lang.parse.errors import Refused
 from pvspec.lang.source import Source, Span
 
-MAX_NESTING = 32  # parentheses; the tree is walked recursively
+MAX_NESTING = 32
+"""Parentheses inside each other, in a guard or a number; a deeper one is refused (PV003)."""
 MAX_NUMBER = (1 << 64) - 1
-MAX_MADE = 4096  # arms and symbols that all `each` of a file make: 26 KB of text could make millions
-MAX_TEXT = 16 << 20  # characters in a file
+"""The largest number that a spec may contain; a larger one is refused (PV003)."""
+MAX_WORD = 256
+"""Characters of one word of a spec; a longer one is refused (PV003)."""
+MAX_MADE = 4096
+"""Arms and symbols that all `each` of a file make; more are refused before they are made (PV003)."""
+MAX_TEXT = 16 << 20
+"""Characters of one file of a spec; a longer one is refused (PV003)."""
+_WORD = 45  # units of work that a word or a sign costs from here to the compiled module
+_AGAIN = 13  # … that parsing it once more costs
+_MADE = 4  # … that a character costs in each copy which `each` makes
+_LONG = 4  # characters that cost a unit
 
-_LEXEMES = re.compile(r'#[^\n]*|"""[\s\S]*?"""|"[^"\n]*"|\b[0-9][0-9A-Fa-fxX]*|[()]')
+_LEXEMES = re.compile(r'#[^\n]*|"""[\s\S]*?"""|"[^"\n]*"|\b[0-9][0-9A-Fa-fxX]*|[()]|\w+|[^\s\w]')
 
 
-def check_length(source: Source) -> None:
-    """SpecError if a file is longer than MAX_TEXT."""
+def check_length(source: Source, work: Work) -> None:
+    """SpecError if a file is longer than MAX_TEXT, or asks for too much work."""
     if len(source.text) > MAX_TEXT:
         raise SpecError([Diagnostic("PV003", f"{source.name} is longer than {MAX_TEXT} characters")])
+    work.add(len(source.text) // _LONG, f"reading {source.name}")
 
 
-def check_limits(source: Source, text: str) -> None:
+def check_limits(source: Source, text: str, work: Work) -> None:
     """Refused if a text, which is all of the source or part of it, exceeds the other limits above."""
-    depth = 0
-    for match in _LEXEMES.finditer(text):
+    depth = words = 0
+    cost = _WORD if text is source.text else _AGAIN
+    for words, match in enumerate(_LEXEMES.finditer(text), 1):
         lexeme = match.group()
         depth += (lexeme == "(") - (lexeme == ")")
         if depth > MAX_NESTING:
             raise _refused(source, match, f"parentheses nested deeper than {MAX_NESTING}")
-        if lexeme[0].isdigit() and (len(lexeme) > 20 or number(lexeme) > MAX_NUMBER):
+        if "0" <= lexeme[0] <= "9" and (len(lexeme) > 20 or number(lexeme) > MAX_NUMBER):
             raise _refused(source, match, "a number of more than 64 bits")
+        if len(lexeme) > MAX_WORD and lexeme[0] not in '#"':
+            raise _refused(source, match, f"a word of more than {MAX_WORD} characters")
+        if words % _MANY == 0:
+            work.add(_MANY * cost, f"the words of {source.name}")
+    work.add(words % _MANY * cost, f"the words of {source.name}")
 
 
-def check_made(source: Source, tree: Tree[Token]) -> None:
-    """Refused if all `each` of a tree make more than MAX_MADE arms and symbols."""
+_MANY = 1000  # words that are counted at once
+
+
+def check_made(source: Source, text: str, tree: Tree[Token], work: Work) -> None:
+    """Refused if all `each` of a tree make more than MAX_MADE arms and symbols, or too much work."""
     made = 0
     for item in tree.children:
         for part in item.children if isinstance(item, Tree) else ():
@@ -47,6 +67,14 @@ def check_made(source: Source, tree: Tree[Token]) -> None:
                 made += len(names.children) * len(repeated)
                 if made > MAX_MADE:
                     raise _too_many(source, part)
+                body = text[names.meta.end_pos : part.meta.end_pos]
+                work.add(_made(names, body), f"what `each` makes in {source.name}")
+
+
+def _made(names: Tree[Token], body: str) -> int:
+    """The work that a body for each of these names is; the names may stand in it many times."""
+    length = sum(len(name) for name in names.children if isinstance(name, Token))
+    return _MADE * (len(names.children) * len(body) + length * body.count("$"))
 
 
 def _too_many(source: Source, each: Tree[Token]) -> Refused:
