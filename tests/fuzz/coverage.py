@@ -6,6 +6,8 @@ A mark is one store into a bytearray, so that what runs with them is hardly slow
 from __future__ import annotations
 
 import ast
+import importlib
+import pkgutil
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
@@ -26,6 +28,15 @@ def install() -> None:
     """From here on, pvspec is imported with marks; it must not have been imported yet."""
     assert "pvspec" not in sys.modules
     sys.meta_path.insert(0, _Finder())
+
+
+def import_all() -> None:
+    """Import all of pvspec, so that the numbers of marks are the same in each process, and no child has to."""
+    import pvspec
+
+    for module in sorted(found.name for found in pkgutil.walk_packages(pvspec.__path__, "pvspec.")):
+        if not module.endswith("__main__"):
+            importlib.import_module(module)
 
 
 def marked(text: str | bytes, name: str) -> CodeType:

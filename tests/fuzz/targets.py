@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
-from tests.fuzz import images, patches, readers, texts
+from tests.fuzz import archives, caches, commands, compression, dumps, executables, machine, patches, specs, symbols
 
-TARGETS = {target.name: target for part in (texts, images, readers, patches) for target in part.targets()}
+TARGETS = {
+    target.name: target
+    for part in (specs, archives, compression, executables, symbols, dumps, machine, caches, patches, commands)
+    for target in part.targets()
+}
