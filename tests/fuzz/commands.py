@@ -26,56 +26,40 @@ from tests.fuzz.specs import made as made_spec
 from tests.fuzz.symbols import made_map
 
 _LINE, _WORD = b"\n", b"\x1f"
+OPTIONS = frozenset(
+    [
+        "--spec",
+        "--cpu",
+        "--vulnerabilities",
+        "--features",
+        "--cpus",
+        "--hypervisor",
+        "--backend",
+        "--cmdline",
+        "--state",
+        "--kaslr",
+        "--nops",
+        "--option",
+        "--symbols",
+        "--vmlinux",
+        "--load-address",
+        "-o",
+        "--output",
+        "--json",
+        "--check",
+        "--deny-warnings",
+        "--regions",
+        "--strategy",
+        "--svg",
+        "--include",
+    ]
+)
+"""All that are tried; `--confined` would confine the fuzzer."""
+
 _WORDS = (
-    *(
-        b"--cpu",
-        b"EPYC",
-        b"Haswell",
-        b"--cpus",
-        b"1",
-        b"--cmdline",
-        b"nosmp",
-        b"--hypervisor",
-        b"xen",
-        b"kvm",
-        b"--json",
-    ),
-    *(
-        b"--features",
-        b"-erms,x",
-        b"--kaslr",
-        b"0x1e000000",
-        b"--nops",
-        b"k8",
-        b"--option",
-        b"pae=true",
-        b"--load-address",
-    ),
-    *(
-        b"-o",
-        b"out",
-        b"--state",
-        b"a",
-        b"--symbols",
-        b"b",
-        b"--spec",
-        b"--vmlinux",
-        b"--vulnerabilities",
-        b"--regions",
-        b"--check",
-    ),
-    *(
-        b"\x1f",
-        b"99999999999999999999",
-        b"--deny-warnings",
-        b"--strategy",
-        b"unfilled",
-        b"--svg",
-        b"/dev/zero",
-        b"fifo",
-        b".",
-        b"-",
-    ),
+    *(option.encode() for option in sorted(OPTIONS)),
+    *(b"EPYC", b"Haswell", b"1", b"nosmp", b"xen", b"kvm", b"-erms,x", b"0x1e000000", b"k8", b"pae=true", b"unfilled"),
+    *(b"\x1f", b"9" * 20, b"/dev/zero", b"fifo", b".", b"-", b"out", b"a", b"b"),
 )
 _ODD = (
     "",
@@ -94,21 +78,22 @@ _ODD = (
     "link",
     "missing/x",
 )
-_KERNEL_OPTIONS = (
-    "--cpu",
-    "--cpus",
-    "--cmdline",
-    "--hypervisor",
-    "--features",
-    "--kaslr",
-    "--nops",
-    "--option",
-    "--state",
-    "--symbols",
-    "--vulnerabilities",
-    "--vmlinux",
-    "--load-address",
-    "--spec",
+_KERNEL_OPTIONS = tuple(
+    [
+        "--cpus",
+        "--cmdline",
+        "--hypervisor",
+        "--features",
+        "--kaslr",
+        "--nops",
+        "--option",
+        "--state",
+        "--symbols",
+        "--vulnerabilities",
+        "--vmlinux",
+        "--load-address",
+        "--spec",
+    ]
 )
 _TEXTS = {
     **{
@@ -155,7 +140,7 @@ def _decoded(data: bytes) -> tuple[list[str], dict[str, bytes]]:
         head, _, rest = rest.partition(_LINE)
         name, _, size = head.partition(b" ")
         count = int(size) if size.isdigit() and len(size) < 8 else len(rest)
-        if name in (b"a", b"b", b"c"):
+        if name in (b"a", b"b", b"c", b"a.pvs"):
             files[name.decode()] = rest[:count]
         rest = rest[count:]
     return words, files
@@ -241,7 +226,7 @@ def _command_of_kernel(name: str, h: Hostile) -> bytes:
         words += [h.one("b", _ODD), h.one("b", _ODD)]
     words += ["--cpu", h.one("EPYC", ("Haswell", "x", "c", *_ODD))]
     words += ["--spec", "../spec"] if h.random.random() < 0.7 else []
-    for option in h.random.sample(_KERNEL_OPTIONS[1:], h.random.choice((0, 0, 1, 2, 4))):
+    for option in h.random.sample(_KERNEL_OPTIONS, h.random.choice((0, 0, 1, 2, 4))):
         words += [option, h.random.choice(_TEXTS.get(option, ("b", "b", "c", *_ODD)))]
     if "b" in words and "b" not in files:
         files["b"] = h.random.choice((made_dump, made_map, made_kernel, made_lines, made_spec))(h)
@@ -260,12 +245,12 @@ _KERNELS: tuple[Callable[[Hostile], bytes], ...] = (
 
 def _command_of_spec(h: Hostile) -> bytes:
     name = h.random.choice(("check", "fmt", "compile", "test", "prove", "simulate", "check", "fmt"))
-    words = [name, h.one("a", _ODD)] + [h.one("b", _ODD)] * (h.happens() and name not in ("compile", "simulate"))
+    words = [name, h.one("a.pvs", _ODD)] + [h.one("b", _ODD)] * (h.happens() and name not in ("compile", "simulate"))
     words += ["-o", h.one("out", _ODD[1:])] if name == "compile" else []
     words += ["--regions"] if name == "prove" and h.random.random() < 0.5 else []
     words += ["--backend", h.one("xen", ("b", "x")), "--strategy", "unfilled"] if name == "simulate" else []
     words += ["--check"] if name == "fmt" and h.random.random() < 0.5 else []
-    return encoded(words + ["--json"] * (h.random.random() < 0.3), {"a": made_spec(h), "b": b"machine"})
+    return encoded(words + ["--json"] * (h.random.random() < 0.3), {"a.pvs": made_spec(h), "b": b"machine"})
 
 
 def _kernel_seeds(name: str) -> Iterator[bytes]:
@@ -279,14 +264,14 @@ def _kernel_seeds(name: str) -> Iterator[bytes]:
 def _spec_seeds() -> Iterator[bytes]:
     spec = Path(__file__).with_name("kernel.pvs").read_bytes()
     for words in (
-        ["check", "a"],
-        ["fmt", "a"],
-        ["compile", "a", "-o", "out"],
-        ["test", "a", "--json"],
-        ["prove", "a"],
-        ["simulate", "a"],
+        ["check", "a.pvs"],
+        ["fmt", "a.pvs"],
+        ["compile", "a.pvs", "-o", "out"],
+        ["test", "a.pvs", "--json"],
+        ["prove", "a.pvs"],
+        ["simulate", "a.pvs"],
     ):
-        yield encoded(words, {"a": spec})
+        yield encoded(words, {"a.pvs": spec})
 
 
 def targets() -> Iterator[Target]:

@@ -17,6 +17,13 @@ from types import CodeType, ModuleType
 SEEN = bytearray(1 << 14)
 _NAME = "__seen__"
 _count = 0
+_modules: dict[str, range] = {}  # the numbers of each module's marks
+
+
+def reached(prefixes: Sequence[str]) -> dict[str, float]:
+    """How much of each module whose name begins like that was reached, in SEEN: from 0 to 1."""
+    chosen = {name: marks for name, marks in _modules.items() if name.startswith(tuple(prefixes)) and marks}
+    return {name: sum(SEEN[marks.start : marks.stop]) / len(marks) for name, marks in chosen.items()}
 
 
 def blocks() -> int:
@@ -60,7 +67,10 @@ class _Finder(MetaPathFinder):
 
 class _Loader(SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType:
-        return marked(self.get_data(self.path), self.path)
+        first = _count
+        code = marked(self.get_data(self.path), self.path)
+        _modules[fullname] = range(first, _count)
+        return code
 
     def exec_module(self, module: ModuleType) -> None:
         vars(module)[_NAME] = SEEN

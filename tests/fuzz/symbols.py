@@ -6,15 +6,12 @@ import struct
 from collections.abc import Iterator
 from functools import cache
 from itertools import accumulate, pairwise
-from pathlib import Path
 
 from pvspec.kernel import ImageError, KernelImage, open_kernel
-from pvspec.kernel.symbols.kallsyms import decode_kallsyms
-from pvspec.kernel.symbols.symbol_file import SymbolFile
 from tests.fuzz.cell import expected
-from tests.fuzz.elf import kernel
+from tests.fuzz.elf import ALLOC, EXEC, Part, elf_file, kernel
 from tests.fuzz.executables import broken
-from tests.fuzz.files import fails_well, written
+from tests.fuzz.files import written
 from tests.fuzz.hostile import Hostile
 from tests.fuzz.loop import Target
 from tests.kernel.test_containers import package, tar
@@ -31,12 +28,15 @@ def _tables() -> Iterator[bytes]:
 
 
 def _kallsyms(data: bytes) -> str:
+    """As the read-only data of a kernel that has no other symbols."""
     said = ""
     for bits in (32, 64):
+        text = Part(".text", b"\xc3", BASE[bits], ALLOC | EXEC)
+        image = open_kernel(elf_file(bits, [text, Part(".rodata", data, BASE[bits] + 64)]))
         try:
-            symbols = decode_kallsyms(bytearray(data), BASE[bits], bits)
+            symbols = list(image.symbols)
         except ImageError as error:
-            assert str(error).startswith("kallsyms: ")
+            assert str(error).startswith("<image>: ")
             said += expected(error)
         else:
             assert all(before.address <= after.address for before, after in pairwise(symbols))
@@ -117,15 +117,18 @@ def _line(h: Hostile, at: int) -> bytes:
     )
 
 
-def _given(data: bytes) -> str:
-    return fails_well(written(data, "symbols"), _symbols)
-
-
-def _symbols(path: Path) -> None:
-    for symbol in SymbolFile.of(path).symbols():
-        assert 0 <= symbol.address < 1 << 64
-        assert symbol.name
-        assert len(symbol.kind) == 1
+def given(data: bytes) -> str:
+    """As the symbols of a kernel; an error names the file."""
+    path = written(data, "symbols")
+    try:
+        for symbol in open_kernel(kernel(64), symbols=path).symbols:
+            assert 0 <= symbol.address < 1 << 64
+            assert symbol.name
+            assert len(symbol.kind) == 1
+    except ImageError as error:
+        assert str(path) in str(error), error
+        return expected(error)
+    return ""
 
 
 # ---- an address that a user writes
@@ -164,5 +167,5 @@ def _address(data: bytes) -> str:
 def targets() -> Iterator[Target]:
     yield Target("kallsyms", False, _tables, (b"0\x001\x002\0", b"t", b"\0", b"\x7f", b"\x80"), _kallsyms, _made)
     words = b" T ", b"\n", b"ffffffff", b"_text", b"\t[", b"\xff", *_MAGICS
-    yield Target("system-map", True, _maps, words, _given, made_map)
+    yield Target("system-map", True, _maps, words, given, made_map)
     yield Target("address", True, _addresses, (b"+", b"/", b"0x", b"_text", b"ffffffff", b"9" * 30), _address, _text)

@@ -7,7 +7,7 @@ WEIGHTS = {
     **{"ar": 60, "tar": 60, "deb": 30},
     **{"gzip": 30, "xz": 30, "lzma": 30, "bzip2": 30, "zstd": 30, "lz4": 30, "bzimage": 50},
     **{"elf": 60, "module": 30, "relocations": 30},
-    **{"kallsyms": 80, "system-map": 50, "address": 60},
+    **{"kallsyms": 80, "system-map": 50, "address": 60, "data-symbols": 20},
     **{"core": 40, "flat-dump": 40, "reader": 60},
     **{"cpuinfo": 60, "vulnerabilities": 60, "vulnerabilities-folder": 40},
     **{"cache": 40, "stored": 50},
