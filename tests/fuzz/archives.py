@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from pvspec.kernel import open_kernel
-from tests.fuzz.compression import CODECS, packed
+from tests.fuzz.compression import CODECS, packed, repeated
 from tests.fuzz.elf import kernel
 from tests.fuzz.files import fails_well, written
 from tests.fuzz.hostile import Hostile
@@ -137,14 +137,21 @@ def _tar(h: Hostile) -> bytes:
 
 
 def made(h: Hostile) -> bytes:
-    codec = h.random.choice(tuple(CODECS))
-    data = packed(h, codec, tar_file(h, _entries(h)))
-    members = [
-        (b"debian-binary", h.data(b"2.0\n")),
-        (b"control.tar.xz", h.data(b"odd")),
-        (b"data.tar." + codec.encode(), data),
-    ]
-    return ar(h, members)
+    """A package of Debian's, with a compressed archive in it."""
+    if h.bomb and h.random.random() < 0.03:
+        data = _nested(h)
+    else:
+        codec = h.random.choice(tuple(CODECS))
+        data = packed(h, codec, tar_file(h, _entries(h)))
+    name = b"data.tar." + h.random.choice(tuple(CODECS)).encode()
+    return ar(h, [(b"debian-binary", h.data(b"2.0\n")), (b"control.tar.xz", h.data(b"odd")), (name, data)])
+
+
+def _nested(h: Hostile) -> bytes:
+    """Much in much: an archive that unpacks to hundreds of megabytes, in it a kernel that does so again."""
+    size = h.random.choice((100, 250, 499)) << 20
+    image = bzimage(repeated(kernel(64), size) + bytes(4))
+    return repeated(tar_header(h, _KERNEL, len(image) + size, ord("0")) + image, size + (1 << 20))
 
 
 def _use(path: Path) -> None:

@@ -20,7 +20,7 @@ _MUCH = 256 << 20  # bytes of memory from which on
 
 
 def main(name: str, inputs: int, seed: str, folder: Path, until: float) -> None:
-    coverage.install()
+    coverage.install(folder / "tmp" / "marks")
     coverage.import_all()
     from tests.fuzz.targets import TARGETS
 

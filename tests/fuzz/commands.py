@@ -26,34 +26,10 @@ from tests.fuzz.specs import made as made_spec
 from tests.fuzz.symbols import made_map
 
 _LINE, _WORD = b"\n", b"\x1f"
-OPTIONS = frozenset(
-    [
-        "--spec",
-        "--cpu",
-        "--vulnerabilities",
-        "--features",
-        "--cpus",
-        "--hypervisor",
-        "--backend",
-        "--cmdline",
-        "--state",
-        "--kaslr",
-        "--nops",
-        "--option",
-        "--symbols",
-        "--vmlinux",
-        "--load-address",
-        "-o",
-        "--output",
-        "--json",
-        "--check",
-        "--deny-warnings",
-        "--regions",
-        "--strategy",
-        "--svg",
-        "--include",
-    ]
-)
+_OF_KERNELS = """--cpus --cmdline --hypervisor --features --kaslr --nops --option --state --symbols
+--vulnerabilities --vmlinux --load-address --spec"""
+_OTHERS = "--cpu --backend -o --output --json --check --deny-warnings --regions --strategy --svg --include"
+OPTIONS = frozenset((*_OF_KERNELS.split(), *_OTHERS.split()))
 """All that are tried; `--confined` would confine the fuzzer."""
 
 _WORDS = (
@@ -77,23 +53,6 @@ _ODD = (
     "\x1b[31m",
     "link",
     "missing/x",
-)
-_KERNEL_OPTIONS = tuple(
-    [
-        "--cpus",
-        "--cmdline",
-        "--hypervisor",
-        "--features",
-        "--kaslr",
-        "--nops",
-        "--option",
-        "--state",
-        "--symbols",
-        "--vulnerabilities",
-        "--vmlinux",
-        "--load-address",
-        "--spec",
-    ]
 )
 _TEXTS = {
     **{
@@ -226,7 +185,7 @@ def _command_of_kernel(name: str, h: Hostile) -> bytes:
         words += [h.one("b", _ODD), h.one("b", _ODD)]
     words += ["--cpu", h.one("EPYC", ("Haswell", "x", "c", *_ODD))]
     words += ["--spec", "../spec"] if h.random.random() < 0.7 else []
-    for option in h.random.sample(_KERNEL_OPTIONS, h.random.choice((0, 0, 1, 2, 4))):
+    for option in h.random.sample(_OF_KERNELS.split(), h.random.choice((0, 0, 1, 2, 4))):
         words += [option, h.random.choice(_TEXTS.get(option, ("b", "b", "c", *_ODD)))]
     if "b" in words and "b" not in files:
         files["b"] = h.random.choice((made_dump, made_map, made_kernel, made_lines, made_spec))(h)
@@ -283,6 +242,12 @@ def targets() -> Iterator[Target]:
             _WORDS,
             _run,
             partial(_command_of_kernel, name),
-            seconds=10,
         )
-    yield Target("command-spec", True, _spec_seeds, _WORDS, _run, _command_of_spec, seconds=10)
+    yield Target(
+        "command-spec",
+        True,
+        _spec_seeds,
+        _WORDS,
+        _run,
+        _command_of_spec,
+    )

@@ -21,6 +21,7 @@ from tests.fuzz.loop import Target
 from tests.kernel.test_containers import PACKERS, bzimage, lz4_legacy
 
 CODECS: dict[str, Callable[[bytes], bytes]] = {**PACKERS, "gzip": lambda data: gzip.compress(data, mtime=0)}
+_ZSTD_LARGEST = 1 << 17  # bytes of a block
 _MAGICS = {
     "gzip": b"\x1f\x8b\x08",
     "xz": b"\xfd7zXZ\0",
@@ -37,8 +38,23 @@ def _bomb(codec: str, size: int) -> bytes:
     return CODECS[codec](kernel(64) + bytes(size))
 
 
+def repeated(start: bytes, size: int) -> bytes:
+    """So many bytes, the first of which are these, as a frame of zstd in a few kilobytes: what costs most of all."""
+    many = (_ZSTD_LARGEST << 3 | 2).to_bytes(3, "little") + b"\0"  # a block: a byte so many times
+    last = b"\1\0\0"
+    return (
+        b"\x28\xb5\x2f\xfd\0\x58"
+        + (len(start) << 3).to_bytes(3, "little")
+        + start
+        + many * (size // _ZSTD_LARGEST)
+        + last
+    )
+
+
 def packed(h: Hostile, codec: str, data: bytes) -> bytes:
     """The data in a stream of that codec, or more of them, or something that seems to be one."""
+    if h.bomb and h.random.random() < 0.02:
+        return repeated(data[:_ZSTD_LARGEST], h.random.choice((100, 250, 500)) << 20)
     if h.bomb and h.random.random() < 0.3:
         return _bomb(codec, h.random.choice((1 << 20, 4 << 20, 16 << 20)))
     stream = _HEADERS[codec](h, data) if h.random.random() < 0.6 else CODECS[codec](data)
