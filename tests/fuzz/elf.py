@@ -6,9 +6,13 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from tests.kernel.test_kallsyms import BASE
+
 PROGBITS, SYMTAB, STRTAB, RELA, NOBITS, REL = 1, 2, 3, 4, 8, 9
 WRITE, ALLOC, EXEC = 1, 2, 4
 LINKED, RELOCATABLE, CORE = 2, 1, 4
+
+BANNER = b"Linux version 6.1.0-9-test (builder)\0"
 
 
 class Part(NamedTuple):
@@ -83,3 +87,36 @@ def symbol_table(bits: int, symbols: Mapping[str, tuple[int, int]], strings: int
     entry = struct.calcsize(FORMATS[bits].symbol)
     table = Part(".symtab", rows, flags=0, type=SYMTAB, link=strings, info=1, entry=entry)
     return [table, Part(".strtab", names, flags=0, type=STRTAB)]
+
+
+def kernel(bits: int, symbols: bool = True) -> bytes:
+    """A vmlinux of a few hundred bytes, with an export."""
+    base = BASE[bits]
+    parts = [
+        Part(".text", b"\xf0\x90\xe8\0\0\0\0\xc3", base, ALLOC | EXEC),
+        Part(".rodata", BANNER, base + 64),
+        Part("__ksymtab", struct.pack("<iii", -128, 8, 0), base + 128),
+        Part("__ksymtab_strings", b"_printk\0", base + 140),
+        Part(".data", bytes(16), base + 192, ALLOC | WRITE),
+        Part(".bss", bytes(32), base + 256, ALLOC | WRITE, NOBITS),
+    ]
+    named = {"_text": (base, 1), "_printk": (base + 1, 1), "_etext": (base + 8, 1), "pv_ops": (base + 192, 5)}
+    return elf_file(bits, [*parts, *(symbol_table(bits, named, len(parts) + 2) if symbols else [])])
+
+
+def module(bits: int) -> bytes:
+    """A module with a relocation of each type."""
+    types = (1, 2, 4) if bits == 32 else (1, 2, 4, 10, 11, 24)
+    entry, kind = ("<II", REL) if bits == 32 else ("<QQq", RELA)
+    more: tuple[int, ...] = () if bits == 32 else (-4,)
+    rows = b"".join(
+        struct.pack(entry, 8 * at, 2 << (8 if bits == 32 else 32) | type, *more) for at, type in enumerate(types)
+    )
+    parts = [
+        Part(".text", bytes(64), 0, ALLOC | EXEC),
+        Part(".modinfo", b"license=GPL\0vermagic=6.1.0-9-test SMP \0"),
+        Part(".bss", bytes(16), 0, ALLOC | WRITE, NOBITS),
+        Part(".rel.text", rows, 0, 0, kind, 5, 1, struct.calcsize(entry)),
+    ]
+    named = {"init_module": (0, 1), "_printk": (0, 0), "count": (4, 3)}
+    return elf_file(bits, [*parts, *symbol_table(bits, named, len(parts) + 2)], RELOCATABLE)

@@ -2,6 +2,34 @@
 
 from __future__ import annotations
 
-from tests.fuzz import images, patches, readers, texts
+from tests.fuzz import (
+    archives,
+    caches,
+    commands,
+    compression,
+    data_symbols,
+    dumps,
+    executables,
+    machine,
+    patches,
+    specs,
+    symbols,
+)
 
-TARGETS = {target.name: target for part in (texts, images, readers, patches) for target in part.targets()}
+TARGETS = {
+    target.name: target
+    for part in (
+        specs,
+        archives,
+        compression,
+        executables,
+        symbols,
+        dumps,
+        machine,
+        caches,
+        patches,
+        commands,
+        data_symbols,
+    )
+    for target in part.targets()
+}
