@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pvspec.kernel.errors import ImageError
 
-MAX_WORK = 64_000_000
+MAX_WORK = 68_000_000
 """Work that the inputs of one kernel may ask for, in units of about 0.14 microseconds; more is refused before it is
-done. Debian's 6.12 with call depth tracking, the costliest that is known, asks for 52 million."""
+done. Debian's 6.12 with call depth tracking, the costliest that is known, asks for 64 million."""
 
 NANOSECONDS = 150
 """What one unit of work is about."""

@@ -49,12 +49,16 @@ class Memory:
 
 @dataclass(frozen=True, repr=False)
 class Bound:
-    """A kernel of a spec bound to an image, and the image's tables by pass: (bytes, address)."""
+    """A kernel of a spec bound to an image, and the image's tables by pass: (bytes, address).
+
+    `work` is what image, dump and tables ask for.
+    """
 
     kernel: Kernel
     image: KernelImage
     tables: Tables
     state: Memory
+    work: Work
 
     def __repr__(self) -> str:
         return f"Bound({self.image.release} on {self.image.machine}, {len(self.tables)} tables)"
@@ -128,7 +132,8 @@ def bind(spec: Spec, image: KernelImage, machine: Machine, dump: Dump | None = N
     cpu = machine.cpu
     try:
         symbols, protected = _symbols(spec, image), _protected(spec, image)
-        tables = _tables(spec, image, _work_of(image, dump))
+        work = _work_of(image, dump)
+        tables = _tables(spec, image, work)
         ops = _Functions(spec, image, dump, machine.options)
         facts = Facts(
             spec,
@@ -146,7 +151,7 @@ def bind(spec: Spec, image: KernelImage, machine: Machine, dump: Dump | None = N
             vulnerabilities=cpu.vulnerabilities if cpu else None,
             protect=protected,
         )
-        return Bound(Kernel(facts), image, tables, Memory(image, dump))
+        return Bound(Kernel(facts), image, tables, Memory(image, dump), work)
     except (PatchError, ImageError) as error:
         raise PredictionError(str(error)) from None
 

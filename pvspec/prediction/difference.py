@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from pvspec.kernel import ImageError
 from pvspec.prediction.machine import PredictionError
 from pvspec.prediction.passes import Prediction
 
 _PAGE = 4096
+_SITE_WORK = 14  # units, for a site that differs
 _DIFFERENT = re.compile(rb"[^\0]+")
 _MAX_RUNS = 250_000
 """Runs of bytes in which two texts differ outside all sites; if there are more, they are not compared: they are not two
@@ -37,10 +39,13 @@ def masks(first: bytes | bytearray | memoryview, second: bytes | bytearray) -> I
 def difference(prediction: Prediction, first: bytes | memoryview, second: bytes | memoryview) -> list[Difference]:
     """Where two texts from `prediction.start` on differ, by address: sites, and runs of bytes that are in none.
 
-    PredictionError: those runs are too many.
+    PredictionError: those runs are too many, or the sites, after all that the prediction asked for.
     """
     one, other, claimed = bytes(first), bytes(second), bytearray(len(first))
-    differences = [*_of_sites(prediction, one, other, claimed)]
+    try:
+        differences = [*_of_sites(prediction, one, other, claimed)]
+    except ImageError as error:
+        raise PredictionError(f"{prediction.bound.image.name}: {error}") from None
     for number, (start, end) in enumerate(_runs(one, other, claimed)):
         if number == _MAX_RUNS:
             raise PredictionError(f"they differ in more than {_MAX_RUNS} places where no table has a site")
@@ -49,11 +54,16 @@ def difference(prediction: Prediction, first: bytes | memoryview, second: bytes 
 
 
 def _of_sites(prediction: Prediction, first: bytes, second: bytes, claimed: bytearray) -> Iterator[Difference]:
-    """The sites that differ in a byte that no later pass has a site over; their bytes are marked as claimed."""
+    """The sites that differ in a byte that no later pass has a site over; their bytes are marked as claimed.
+
+    ImageError: they are too many.
+    """
+    work = prediction.bound.work.continued()
     for site in reversed([*prediction.inside()]):
         part = slice(site.address - prediction.start, site.address - prediction.start + site.length)
         one, other = first[part], second[part]
         if one != other and any(a != b and not c for a, b, c in zip(one, other, claimed[part], strict=True)):
+            work.add(_SITE_WORK, "telling so many differences")
             claimed[part] = b"\1" * len(one)
             yield Difference(site.table, site.address, one, other)
 

@@ -24,7 +24,7 @@ from pvspec.kernel.work import Work
 
 # units of work
 _RECORD, _STATE = 36, 96  # a record, one with run-time state (in memory, too)
-_GUARD, _OP = 2, 18  # a question that each site is asked; a record of an interface
+_TWO_GUARDS, _OP = 3, 18  # two questions that each site is asked; a record of an interface
 _BYTE, _NOP = 2, 14  # a byte of a site, one of nops that are laid anew
 
 
@@ -55,7 +55,7 @@ def _count(spec: Spec, name: str, table: bytes, work: Work, what: str) -> None:
         return
     each = _STATE if any(read.size for read in family.reads.values()) else _RECORD
     asked = sum(_is_of_a_site(question) for arm in family.rule for question in questions(arm.guard))
-    work.add(records * (each + asked * _GUARD), what)
+    work.add(records * (each + asked * _TWO_GUARDS // 2), what)
     if family.length is None and not family.decoded:
         lengths = sum(record["len"] for record in parse_records(family.layout, table))
         work.add(lengths * (_NOP if family.relaid else _BYTE), what)

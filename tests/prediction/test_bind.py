@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pvspec.engine.errors import StateError
-from pvspec.engine.records import build_records
+from pvspec.engine.errors import PatchError, StateError
+from pvspec.engine.records import build_records, parse_records
 from pvspec.engine.spec import (
     Architecture,
     Backend,
@@ -301,3 +301,10 @@ def test_the_shipped_spec(release: str, machine: str, name: str) -> None:
 def test_no_shipped_spec(release: str) -> None:
     with pytest.raises(PredictionError, match=f"no shipped spec for {release or 'an unknown version'} on x86_64"):
         shipped_spec(image(release=release, machine="x86_64"))
+
+
+@pytest.mark.parametrize("table", [1 << 40, -1, "text", None])
+def test_a_table_is_bytes(table: Any) -> None:
+    """An int would be that many zeros."""
+    with pytest.raises(PatchError, match=rf"^\.sites: a table is bytes, and this one {type(table).__name__}"):
+        list(parse_records(SITES, table))

@@ -14,6 +14,7 @@ from pvspec.kernel import open_kernel
 from pvspec.prediction import Prediction, PredictionError, compare
 from pvspec.prediction.bind import bind
 from pvspec.prediction.difference import difference, masks
+from pvspec.prediction.explanation import explain_bound
 from pvspec.prediction.machine import Machine
 from pvspec.prediction.passes import run_passes
 
@@ -77,3 +78,15 @@ def test_texts_of_two_kernels(prediction: Prediction, monkeypatch: pytest.Monkey
 def test_a_text_that_is_none(prediction: Prediction) -> None:
     with pytest.raises(PredictionError, match="a text is bytes, and this one int"):
         compare(prediction, bytes(prediction.text), 1 << 40)  # type: ignore[arg-type]  # what a caller may get wrong
+
+
+def test_records_of_one_address(prediction: Prediction, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as a kernel may have are told, more are refused."""
+    address = prediction.bound.image.symbols.address("alternative")
+    assert address is not None
+    number = len(prediction.at(address))
+    monkeypatch.setattr("pvspec.prediction.explanation._MAX_STEPS", number)
+    assert len(explain_bound(prediction.bound, address).steps) == number > 1
+    monkeypatch.setattr("pvspec.prediction.explanation._MAX_STEPS", number - 1)
+    with pytest.raises(PredictionError, match=f"{number} records have a site at {address:#x}"):
+        explain_bound(prediction.bound, address)

@@ -22,7 +22,7 @@ SHN_LIVEPATCH = 0xFF20
 _UNDEFINED = (0, SHN_LIVEPATCH)
 MAX_SYMBOLS = 500_000
 """Symbols of one kernel, module or file of symbols; Debian's kernels have 160,000. One with more is refused."""
-SYMBOL_WORK = 24
+SYMBOL_WORK = 20
 """Units of work for a symbol: it is read, placed, and found by name and by address; and takes 450 bytes of memory."""
 _MAX_MAP = 64 << 20
 """Bytes of a System.map, or of a copy of /proc/kallsyms, which has 20 MiB at most. A larger one is refused."""
