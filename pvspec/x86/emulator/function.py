@@ -15,7 +15,11 @@ from typing import Any
 from pvspec.engine.value import Value
 
 PAGE = 0x1000
-LIMIT = 10_000  # instructions: no emitter runs longer
+LIMIT = 10_000
+"""Instructions that code which is proven may run without a halt or a call; what runs longer does not end, it says."""
+MAX_HALTS = 64
+"""Halts and calls of code that is proven, in one run; what makes more is reported as not ending."""
+_HLT = b"\xf4"
 CARRY = 0x8D5  # the status flags: CF, PF, AF, ZF, SF, OF
 TRAP, INTERRUPT, DIRECTION = 0x100, 0x200, 0x400
 FAULT = "a memory fault"
@@ -167,7 +171,9 @@ class Emulator:
         places = {function.address: function for function in functions.values()}
         calls: list[str] = []
         at, end, stop = address, address + len(code), ""
+        halts = 0
         while not stop:
+            halts += 1
             try:
                 cpu.emu_start(at, end, 0, LIMIT)
             except self._unicorn.UcError as error:
@@ -177,6 +183,8 @@ class Emulator:
                 stop = f"interrupt {self._interrupt}"
             elif at == end:
                 stop = "end"
+            elif not stop and (halts > MAX_HALTS or bytes(cpu.mem_read(at - 1, 1)) != _HLT):
+                stop = "it does not end"
             elif not stop:
                 stop, at = self._halted(at, (address, end), places, calls, state)
         return self._outcome(stop, at - address, tuple(calls), state)
