@@ -10,6 +10,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from pvspec.compiler.stored import dumps, loads
@@ -19,6 +20,10 @@ from pvspec.support.paths import resource
 
 _MAX_SPECS = 32
 """Compiled specs that the cache keeps; the oldest is removed."""
+_MAX_ENTRIES = 4096
+"""Files in the folder of a spec, those below it included, beyond which what is compiled of it is not kept."""
+_MAX_BYTES = 4 << 20
+"""Bytes of all spec files in such a folder beyond which it is not kept, either."""
 
 
 def load_spec(path: str | os.PathLike[str], *, include: Iterable[str | os.PathLike[str]] = ()) -> Spec:
@@ -60,8 +65,15 @@ def _key(path: Path) -> str | None:
     if not path.is_dir():
         return None
     digest = hashlib.sha256(sys.version.encode())
-    for file in sorted(path.rglob("*.pvs")):
+    found = list(islice(path.rglob("*"), _MAX_ENTRIES + 1))
+    if len(found) > _MAX_ENTRIES:
+        return None
+    left = _MAX_BYTES
+    for file in sorted(file for file in found if file.suffix == ".pvs"):
         if not file.is_file():  # reading a pipe would wait; compiling says what is wrong
+            return None
+        left -= file.stat().st_size
+        if left < 0:
             return None
         try:
             digest.update(f"\0{file}\0".encode() + file.read_bytes())

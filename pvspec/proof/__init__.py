@@ -80,7 +80,7 @@ def prove_program(program: Program) -> Proof:
     nops = prover.nops()
     cells = {backend.name: found for backend, found in prover.cells()}
     decoders = compare_decoders(program, findings)
-    regions = tuple(all_regions(program))
+    regions = tuple(all_regions(program, findings.work))
     _check_never(regions, program, findings)
     overlaps = tuple(unknown_overlaps(program.spec, findings.work))
     return Proof(program, cells, nops, decoders, overlaps, regions, SpecError(findings.found).diagnostics)

@@ -23,6 +23,7 @@ from pvspec.x86.effects import effects
 
 # Where capstone contradicts the manual: it says that an operand is written which is only read.
 CAPSTONE_ERRORS = {"cdq": {"eax"}, "cdqe": {"eax"}, "cqo": {"rax"}, "cwde": {"eax"}, "test": {"eax", "rax"}}
+_INSTRUCTION = 200  # units of work that comparing an instruction costs
 _PARTS: dict[int, dict[str, tuple[str, ...]]] = {32: {}, 64: {}}
 for _name in ("ax", "bx", "cx", "dx"):
     _PARTS[32][f"e{_name}"] = (f"e{_name}", _name, f"{_name[0]}l", f"{_name[0]}h")
@@ -55,6 +56,7 @@ def compare_decoders(program: Program, findings: Findings) -> Decoders:
     arms: dict[model.Arm, model.Op] = dict(_emitters(program))
     for arm, op in arms.items():
         code = program.code[arm]
+        findings.work.add(_INSTRUCTION * len(code.instructions), "its instructions, read twice", arm.span)
         _check_lengths(arm, code, program, findings)
         contract = Contract(op, arm, program, Findings())
         for effect in effects(code, program.spec.machine.bits):

@@ -9,6 +9,7 @@ from pvspec.engine.patch import padded
 from pvspec.engine.spec import Architecture
 from pvspec.engine.value import Value
 from pvspec.lang import model
+from pvspec.lang.diagnostics import Work
 from pvspec.proof.shadows import ShadowFlag
 from pvspec.proof.states import states
 from pvspec.x86.code import Code
@@ -39,6 +40,7 @@ NOT_EMULATED = {
     "mov cr0": "another mode of the CPU",
     "mov cr4": "another mode of the CPU",
 }
+_STATE = 150  # units of work that running code from a state costs
 NOP_STATES = 32  # besides the corner cases: a nop is just one or two instructions
 LAYOUTS = 17  # combinations of address, length and nop table for the sites of one emitter
 _TRAPS = ("trap", "exception")
@@ -85,7 +87,7 @@ def not_emulated(code: Code, bits: int) -> NotEmulated | None:
 
 
 def compare(
-    emitter: Emitter, meaning: model.Meaning, program: Program, emulator: Emulator
+    emitter: Emitter, meaning: model.Meaning, program: Program, emulator: Emulator, work: Work
 ) -> int | Difference | NotEmulated:
     """The number of states from which an emitter did what the op means; or what went wrong."""
     bits = emulator.bits
@@ -93,6 +95,7 @@ def compare(
     reference = program.code[meaning.code] if meaning.code is not None else None
     machine = program.spec.machine
     dealt = _varied(states(emitter.op.inputs, bits, emitter.shadow, named))
+    work.add(_STATE * len(dealt), f"the states that the code of `{emitter.op.name}` is run from")
     for variant, state in dealt:
         address = emulator.site_address(variant)
         site = laid_out(emitter, variant, machine)

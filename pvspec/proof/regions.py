@@ -42,12 +42,14 @@ from pvspec.engine.guards import (
 )
 from pvspec.engine.value import Value
 from pvspec.lang import model
+from pvspec.lang.diagnostics import Work
 
 MAX_CELLS = 1 << 16
 """Combinations of lengths and answers to guards for which `prove` decides a rule; one with more is reported as
 undecided."""
 MAX_INSTRUCTION = 15
 """Bytes of a site that is as long as the instruction at it, of which x86 has no longer ones."""
+_FLAT = 10  # units of work that an arm costs for each kind of op
 
 
 class SiteLength(Value):
@@ -109,7 +111,7 @@ class Undecided(Value):
     cells: int
 
 
-def all_regions(program: Program) -> Iterator[Regions | Undecided]:
+def all_regions(program: Program, work: Work) -> Iterator[Regions | Undecided]:
     """The regions of each backend's rules, then of the families; equivalent ops are decided together."""
     for backend in program.spec.backends.values():
         for rule in rules(backend):
@@ -120,13 +122,14 @@ def all_regions(program: Program) -> Iterator[Regions | Undecided]:
                 lengths = (length, length) if length is not None else (0, _max_len(program))
                 names = tuple(op.name for op in ops)
                 chain = flattened(rule.chain, backend)
-                yield regions(backend.name, names, chain, lengths, program, {OpNoreturn(): frozenset({noreturn})})
+                work.add(_FLAT * len(chain), f"the answers of the roms of {backend.name}")
+                yield regions(backend.name, names, chain, lengths, program, {OpNoreturn(): frozenset({noreturn})}, work)
     for family in program.spec.families.values():
         bits = next((field.bits for field in family.layout.fields if field.name == "len"), 0)
         lengths = (family.length,) * 2 if family.length is not None else (0, (1 << bits) - 1)
         if family.decoded:
             lengths = (1, MAX_INSTRUCTION)
-        yield regions(family.name, (), flattened(family.rule, None), lengths, program, {})
+        yield regions(family.name, (), flattened(family.rule, None), lengths, program, {}, work)
 
 
 def _max_len(program: Program) -> int:
@@ -159,12 +162,14 @@ def regions(
     lengths: tuple[int, int],
     program: Program,
     known: Mapping[Variable, frozenset[Answer]],
+    work: Work,
 ) -> Regions | Undecided:
     """Decide one chain for sites of these lengths, both inclusive; `known` are variables restricted to fewer values."""
     domains = _domains(chain, lengths, program, known)
     cells = math.prod(map(len, domains.values()))
     if cells > MAX_CELLS:
         return Undecided(owner, ops, cells)
+    work.add(cells * (len(chain) + len(domains)), f"when each arm of {owner} fires")
     won: dict[model.Arm | None, list[Box]] = {}
     asked = tuple(domains)
     for values in itertools.product(*(sorted(domain, key=repr) for domain in domains.values())):

@@ -20,6 +20,7 @@ from pvspec.x86.decode import disassemble
 from pvspec.x86.effects import effects
 from pvspec.x86.emulator.function import Emulator, Function
 
+_NOP, _CELL = 30_000, 20  # units of work that running a nop costs, and an op of a backend
 PROVEN, EMULATED, UNPROVEN = "proven", "emulated", "not provable here"
 
 
@@ -59,6 +60,7 @@ class Prover:
         self.findings = findings
         self.bits = program.spec.machine.bits
         self._reported: set[model.Arm] = set()
+        self._answered: dict[str, dict[str, model.Rule]] = {}
 
     @cached_property
     def emulator(self) -> Emulator:
@@ -71,6 +73,7 @@ class Prover:
         for name, table in self.program.spec.machine.nops.items():
             counts[name] = 0
             for nop in table:
+                self.findings.work.add(_NOP, f"the nops of `{name}`")
                 found = check_nop(nop, self.emulator)
                 if isinstance(found, int):
                     counts[name] += found
@@ -85,11 +88,14 @@ class Prover:
         interface = self.program.spec.interface
         ops = interface.ops.values() if interface is not None else ()
         for backend in self.program.spec.backends.values():
-            answered = {op.name: rule for rule in rules(backend) for op in rule.ops}
-            yield backend, tuple(self.cell(op, answered[op.name], backend) for op in ops)
+            yield backend, tuple(self.cell(op, backend) for op in ops)
 
-    def cell(self, op: model.Op, rule: model.Rule, backend: model.Backend) -> Cell:
-        """What is known about one op of one backend, by its rule."""
+    def cell(self, op: model.Op, backend: model.Backend) -> Cell:
+        """What is known about one op of one backend."""
+        if backend.name not in self._answered:
+            self._answered[backend.name] = {op.name: rule for rule in rules(backend) for op in rule.ops}
+        rule = self._answered[backend.name][op.name]
+        self.findings.work.add(_CELL + len(rule.chain), f"the ops of {backend.name}", rule.span)
         fired = reachable(rule.chain, self.program, op, self.findings.work)
         verdicts = [self.verdict(op, arm, backend) for arm in rule.chain if arm in fired]
         return Cell(op, tuple(verdicts))
@@ -140,7 +146,7 @@ class Prover:
     ) -> Verdict:
         total = 0
         for emitter in self._emitters(op, arm, backend):
-            found = compare(emitter, meaning, self.program, self.emulator)
+            found = compare(emitter, meaning, self.program, self.emulator, self.findings.work)
             if isinstance(found, NotEmulated):
                 return Verdict(arm, UNPROVEN, total, f"`{found.text}` is {found.why}", assumes)
             if isinstance(found, Difference):

@@ -11,13 +11,18 @@ from pvspec.engine.errors import PatchError
 from pvspec.engine.spec import Spec
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
-from pvspec.lang.diagnostics import Diagnostic, Findings
+from pvspec.lang.diagnostics import MAX_REPORTED, Diagnostic, Findings, Work
 from pvspec.lang.source import Span
 from pvspec.spectest.binding import Binding, bind_case
 from pvspec.spectest.expected import expected
 from pvspec.spectest.site import Site
 from pvspec.spectest.subject import Lacking, Subject
 from pvspec.x86.decode import disassemble
+
+_MAX_SHOWN = 256
+"""Bytes of expected and actual code that a failed case shows, from where they differ on if there are more."""
+_CASE = 300  # units of work that a case costs, besides what it binds
+_FILLED = 3  # bytes of a site that cost a unit
 
 
 @dataclass(frozen=True)
@@ -35,15 +40,27 @@ class Result:
 
 
 def run_cases(spec: model.Spec, lowered: Spec) -> Iterator[Result]:
-    """Run every case of every test block; `lowered` is the spec as the engine's value."""
+    """Run every case of every test block; `lowered` is the spec as the engine's value. SpecError: too much work."""
+    work, names, failed = Work(), _names(spec), 0
     for test in spec.tests:
         for case in test.cases:
-            findings = Findings()
-            _run(Subject(test.name.text, case, spec, findings), lowered)
+            findings = Findings(work=work)
+            subject = Subject(test.name.text, case, spec, findings)
+            work.add(_CASE + names + (subject.length or 0) // _FILLED, "its cases", case.span)
+            _run(subject, lowered, failed < MAX_REPORTED)
+            failed += bool(findings.found)
             yield Result(test.name.text, case.span, tuple(findings.found))
 
 
-def _run(subject: Subject, spec: Spec) -> None:
+def _names(spec: model.Spec) -> int:
+    """How many names, arms and decisions are bound anew for each case."""
+    interface = spec.interface
+    count = len(spec.machine.features) + sum(1 for _ in spec.arms()) + len(spec.policy)
+    count += sum(len(family.names.symbols) for family in spec.families.values())
+    return count + (len(interface.ops) + len(interface.names.symbols) if interface is not None else 0)
+
+
+def _run(subject: Subject, spec: Spec, is_explained: bool) -> None:
     try:
         bound = bind_case(subject)
         site = Site(subject, bound)
@@ -55,11 +72,13 @@ def _run(subject: Subject, spec: Spec) -> None:
     except LookupError as error:
         subject.lack(str(error.args[0]), subject.case.span)
         return
-    notes = _differences(subject, wanted, got)
-    if notes:
-        wants = subject.case.wants
-        place = wants[0].span.to(wants[-1].span)
-        subject.findings.add("PV501", _headline(subject, wanted, got), (place, "expected this"), notes=notes)
+    if _agree(wanted, got):
+        return
+    wants, notes, headline = subject.case.wants, list[str](), f"test `{subject.name}` failed"
+    if is_explained:
+        wanted, got = _where_they_differ(wanted, got)
+        notes, headline = _differences(subject, wanted, got), _headline(subject, wanted, got)
+    subject.findings.add("PV501", headline, (wants[0].span.to(wants[-1].span), "expected this"), notes=notes)
 
 
 def _kernel(subject: Subject, bound: Binding, site: Site, spec: Spec) -> Kernel:
@@ -74,6 +93,18 @@ def _outcome(site: Site, kernel: Kernel) -> bytes | str:
         return site.patched(kernel)
     except PatchError as error:
         return str(error)
+
+
+def _agree(wanted: bytes | ast.Text, got: bytes | str) -> bool:
+    return wanted == got or (isinstance(wanted, ast.Text) and isinstance(got, str) and wanted.value in got)
+
+
+def _where_they_differ(wanted: bytes | ast.Text, got: bytes | str) -> tuple[bytes | ast.Text, bytes | str]:
+    """Both; of code that is longer than what is shown, the part from where it differs on."""
+    if not isinstance(wanted, bytes) or not isinstance(got, bytes) or max(len(wanted), len(got)) <= _MAX_SHOWN:
+        return wanted, got
+    at = next((index for index, pair in enumerate(zip(wanted, got, strict=False)) if pair[0] != pair[1]), 0)
+    return wanted[at : at + _MAX_SHOWN], got[at : at + _MAX_SHOWN]
 
 
 def _headline(subject: Subject, wanted: bytes | ast.Text, got: bytes | str) -> str:
@@ -91,9 +122,7 @@ def _headline(subject: Subject, wanted: bytes | ast.Text, got: bytes | str) -> s
 
 
 def _differences(subject: Subject, wanted: bytes | ast.Text, got: bytes | str) -> list[str]:
-    """The differences between outcome and expectation, in lines; empty if they agree."""
-    if wanted == got or (isinstance(wanted, ast.Text) and isinstance(got, str) and wanted.value in got):
-        return []
+    """The differences between outcome and expectation, in lines."""
     shown = [f"error    {wanted.value}"] if isinstance(wanted, ast.Text) else _shown(subject, wanted)
     found = [f"error    {got}"] if isinstance(got, str) else _shown(subject, got)
     return [f"expected {shown[0]}", *shown[1:], f"got      {found[0]}", *found[1:]]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pvspec.lang.diagnostics import SpecError
+from pvspec.lang.diagnostics import MAX_REPORTED, MAX_WORK, Findings, SpecError, TooMuchWork, Work
 from pvspec.lang.parse import limits, parse
-from pvspec.lang.source import Source
+from pvspec.lang.source import Source, Span
 
 MACHINE = 'machine m {{ bits 32 feature A {number} nops n {{ "90" }} choose nops n }}\n'
 GUARDED = 'family f on m {{ table "f" {{ site u32 }} len 1 nop when {guard} }}\n'
@@ -57,3 +57,29 @@ def test_length(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refused(text) is None
     monkeypatch.setattr(limits, "MAX_TEXT", len(text) - 1)
     assert refused(text) == f"a.pvs is longer than {len(text) - 1} characters"
+
+
+def test_words() -> None:
+    name = "x" * limits.MAX_WORD
+    assert refused(MACHINE.format(number=1).replace("A", name)) is None
+    assert refused(MACHINE.format(number=1).replace("A", name + "x")) == "a word of more than 256 characters"
+
+
+def test_the_files_of_a_spec_are_one_input() -> None:
+    work, source = Work(), Source("a.pvs", MACHINE.format(number=1) * 100)
+    for _ in range(10):
+        assert parse(source, work).items
+    work.add(MAX_WORK - work.units, "all that is left")
+    with pytest.raises(TooMuchWork, match="PV003"):
+        parse(source, work)
+    assert parse(source).items
+
+
+def test_what_is_reported() -> None:
+    findings = Findings()
+    for at in range(MAX_REPORTED + 5):
+        findings.add("PV101", f"unknown {at}", (Span(Source("a.pvs", "x" * 1000), at, at + 1), ""))
+    error = SpecError(findings.found)
+    assert len(error.diagnostics) == MAX_REPORTED
+    assert error.diagnostics[-1].notes == ("5 more errors in this spec",)
+    assert error.diagnostics[0].notes == ()

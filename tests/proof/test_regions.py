@@ -17,6 +17,7 @@ from pvspec.engine.apply import Kernel
 from pvspec.engine.facts import Facts
 from pvspec.engine.guards import AllOf, CpuHas, Nonzero, OpNoreturn, OptionSet, TargetIs
 from pvspec.lang import model
+from pvspec.lang.diagnostics import Work
 from pvspec.proof.regions import (
     LENGTH,
     MAX_CELLS,
@@ -38,7 +39,7 @@ PROGRAM = check_spec(resource("specs", "linux-2.6.23", "i386")).sound()
 SPEC = lower(PROGRAM).spec
 assert SPEC.interface is not None
 NUMBERS = {name: number for number, name in SPEC.interface.numbers[False, False].items()}
-FOUND = [found for found in all_regions(PROGRAM) if isinstance(found, Regions)]
+FOUND = [found for found in all_regions(PROGRAM, Work()) if isinstance(found, Regions)]
 TARGETS = {"null": 0, "paravirt_nop": 0xC0100000, OTHER: 0xC0200000}
 SYMBOLS = {"paravirt_nop": 0xC0100000, "vcpu_info": 0xC0301000, "check_events": 0xC0302000, "irq_enabled": 0xC0303000}
 
@@ -144,7 +145,7 @@ backend b for ops { otherwise = nop }
 def test_ops_of_other_lengths_are_decided_apart(tmp_path: Path) -> None:
     path = tmp_path / "lengths.pvs"
     path.write_text(SPEC_OF_LENGTHS, encoding="utf-8")
-    found = [one for one in all_regions(check_spec(path).sound()) if isinstance(one, Regions)]
+    found = [one for one in all_regions(check_spec(path).sound(), Work()) if isinstance(one, Regions)]
     assert [(one.ops, one.domains[0]) for one in found] == [
         (("first",), frozenset({(5, 5)})),
         (("second", "third"), frozenset({(2, 2)})),
@@ -171,7 +172,7 @@ def test_regions_in_words(tmp_path: Path) -> None:
     path = tmp_path / "words.pvs"
     path.write_text(WORDS, encoding="utf-8")
     program = check_spec(path).sound()
-    (found,) = (one for one in all_regions(program) if isinstance(one, Regions) and one.ops)
+    (found,) = (one for one in all_regions(program, Work()) if isinstance(one, Regions) and one.ops)
     assert [
         (arm.span.text if arm is not None else "", *(described(box, found, program) for box in boxes))
         for arm, boxes in found.fires

@@ -10,6 +10,8 @@ from pvspec.cli.kernels import reporting
 from pvspec.cli.report import Json, Report
 
 HELP = "run the tests in a spec"
+MAX_SHOWN = 200
+"""Failures of one spec's tests that are shown; the others are only counted."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,9 +26,11 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     for spec in arguments.specs:
         with reporting(report):
             results = pvspec.run_tests(spec, include=arguments.include)
-            for result in results:
-                report.found(result.diagnostics)
-                cases.append(_case_json(result))
+            cases += map(_case_json, results)
+            found = [diagnostic for result in results for diagnostic in result.diagnostics]
+            report.found(found[:MAX_SHOWN])
+            if len(found) > MAX_SHOWN:
+                report.say(f"{spec}: {len(found) - MAX_SHOWN} more failures are not shown")
             failed = sum(not result.passed for result in results)
             report.say(f"{spec}: {len(results) - failed} passed, {failed} failed")
 

@@ -21,7 +21,7 @@ MAX_MADE = 4096
 MAX_TEXT = 16 << 20
 """Characters of one file of a spec; a longer one is refused (PV003)."""
 _WORD = 45  # units of work that a word or a sign costs from here to the compiled module
-_AGAIN = 13  # … that parsing it once more costs
+_AGAIN = 20  # … that parsing it once more costs
 _MADE = 4  # … that a character costs in each copy which `each` makes
 _LONG = 4  # characters that cost a unit
 

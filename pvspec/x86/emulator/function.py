@@ -17,7 +17,10 @@ from pvspec.x86.emulator import MAX_TRANSLATED
 
 PAGE = 0x1000
 MAX_INSTRUCTIONS = 10_000
-"""Instructions that an emitter may run in the emulator of `prove`; one that runs longer is reported as not proven."""
+"""Instructions that code which is proven may run without a halt or a call; what runs longer does not end, it says."""
+MAX_HALTS = 64
+"""Halts and calls of code that is proven, in one run; what makes more is reported as not ending."""
+_HLT = b"\xf4"
 CARRY = 0x8D5  # the status flags: CF, PF, AF, ZF, SF, OF
 TRAP, INTERRUPT, DIRECTION = 0x100, 0x200, 0x400
 FAULT = "a memory fault"
@@ -170,7 +173,9 @@ class Emulator:
         places = {function.address: function for function in functions.values()}
         calls: list[str] = []
         at, end, stop = address, address + len(code), ""
+        halts = 0
         while not stop:
+            halts += 1
             try:
                 cpu.emu_start(at, end, 0, MAX_INSTRUCTIONS)
             except self._unicorn.UcError as error:
@@ -180,6 +185,8 @@ class Emulator:
                 stop = f"interrupt {self._interrupt}"
             elif at == end:
                 stop = "end"
+            elif not stop and (halts > MAX_HALTS or bytes(cpu.mem_read(at - 1, 1)) != _HLT):
+                stop = "it does not end"
             elif not stop:
                 stop, at = self._halted(at, (address, end), places, calls, state)
         return self._outcome(stop, at - address, tuple(calls), state)
