@@ -153,6 +153,18 @@ sys.exit(main(sys.argv[1:]))
     assert done.stdout == "[False, True]\n", done.stderr
 
 
+def test_its_memory_is_its_own() -> None:
+    """No core dump, no debugger; and no more rights by running another program."""
+    script = """
+import ctypes
+from pvspec.support import confinement
+confinement.filter_calls = lambda: None
+confinement.confine([], [], [])
+print(*(ctypes.CDLL(None).prctl(question, 0, 0, 0, 0) for question in (3, 39)))  # PR_GET_DUMPABLE, …NO_NEW_PRIVS
+"""
+    assert run(script=script).stdout == "0 1\n"
+
+
 # ---- limits
 
 

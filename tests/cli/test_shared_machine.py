@@ -160,6 +160,14 @@ def test_a_list_that_cannot_be_kept(run: Run, listed: Path, monkeypatch: pytest.
     assert mode_of("out.py") == 0o600
 
 
+@other_user
+def test_a_list_of_another_users(run: Run, listed: Path) -> None:
+    """What its mode shows as the group's rights is the most that anybody on the list has; the group has none."""
+    os.chown(listed, NOBODY, -1)
+    assert run("compile", "toy.pvs", "-o", listed).code == 0
+    assert mode_of("out.py") == 0o600
+
+
 def test_a_list_that_the_folder_gives(run: Run, listed: Path) -> None:
     listed.unlink()
     os.setxattr(".", "system.posix_acl_default", acl(group=6, user=6, mask=6))
