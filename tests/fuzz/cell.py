@@ -30,7 +30,7 @@ ADDRESSES = 2 << 30
 SLACK = 128 << 20
 """Bytes after which a child is left for a new one, so that the memory of one input is not counted against others."""
 
-PATIENCE = 3
+PATIENCE = 25
 """Seconds in a row in which a child sleeps, after which it waits for something that does not come, and is killed."""
 
 _HARD = 1  # seconds of processor time beyond the limit, after which a child is killed that does not even raise

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
 from typing import TextIO, cast
+from zlib import crc32
 
 from pvspec.cli import main
 from tests.fuzz.archives import made as made_package
@@ -70,6 +71,7 @@ _TEXTS = {
         "--load-address": ("0xffffffffc0000000", "1", "x"),
     },
 }
+_WAITS = 32  # one of so many inputs has a pipe that nobody writes to: a command may wait some seconds for a writer
 _LARGEST_OUTPUT = 8 << 20  # bytes
 _TRACEBACK = re.compile(rb"^Traceback \(most recent call last\)", re.M)
 
@@ -115,7 +117,10 @@ def _run(data: bytes) -> str:
         (place / name).write_bytes(content)
     (place / "out").write_bytes(b"before")
     (place / "link").symlink_to("old")
-    (place / "fifo").symlink_to(folder() / "fifo")
+    if crc32(data) % _WAITS:
+        (place / "fifo").write_bytes(b"")
+    else:
+        (place / "fifo").symlink_to(folder() / "fifo")
     before = set(os.listdir(place))
     os.chdir(place)
     status, printed, said = _ended(words)
