@@ -77,9 +77,8 @@ def fuzz(
     first, room = list(corpus), ROOM
     while result.inputs < inputs and time.time() < until:
         size = min(BATCH, inputs - result.inputs)
-        batch = [
-            first.pop() if first and random.random() < _SEEDS else _next(random, corpus, target) for _ in range(size)
-        ]
+        seeds = [first.pop() for _ in range(size) if first and random.random() < _SEEDS]
+        batch = seeds + [_next(random, corpus, target) for _ in range(size - len(seeds))]
         for data, outcome in zip(batch, outcomes(target.run, batch, target.seconds, reached), strict=True):
             _count(result, data, outcome)
             said = _OWN.sub("", outcome.said)
