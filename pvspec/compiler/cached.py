@@ -62,7 +62,7 @@ def _read(key: str | None) -> Spec | None:
 
 def _key(path: Path) -> str | None:
     """The key of a directory's spec; None for a file, whose includes may be anywhere, and where one cannot be read."""
-    if not path.is_dir():
+    if not os.path.isdir(path):  # of a name that is too long, too
         return None
     digest = hashlib.sha256(sys.version.encode())
     found = list(islice(path.rglob("*"), _MAX_ENTRIES + 1))

@@ -21,8 +21,8 @@ from typing import NamedTuple, NoReturn, cast
 
 from tests.fuzz import coverage
 
-MEMORY = 1 << 30
-"""Bytes of memory that the process of an input may have, the interpreter included."""
+MEMORY = (1 << 30) - (64 << 20)
+"""Bytes of memory that an input may take: 1 GiB less what the interpreter and its modules have in any case."""
 
 ADDRESSES = 2 << 30
 """Bytes of addresses besides those of the parent: an emulator reserves 1 GiB that it does not use."""
@@ -30,7 +30,7 @@ ADDRESSES = 2 << 30
 SLACK = 128 << 20
 """Bytes after which a child is left for a new one, so that the memory of one input is not counted against others."""
 
-PATIENCE = 3
+PATIENCE = 25
 """Seconds in a row in which a child sleeps, after which it waits for something that does not come, and is killed."""
 
 _HARD = 1  # seconds of processor time beyond the limit, after which a child is killed that does not even raise
@@ -189,7 +189,7 @@ def _tried(run: Callable[[bytes], str], data: bytes, seconds: float, reached: in
     blocks = int.from_bytes(coverage.SEEN, "little") & ~reached
     peak = _resident()
     memory = 0 if peak == before else peak - before
-    if not crash and memory and peak > MEMORY:
+    if not crash and memory > MEMORY:
         crash = "more than 1 GiB of memory"
     return Outcome(crash, said, blocks, time.process_time() - begun, memory)
 

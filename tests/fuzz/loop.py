@@ -17,11 +17,13 @@ from tests.fuzz.mutate import mutated
 
 BATCH = 64  # inputs a child
 KEPT = 1 << 16  # bytes of an input that is built upon; larger ones make the next ones slow
+ROOM = 32 << 20  # bytes of all of them in a portion; each child has them, too
 
 PROMISED = 10.0
 """Seconds of processor time that one input may take: what README promises, though here everything runs with marks."""
 
 _HEARD = 2000  # different sayings
+_SEEDS = 0.25  # of the inputs, until all seeds were tried
 _MADE = 0.4  # of the inputs of a target that can make them
 _CUTS = 300  # tries to make an input shorter
 _OWN = re.compile(r"`[^`]*`|'[^']*'|\b(0x)?[0-9a-f]*\d[0-9a-f]*\b|\S*/\S*")  # an input's own words in a saying
@@ -72,17 +74,19 @@ def fuzz(
     start = time.process_time() + _children()
     reached |= _warmed(target)
     corpus = [*target.seeds(), *found]
-    first = list(corpus)
+    first, room = list(corpus), ROOM
     while result.inputs < inputs and time.time() < until:
         size = min(BATCH, inputs - result.inputs)
-        batch = [first.pop() if first else _next(random, corpus, target) for _ in range(size)]
+        seeds = [first.pop() for _ in range(size) if first and random.random() < _SEEDS]
+        batch = seeds + [_next(random, corpus, target) for _ in range(size - len(seeds))]
         for data, outcome in zip(batch, outcomes(target.run, batch, target.seconds, reached), strict=True):
             _count(result, data, outcome)
             said = _OWN.sub("", outcome.said)
             if outcome.blocks & ~reached or (said not in heard and len(heard) < _HEARD):
                 reached |= outcome.blocks
                 heard.add(said)
-                if len(data) <= KEPT:
+                if len(data) <= min(KEPT, room):
+                    room -= len(data)
                     corpus.append(data)
                     kept.append(data)
     result.crashes = {crash: shortened(target, crash, data) for crash, data in sorted(result.crashes.items())}

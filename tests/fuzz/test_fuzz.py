@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -90,9 +91,8 @@ def test_a_hang_that_nothing_interrupts_is_a_crash() -> None:
     assert [outcome.crash for outcome in outcomes(hangs, [b""], 0.05, 0)] == ["the process died: SIGXCPU"]
 
 
-def test_who_waits_is_a_crash(tmp_path: Path) -> None:
-    import os
-
+def test_who_waits_is_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.fuzz.cell.PATIENCE", 1)
     os.mkfifo(tmp_path / "fifo")
 
     def waits(data: bytes) -> str:
@@ -125,8 +125,6 @@ def test_memory_that_there_is_not_is_a_crash() -> None:
 def test_a_death_is_a_crash_and_the_others_go_on() -> None:
     def dies(data: bytes) -> str:
         if data == b"bad":
-            import os
-
             os.abort()
         return data.decode()
 
