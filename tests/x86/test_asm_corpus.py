@@ -59,7 +59,16 @@ def test_gnu_as_agrees(bits: int, gnu_as: Judge, fill: Callable[..., bytes], sym
     for statement, judged in zip(statements, gnu_as(statements, bits), strict=True):
         assert judged is not None, f"GNU as refuses {statement}"
         site, expected = judged
-        assert fill(assemble(statement, bits, SYMBOLS), site, symbols, bits).hex() == expected.hex(), statement
+        ours = fill(assemble(statement, bits, SYMBOLS), site, symbols, bits)
+        if statement.startswith(("lar ", "lsl ")) and ours[:1] != expected[:1]:
+            ours = without_width(ours)
+        assert ours.hex() == expected.hex(), statement
+
+
+def without_width(code: bytes) -> bytes:
+    """`lar` or `lsl` without REX.W, as newer GNU as (2.47, not 2.40) writes it: the upper half is 0 either way."""
+    rex = code[0] & ~0x08
+    return code[1:] if rex == 0x40 else bytes([rex]) + code[1:]
 
 
 @pytest.mark.parametrize("bits", [32, 64])
