@@ -195,7 +195,7 @@ CODECS = (
     Codec("xz", b"\xfd7zXZ\0", _xz, 65, 20),
     Codec("zstd", b"\x28\xb5\x2f\xfd", _zstd, 50, 4),
     Codec("lz4", _LZ4_MAGIC, _lz4_legacy, 2, 3),
-    Codec("bzip2", b"BZh", _bzip2, 45, 40),
+    Codec("bzip2", b"BZh", _bzip2, 45, 70),
     Codec("lzma", b"\x5d\0\0", _lzma, 65, 20),
     Codec("lzo", b"\x89LZO\0\r\n\x1a\n", _lzo, 0, 0),
 )

@@ -14,7 +14,7 @@ MAX_OUTPUT = 192 << 20
 """Bytes that a compressed kernel or module, or a kernel in a package, may have once it is unpacked: twice as many as
 Debian's largest. More is an error: a vmlinux with debug information must be unpacked before it is given."""
 
-_STREAM = 10_000  # nanoseconds to begin a stream
+_STREAM = 30_000  # nanoseconds to begin a stream
 _CALL = 1_000  # nanoseconds to read
 
 
