@@ -58,6 +58,14 @@ def test_it_is_refused_before_it_is_done(name: str) -> None:
         chunks.skip(9 << 20)
 
 
+def test_a_byte_that_yields_nothing_costs_more() -> None:
+    """LZMA2 can build its tables anew for each byte that it writes; a real stream writes as many as it reads."""
+    surplus = Codec("x", b"", lambda source, _: (source.read(1000)[:done] for done in (0, 999, 0, 0)), 1000, 0, 1000)
+    work = Work()
+    assert len(b"".join(decompressed(surplus, io.BytesIO(bytes(9000)), work))) == 999
+    assert work.units * NANOSECONDS // 1_000_000 == 4 + 1 + 1 + 1
+
+
 def blocks(name: str) -> bytes:
     """Streams of blocks without contents."""
     return {
@@ -76,7 +84,7 @@ def blocks(name: str) -> bytes:
     ("name", "least"),
     [
         ("gzip", 500_000 * 80),
-        ("zstd", 300_000 * 50),
+        ("zstd", 300_000 * 30),
         ("lz4", 2_000 * 1_000),
         ("frames of lz4", 20_000 * 1_000),
         *[(name, 1_000 * 10_000) for name in ("xz", "members of gzip", "streams of bzip2", "frames of zstd")],
