@@ -180,6 +180,7 @@ HARMFUL: dict[str, tuple[bytes, str]] = {
             b"1 \n",
             b"9" * 4000 + b" path=x\n",
             b"000012 path=x\n",
+            b"8 a=bcd\n0 path=x\n",
             b"\xb2 path=x\n",
         )
     },
