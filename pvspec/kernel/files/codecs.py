@@ -45,8 +45,11 @@ class Codec(NamedTuple):
 
     `stream(data, several)` unpacks data in pieces of at most a few MiB, which may be empty; with `several`, all
     streams that follow each other, as pigz, pbzip2 and pzstd write them. What comes after them is ignored. It raises
-    anything if the data are damaged. A byte read and a byte unpacked take at most so many nanoseconds, whoever made the
-    data: measured on the processor of which work.py speaks, with the costliest streams that could be made.
+    anything if the data are damaged.
+
+    A byte read and a byte unpacked take at most so many nanoseconds, whoever made the data, and a byte read before as
+    many are unpacked so many more: measured on the processor of which work.py speaks, with the costliest streams that
+    could be made (tables for each few bytes, literals that cost nothing to write, matches far away).
     """
 
     name: str
@@ -54,6 +57,7 @@ class Codec(NamedTuple):
     stream: Callable[[Input, bool], Iterator[bytes]]
     per_input: int
     per_output: int
+    per_surplus: int = 0
 
 
 class _Decoder(Protocol):
@@ -192,11 +196,11 @@ def _lzo(source: Input, several: bool) -> Iterator[bytes]:
 
 CODECS = (
     Codec("gzip", b"\x1f\x8b\x08", _gzip, 80, 8),
-    Codec("xz", b"\xfd7zXZ\0", _xz, 65, 20),
-    Codec("zstd", b"\x28\xb5\x2f\xfd", _zstd, 50, 4),
+    Codec("xz", b"\xfd7zXZ\0", _xz, 40, 20, 25),
+    Codec("zstd", b"\x28\xb5\x2f\xfd", _zstd, 30, 4),
     Codec("lz4", _LZ4_MAGIC, _lz4_legacy, 2, 3),
-    Codec("bzip2", b"BZh", _bzip2, 45, 40),
-    Codec("lzma", b"\x5d\0\0", _lzma, 65, 20),
+    Codec("bzip2", b"BZh", _bzip2, 45, 70),
+    Codec("lzma", b"\x5d\0\0", _lzma, 40, 20, 25),
     Codec("lzo", b"\x89LZO\0\r\n\x1a\n", _lzo, 0, 0),
 )
 """Those that arch/x86/boot/compressed of Linux 6.12 can choose, Debian's packages and modules among them."""

@@ -14,7 +14,7 @@ MAX_OUTPUT = 192 << 20
 """Bytes that a compressed kernel or module, or a kernel in a package, may have once it is unpacked: twice as many as
 Debian's largest. More is an error: a vmlinux with debug information must be unpacked before it is given."""
 
-_STREAM = 10_000  # nanoseconds to begin a stream
+_STREAM = 30_000  # nanoseconds to begin a stream
 _CALL = 1_000  # nanoseconds to read
 
 
@@ -23,11 +23,19 @@ class _Counted:
 
     def __init__(self, source: BinaryIO, codec: Codec, work: Work) -> None:
         self._source, self._codec, self._work = source, codec, work
+        self._balance = self._surplus = 0  # bytes read less those unpacked: now, and the most that was counted
 
     def read(self, size: int) -> bytes:
         data = self._source.read(size)
-        count(self._codec, self._work, len(data))
+        self._balance += len(data)
+        more = max(self._balance - self._surplus, 0)
+        self._surplus += more
+        count(self._codec, self._work, len(data), nanoseconds=_CALL + more * self._codec.per_surplus)
         return data
+
+    def unpacked(self, chunk: bytes) -> None:
+        self._balance -= len(chunk)
+        count(self._codec, self._work, unpacked=len(chunk))
 
     def begin(self) -> None:
         count(self._codec, self._work, nanoseconds=_STREAM)
@@ -44,9 +52,10 @@ def decompressed(codec: Codec, source: BinaryIO, work: Work, *, several: bool = 
 
     Raises ImageError if the data are damaged or truncated, TooMuchWork if they take too much.
     """
+    counted = _Counted(source, codec, work)
     try:
-        for chunk in filter(None, codec.stream(_Counted(source, codec, work), several)):
-            count(codec, work, unpacked=len(chunk))
+        for chunk in filter(None, codec.stream(counted, several)):
+            counted.unpacked(chunk)
             yield chunk
     except (ImageError, MemoryError):
         raise

@@ -30,6 +30,8 @@ _SPARSE_KEYS = (b"GNU.sparse.size", b"GNU.sparse.realsize")
 _KEYS = (b"path", b"size", b"GNU.sparse.name", *_SPARSE_KEYS)
 
 _HEADER_TIME = 10_000  # nanoseconds
+_EXTENSION_TIME = 300  # nanoseconds a byte: a record may have four bytes
+_WHAT = "reading the names of a package's files"
 
 
 class Stream(Protocol):
@@ -94,19 +96,19 @@ def _files(stream: Stream, work: Work) -> Iterator[_File]:
             yield _file(header, common | own)
             own = {}
         elif header.kind == _GLOBAL:
-            common |= _records(_extension(stream, header))
+            common |= _records(_extension(stream, header, work))
         elif header.kind == _LONG_NAME:
-            own[b"path"] = _text(_extension(stream, header))
+            own[b"path"] = _text(_extension(stream, header, work))
         elif header.kind == _LONG_LINK:
-            _extension(stream, header)
+            _extension(stream, header, work)
         else:
-            own |= _records(_extension(stream, header))
+            own |= _records(_extension(stream, header, work))
 
 
 def _blocks(stream: Stream, work: Work) -> Iterator[bytes]:
     """The blocks with headers, up to the end of the archive: a block of zeros, or nothing more."""
     while block := stream.read(_BLOCK):
-        work.add(_HEADER_TIME // NANOSECONDS, "reading the names of a package's files")
+        work.add(_HEADER_TIME // NANOSECONDS, _WHAT)
         if len(block) < _BLOCK:
             raise ValueError("its tar archive is truncated within a header")
         if not any(block):
@@ -149,9 +151,10 @@ def _skip_map(stream: Stream, block: bytes, work: Work) -> None:
         block, at = next(_blocks(stream, work), bytes(_BLOCK)), _MORE_IN_BLOCK
 
 
-def _extension(stream: Stream, header: _Header) -> bytes:
+def _extension(stream: Stream, header: _Header, work: Work) -> bytes:
     if header.size > MAX_EXTENSION:
         raise ValueError(f"its tar archive has a name or an extended header of {header.size} bytes")
+    work.add(header.size * _EXTENSION_TIME // NANOSECONDS, _WHAT)
     data = stream.read(header.size)
     if len(data) < header.size:
         raise ValueError("its tar archive is truncated within an extended header")
