@@ -169,7 +169,7 @@ def _records(data: bytes) -> dict[bytes, bytes]:
         space = data.find(b" ", at, at + _LENGTH_DIGITS + 1)
         digits = data[at : max(space, at)]
         end = at + int(digits) if digits.isdigit() else at
-        if not space < end <= len(data) or data[end - 1 : end] != b"\n":
+        if not 0 <= space < end <= len(data) or data[end - 1 : end] != b"\n":
             raise ValueError("its tar archive has a damaged extended header")
         key, _, value = data[space + 1 : end - 1].partition(b"=")
         if key in _KEYS:
