@@ -352,8 +352,12 @@ class TestDiffText:
 def test_tables_that_lie(run: Run, vmlinux: Path) -> None:
     """They point outside the text, or overlap: nothing is skipped, nothing written."""
     for old, new, message in (
-        (".long return_site - .", ".long key - .", "returns: site 0x[0-9a-f]+: its 5 bytes are outside the text"),
-        (".long locked - .,", ".long 0x7fffffff,", "smp_locks: site 0x[0-9a-f]+: its 1 bytes are outside the text"),
+        (
+            ".long return_site - .",
+            ".long key - .",
+            "returns: record 0, site 0x[0-9a-f]+: its 5 bytes are outside the text",
+        ),
+        (".long locked - .,", ".long 0x7fffffff,", "smp_locks: record 0, site 0x[0-9a-f]+: its 1 bytes are outside the text"),
         ("__start_calls: .long called", "__start_calls: .long alternative + 3", "overlaps site 0x[0-9a-f]+ of static_"),
     ):
         assert old in SOURCE

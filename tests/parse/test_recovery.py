@@ -92,7 +92,7 @@ def broken(text: str) -> Parsed:
     parsed = parse_what_can_be(Source("spec.pvs", text))
     for diagnostic in parsed.diagnostics:
         assert render(diagnostic)
-        assert diagnostic.code in ("PV002", "PV003")
+        assert diagnostic.code in ("PV002", "PV003", "PV006")
         assert all(0 <= label.span.start < label.span.end <= len(text) + 1 for label in diagnostic.labels)
     assert len(parsed.diagnostics) <= MAX_ERRORS
     return parsed

@@ -9,7 +9,6 @@ import pytest
 
 from pvspec.compiler.assemble import Program
 from pvspec.compiler.pipeline import check_spec
-from pvspec.compiler.sound.fit import rules
 from pvspec.lang.diagnostics import Findings
 from pvspec.proof import EMULATED, PROVEN, UNPROVEN, Cell, prove_program
 from pvspec.proof.verdicts import Prover
@@ -40,9 +39,7 @@ def judged(program: Program, backend: str, *ops: str) -> tuple[dict[str, Cell], 
     findings, interface = Findings(), program.spec.interface
     assert interface is not None
     prover = Prover(program, findings)
-    of = program.spec.backends[backend]
-    answered = {op.name: rule for rule in rules(of) for op in rule.ops}
-    cells = {op: prover.cell(interface.ops[op], answered[op], of) for op in ops}
+    cells = {op: prover.cell(interface.ops[op], program.spec.backends[backend]) for op in ops}
     return cells, [f"{d.code} {d.message}" for d in findings.found]
 
 

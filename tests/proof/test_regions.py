@@ -94,7 +94,7 @@ def test_a_feature_of_every_cpu_decides() -> None:
     program = check_spec(resource("specs", "linux-6.1", "x86_64")).sound()
     (arm, *_) = program.spec.families["returns"].rule
     always = Arm(arm.guarded(CpuHas(3 * 32 + 21)), CpuHas(3 * 32 + 21))
-    found = decide("f", (), (always, Arm(None, None)), (5, 5), program, {})
+    found = decide("f", (), (always, Arm(None, None)), (5, 5), program, {}, Work())
     assert isinstance(found, Regions)
     assert [fired for fired, _ in found.fires] == [always.arm]
 
@@ -102,7 +102,7 @@ def test_a_feature_of_every_cpu_decides() -> None:
 def test_too_many_guards_are_not_decided() -> None:
     arm = PROGRAM.spec.chains["default"][0]
     guard = AllOf(tuple(Nonzero(f"f{number}") for number in range(MAX_CELLS.bit_length())))
-    found = decide("f", (), (Arm(arm.guarded(guard), guard),), (0, 9), PROGRAM, {})
+    found = decide("f", (), (Arm(arm.guarded(guard), guard),), (0, 9), PROGRAM, {}, Work())
     assert found == Undecided("f", (), found.cells if isinstance(found, Undecided) else 0)
 
 
@@ -120,7 +120,7 @@ def test_merging_keeps_the_cells(count: int) -> None:
 def test_what_is_known_of_an_op_is_not_asked(noreturn: bool) -> None:
     arm = PROGRAM.spec.chains["default"][0]
     asks, rest = (Arm(arm.guarded(guard), guard) for guard in (OpNoreturn(), None))
-    found = decide("f", (), (asks, rest), (9, 9), PROGRAM, {OpNoreturn(): frozenset({noreturn})})
+    found = decide("f", (), (asks, rest), (9, 9), PROGRAM, {OpNoreturn(): frozenset({noreturn})}, Work())
     assert isinstance(found, Regions)
     assert found.never == ((rest.arm,) if noreturn else (asks.arm,))
 

@@ -18,7 +18,7 @@ SYMBOLS = ("state", "check")
 COMPILE = """
 import sys
 from pvspec.cli import main
-code = main(["compile", sys.argv[1], "-o", sys.argv[2]])
+code = main(["compile", sys.argv[1], "-o", sys.argv[2], "--include", sys.argv[3]])
 sys.exit(code or ("keystone" in sys.modules) * 7)
 """
 
@@ -82,7 +82,9 @@ def test_a_second_compilation_needs_no_assembler(tmp_path: Path) -> None:
     environment = {**os.environ, "PVSPEC_CACHE": str(tmp_path / "cache")}
     texts = []
     for expected in (7, 0):
-        done = subprocess.run([sys.executable, "-c", COMPILE, spec, tmp_path / "out.py"], env=environment)
+        done = subprocess.run(
+            [sys.executable, "-c", COMPILE, spec, tmp_path / "out.py", spec.parents[1]], env=environment
+        )
         assert done.returncode == expected
         texts.append((tmp_path / "out.py").read_text())
     assert texts[0] == texts[1]
