@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from itertools import islice
 from typing import TypeAlias
 
 from pvspec.support.json_data import Json
 
-Streamed: TypeAlias = "Json | Iterator[Json]"
+
+class Rows:
+    """The members of a list, each as JSON on one line: for so many that one by one they would take too long."""
+
+    def __init__(self, rows: Iterator[str]) -> None:
+        """Each is what `json.dumps` would make of it, its keys in order; they are consumed once."""
+        self.rows = rows
+
+
+Streamed: TypeAlias = "Json | Rows | Iterator[Json]"
 
 _string = json.encoder.encode_basestring_ascii
 _STEP = "  "
+_BELOW = f"\n{_STEP * 2}"  # before each member of a list
+_ITEMS = 256  # that are written at once
 _PIECE = 1 << 16  # characters
 
 
@@ -37,17 +49,22 @@ def _object_parts(value: Mapping[str, Streamed]) -> Iterator[str]:
     for key in sorted(value):
         item = value[key]
         yield f"{before}{_STEP}{_quoted(key)}: "
-        yield from _list_parts(item) if isinstance(item, Iterator) else (_text(item, f"\n{_STEP}"),)
+        match item:
+            case Rows():
+                yield from _listed(item.rows)
+            case Iterator():
+                yield from _listed(_text(part, _BELOW) for part in item)
+            case _:
+                yield _text(item, f"\n{_STEP}")
         before = ",\n"
     yield "\n}" if value else "{}"
 
 
-def _list_parts(items: Iterable[Json]) -> Iterator[str]:
-    line = f"\n{_STEP * 2}"
-    before = f"[{line}"
-    for item in items:
-        yield before + _text(item, line)
-        before = f",{line}"
+def _listed(texts: Iterator[str]) -> Iterator[str]:
+    before = f"[{_BELOW}"
+    while part := list(islice(texts, _ITEMS)):
+        yield before + f",{_BELOW}".join(part)
+        before = f",{_BELOW}"
     yield "[]" if before[0] == "[" else f"\n{_STEP}]"
 
 

@@ -222,8 +222,10 @@ class Decided:
             case Begins("site", 0, code, b""):
                 return lambda site: site.code.startswith(code)
             case Begins(value, addend, code, digits):
-                mask = self._mask
-                return lambda site: _masked(site.peek(site[value] + addend & mask, len(code)), digits) == code
+                mask, size = self._mask, len(code)
+                if not digits:
+                    return lambda site: site.peek(site[value] + addend & mask, size) == code
+                return lambda site: _masked(site.peek(site[value] + addend & mask, size), digits) == code
             case Nonzero(value):
                 return lambda site: bool(site[value])
             case Compares(value, compare, number):
@@ -290,8 +292,8 @@ class Decided:
 
 
 def _masked(code: bytes, mask: bytes) -> bytes:
-    """The code's bits that are in the mask; all of them if it is empty."""
-    return bytes(map(operator.and_, code, mask)) if mask else code
+    """The code's bits that are in the mask."""
+    return bytes(map(operator.and_, code, mask))
 
 
 def _short_jump(site: Site, mask: int) -> int | None:

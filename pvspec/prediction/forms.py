@@ -52,8 +52,10 @@ class FamilyForms:
         self.sites = sites
         self.unknown = unknown
         known = PartlyKnown(sites.kernel, unknown)
-        self._arms: list[tuple[Arm, bool | Test | None]] = [
-            (arm, True if arm.guard is None else staged(arm.guard, known)) for arm in sites.family.rule
+        guards = {guard: number for number, guard in enumerate(dict.fromkeys(arm.guard for arm in sites.family.rule))}
+        self._arms: list[tuple[Arm, int, bool | Test | None]] = [
+            (arm, guards[arm.guard], True if arm.guard is None else staged(arm.guard, known))
+            for arm in sites.family.rule
         ]
 
     def forms(self, site: FamilySite) -> list[Form]:
@@ -63,12 +65,12 @@ class FamilyForms:
         """
         found: list[Form] = []
         asked = set()  # after an arm that would win, another one with its guard never does
-        for arm, staged_verdict in self._arms:
+        for arm, guard, staged_verdict in self._arms:
             with suppress(PatchError):
                 verdict = staged_verdict(site) if callable(staged_verdict) else staged_verdict
-                if verdict is False or arm.guard in asked or not self.sites.fits(arm, site):
+                if verdict is False or guard in asked or not self.sites.fits(arm, site):
                     continue
-                asked.add(arm.guard)
+                asked.add(guard)
                 found.append(Form(self._code(arm, site), arm.where))
                 if verdict is True:
                     return found

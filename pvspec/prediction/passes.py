@@ -12,7 +12,7 @@ from pvspec.engine.errors import PatchError, StateError
 from pvspec.engine.families import FamilySites, Outcome
 from pvspec.engine.patch import Patcher
 from pvspec.engine.records import parse_sites
-from pvspec.engine.sites import FamilySite
+from pvspec.engine.sites import FamilySite, State
 from pvspec.engine.spec import ELSEWHERE, Code, Family
 from pvspec.engine.text import Text
 from pvspec.kernel import ImageError
@@ -190,7 +190,9 @@ def _family_pass(bound: Bound, family: Family, memory: bytearray, every_site: bo
     text = Text(memory, image.base, image.executable)
     kind = LenientSites if family.reads or _leads_elsewhere(family) else FamilySites
     sites = kind(bound.kernel, family, text, bound.state)
-    sites.keeps_all = sites.keeps_all and not sites.named and not every_site
+    if sites.keeps_all and sites.named:
+        sites = PassedOver(bound.kernel, family, text, bound.state)
+    sites.keeps_all = sites.keeps_all and not every_site and not isinstance(sites, PassedOver)
     unknown = open_reads(family) if bound.dump is None else frozenset[str]()
     forms: dict[frozenset[str], FamilyForms] = {}
     for number, address, length, arm, code, before, site in bound.kernel.outcomes_of(sites, *bound.tables[name]):
@@ -206,6 +208,24 @@ def _family_pass(bound: Bound, family: Family, memory: bytearray, every_site: bo
 def _leads_elsewhere(family: Family) -> bool:
     """Whether an arm branches to where only the running kernel knows."""
     return any(hole.symbol == ELSEWHERE for arm in family.rule if isinstance(arm, Code) for hole in arm.holes)
+
+
+class PassedOver(FamilySites):
+    """The sites of a table that this kernel does not go through: none outside the text can be wrong."""
+
+    def __init__(self, kernel: Patcher, family: Family, text: Text, state: State) -> None:
+        super().__init__(kernel, family, text, state)
+        self.named = False
+
+    def site(self, record: FamilySite) -> FamilySite | None:
+        """As `FamilySites.site`; None outside the text."""
+        try:
+            site = super().site(record)
+            if site is not None:
+                self.text.check(site["site"], site.length, {})
+        except PatchError:
+            return None
+        return site
 
 
 class LenientSites(FamilySites):

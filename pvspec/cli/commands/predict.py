@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterable, Iterator
 
 import pvspec
 from pvspec.cli import arguments as common
 from pvspec.cli.files import replace
-from pvspec.cli.json_text import Streamed
+from pvspec.cli.json_text import Rows, Streamed
 from pvspec.cli.kernels import described_kernel, hexadecimal, kernel_json, reporting
 from pvspec.cli.report import Json, Report
 
@@ -29,6 +30,8 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
         prediction = pvspec.predict(kernel, machine, spec=spec, dump=dump, include=arguments.include)
         if output:
             replace(output, prediction.text)
+        if arguments.json:
+            _count_sites(prediction)
         report.result = _result(prediction)
         for line in _lines(prediction):
             report.say(line)
@@ -57,20 +60,39 @@ def _result(prediction: pvspec.Prediction) -> dict[str, Streamed]:
         "features": [*sorted(prediction.features)],
         "tables": {name: {**counts} for name, counts in prediction.counts.items()},
         "absent": [name for name in bound.spec.passes if name not in bound.tables],
-        "sites": map(_site, prediction.sites),
+        "sites": Rows(_sites(prediction)),
     }
 
 
-def _site(site: pvspec.Site) -> Json:
-    return {
-        "table": site.table,
-        "address": site.address,
-        "length": site.length,
-        "before": site.before.hex(),
-        "after": site.after.hex(),
-        "rule": site.where or None,
-        "others": forms_json(site.others),
-    }
+def _sites(prediction: pvspec.Prediction) -> Iterator[str]:
+    """Each site as JSON. There may be a million, so this does for them what `json` would do, in a fifth of its time."""
+    named = _Named({"": "null"})
+    for table, _, address, length, before, after, where, others in prediction.sites:
+        forms = ", ".join(
+            f'{{"code": "{code.replace(" ", "")}", "rule": {named[rule]}}}' for code, rule in others or ()
+        )
+        yield (
+            f'{{"address": {address}, "after": "{after.hex()}", "before": "{before.hex()}", "length": {length}, '
+            f'"others": [{forms}], "rule": {named[where]}, "table": {named[table]}}}'
+        )
+
+
+def _count_sites(prediction: pvspec.Prediction) -> None:
+    """ImageError if it takes too much to list them."""
+    sites, dynamic = len(prediction.sites), sum(counts["dynamic"] for counts in prediction.counts.values())
+    work = prediction.bound.work.continued()
+    work.add(sites * _SITE_WORK + dynamic * _FORMS_WORK, f"{prediction.bound.image.name}: listing {sites} sites")
+
+
+class _Named(dict[str, str]):
+    """Names as JSON, of which there are few."""
+
+    def __missing__(self, name: str) -> str:
+        text = self[name] = json.dumps(name)
+        return text
+
+
+_SITE_WORK, _FORMS_WORK = 8, 120  # units of work: to list a site, and its other forms
 
 
 def forms_json(forms: Iterable[pvspec.Form]) -> list[Json]:
