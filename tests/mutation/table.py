@@ -270,7 +270,10 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "within: not the start": ("start <= site[value] < end", "start < site[value] < end"),
         "within what is not bound": ("if low is None or high is None:", "if low is None:"),
         "begins at the site always": ('case Begins("site", 0, code, b""):', 'case Begins("site", _, code, b""):'),
-        "begins without addend": ("return lambda site: site.peek(site[value] + addend &", "return lambda site: site.peek(site[value] &"),
+        "begins without addend": (
+            "return lambda site: site.peek(site[value] + addend &",
+            "return lambda site: site.peek(site[value] &",
+        ),
         "begins where addresses do not wrap": (
             "return lambda site: site.peek(site[value] + addend & mask",
             "return lambda site: site.peek(site[value] + addend",
@@ -508,9 +511,11 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "sites without other forms": ("others or ())", "())"),
         "records in no order": ("yield Site(name, number, address", "yield Site(name, 0, address"),
         "sites of no rule": ('"" if arm is None else arm.where, others', '"", others'),
-        "unchanged sites of every table": (" and not sites.named and not every_site", ""),
-        "unchanged sites of tables are left out": (" and not sites.named and not every_site", " and every_site"),
-        "the whole story is never told": (" and not sites.named and not every_site", " and not sites.named"),
+        "unchanged sites of tables are left out": (" and not isinstance(sites, PassedOver)", ""),
+        "unchanged sites of every table": (" and not every_site and not isinstance(sites, PassedOver)", " and False"),
+        "the whole story is never told": (" and not every_site and", " and"),
+        "tables that are passed over are looked at": ("if sites.keeps_all and sites.named:", "if False:"),
+        "what is passed over may be anywhere": ('self.text.check(site["site"], site.length, {})', "pass"),
         "one rule for all clobbers": ("rule = where[type_, length, clobber]", "rule = where[type_, length, 0]"),
         "before is after": (
             "yield Site(interface.name, number, site, length, old, ",
@@ -538,12 +543,12 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
     },
     "pvspec/prediction/bind.py": {
         "padding is never undone": (
-            "if layout.padded and image.slide else table), start",
-            "if False else table), start",
+            "if not (layout.padded and image.slide):",
+            "if True:",
         ),
         "padding is undone where there is none": (
-            "if layout.padded and image.slide else table), start",
-            "if image.slide else table), start",
+            "if not (layout.padded and image.slide):",
+            "if not image.slide:",
         ),
         "padding undone is everything": ("== slide else record for", ">= slide else record for"),
         "targets of the image, not the dump": (
@@ -567,7 +572,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "no cpus": ("            cpus=machine.processors,\n", ""),
         "no command line": ("            cmdline=machine.cmdline,\n", ""),
         "no vulnerabilities": ("vulnerabilities=cpu.vulnerabilities if cpu else None", "vulnerabilities=None"),
-        "nothing is protected": ("            protect=_protected(spec, image),\n", ""),
+        "nothing is protected": ("            protect=protected,\n", ""),
         "protected where the module is": ("kernel = image.kernel or image\n", "kernel = image\n"),
         "words beyond the image": ("if base <= start + n * pointer <= end - pointer]", "]"),
         "words up to the image's end": ("<= end - pointer]", "< end - pointer]"),
@@ -602,7 +607,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "patterns of any beginning": ("if name.startswith(prefix) and", "if"),
         "patterns that overlap": (" and len(name) >= len(prefix) + len(suffix):", ":"),
         "patterns without their star": ('pattern.replace("*", word)', "pattern"),
-        "no symbols are no table": ("if records else None", "if True else None"),
+        "no symbols are no table": ("if table else None", "if True else None"),
         "a sole symbol that is not there": ('yield from [found] if found["site"] else []', "yield found"),
         "the table of ops by sites only": (
             "if named is not None or interface.layout is None or",
