@@ -30,7 +30,7 @@ from pvspec.support.whole_file import whole_file
 MAX_READ = 16 << 20
 """Bytes of an entry of the cache that are read; a larger one is thrown away, and what it holds is worked out anew."""
 
-MAX_MAPPED = 576 << 20
+MAX_MAPPED = 192 << 20
 """Bytes of an unpacked kernel in the cache; a larger entry is thrown away. No kernel unpacks to more."""
 
 MAX_LISTED = 10_000

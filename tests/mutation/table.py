@@ -761,9 +761,9 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "wrong items are not told": ("            self._add(partial(whole.finding, start))\n", ""),
         "items without what is right are not told": ("if text.split(None, 1)[0] not in _FILLER:", "if False:"),
         "items without what is right are told": ("if text.split(None, 1)[0] not in _FILLER:", "if True:"),
-        "headers of any length": ("if len(header) > _JOINED:", "if False:"),
-        "constructs of any length are joined": ("return len(construct) <= _JOINED and", "return"),
-        "constructs are never joined": ("return len(construct) <= _JOINED and", "return False and"),
+        "headers of any length": ("if len(header) > _MAX_JOINED:", "if False:"),
+        "constructs of any length are joined": ("return len(construct) <= _MAX_JOINED and", "return"),
+        "constructs are never joined": ("return len(construct) <= _MAX_JOINED and", "return False and"),
         "what goes on with a wrong one is told": ("if begins or before not in wrong[-1:]:", "if True:"),
         "constructs begin on a line's left only": (
             "and token.column <= body[0].column",

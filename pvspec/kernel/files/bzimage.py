@@ -34,6 +34,7 @@ _PAYLOAD = struct.Struct("<II")
 _PAYLOAD_AT = 0x248
 _HEADER_END = 0x250
 _MAX_CANDIDATES = 16
+"""Places in a bzImage of an old boot protocol where a compressed kernel may begin; only the first are tried."""
 
 
 def is_bzimage(data: Buffer) -> bool:

@@ -35,7 +35,9 @@ _FIRST_DIGIT = ord("0")
 _MARKED = 256
 _MAX_NAME = 512
 """Bytes of a name in kallsyms: KSYM_NAME_LEN since Linux 6.1. A table with a longer one is not taken for kallsyms."""
-_REACHES = (4 << 20, 32 << 20)  # bytes of names, markers and seqs_of_names: usual, and most
+_MAX_REACH = 32 << 20
+"""Bytes of kallsyms' names, markers and order by name; a kernel with more counts as one without."""
+_REACHES = (4 << 20, _MAX_REACH)  # usual, and most
 _MAX_WALKS = 8
 """Places where the names of kallsyms may begin that are tried to their end, near the tokens and far from them each; a
 kernel whose names are at none of them has no symbols that can be read."""

@@ -21,7 +21,8 @@ from pvspec.lang.diagnostics import Diagnostic, Label, suggestion
 from pvspec.lang.parse.errors import Refused, shortened
 from pvspec.lang.source import Source, Span
 
-MAX_ERRORS = 20  # findings per file; further ones are only counted
+MAX_ERRORS = 20
+"""Syntax errors of a file that are shown; further ones are only counted."""
 _FOREIGN_COMMENT = re.compile(r"//|/\*|;")
 _LEXEME = re.compile(
     r"""
@@ -44,7 +45,8 @@ _HEADS = {  # what follows the word that begins an item; NAME and STRING stand f
     "passes": ["{"],
     "test": ["NAME", "{"],
 }
-_JOINED = 4096  # characters that may be parsed more than once
+_MAX_JOINED = 4096
+"""Characters of a construct that is parsed more than once to find its syntax errors; a longer one is left out."""
 _BLOCKS = _HEADS.keys() | {"table", "nops", "clobbers", "rom", "returns", "targets", "each", "sites"}
 _FILLER = {"chain": "keep"}  # the least that a block must contain
 _GOES_ON_BEFORE = frozenset(["else", "when", "and", "or", "with", "clobbers", "clobbering"])
@@ -348,7 +350,7 @@ class _Recovery:
         if brace is None:
             return None
         header = text[: tokens[brace].end]
-        if len(header) > _JOINED:  # it is parsed with each construct
+        if len(header) > _MAX_JOINED:  # it is parsed with each construct
             return None
         try:
             self.parse(f"{header} {_FILLER.get(tokens[0].text, '')}}}")
@@ -390,7 +392,7 @@ class _Recovery:
 
     def _is_one(self, header: str, construct: str) -> bool:
         """Whether this, which looks like several constructs, is one: then its last part cannot begin a construct."""
-        return len(construct) <= _JOINED and self._refused(header, construct) is None
+        return len(construct) <= _MAX_JOINED and self._refused(header, construct) is None
 
     def _refused(self, header: str, construct: str) -> Refused | None:
         try:
