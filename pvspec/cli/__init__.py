@@ -74,6 +74,13 @@ def _run(words: list[str]) -> int:
     return 0 if report.ok else 1
 
 
+def _quiet_logging() -> None:
+    """Nobody here logs, but `hashlib` does, at length, if there is no memory to load what it needs."""
+    import logging
+
+    logging.disable()
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         super().error(printable(message))
@@ -86,6 +93,7 @@ def _command(name: str) -> Command:
 def _parsed(words: Sequence[str]) -> tuple[str, argparse.Namespace]:
     """The command and its arguments; only that command is imported. Without one: help, version, or wrong usage."""
     if words and words[0] in COMMANDS:
+        _quiet_logging()
         name, command = words[0], _command(words[0])
         parser = _Parser(prog=f"pvspec {name}", description=f"{command.HELP[0].upper()}{command.HELP[1:]}.")
         command.arguments(parser)

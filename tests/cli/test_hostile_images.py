@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import subprocess
 import sys
@@ -29,13 +28,21 @@ class Cost:
     memory: int
 
 
+MEASURE = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:])
+open("memory", "w").write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+sys.exit(code)
+"""
+"""Runs a command. Its peak would be this process's own, were it started from here: until `exec` it has that memory."""
+
+
 def predict(*arguments: str) -> Cost:
     command = [sys.executable, "-m", "pvspec", "predict", "vmlinux", "--spec", "hostile.pvs", "-o", "text", *arguments]
-    with Path("out").open("wb") as out, Path("err").open("wb") as err:
-        process = subprocess.Popen(["timeout", str(SECONDS), *command], stdout=out, stderr=err)
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return Cost(process.returncode, Path("out").read_text(), Path("err").read_text(), usage.ru_maxrss)
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, "timeout", str(SECONDS), *command], capture_output=True, text=True
+    )
+    return Cost(done.returncode, done.stdout, done.stderr, int(Path("memory").read_text()))
 
 
 Build = Callable[..., None]
