@@ -16,12 +16,13 @@ import pytest
 
 from pvspec.support.confinement import seccomp
 
-from . import escapes
 from .conftest import NOBODY, SPEC, Run, other_user
 from .test_kernels import OPTIONS, vmlinux
 from .test_outcome import PVSPEC, command
 
 __all__ = ["command", "vmlinux"]
+
+ESCAPES = Path(__file__).with_name("escapes.py")
 
 
 def run(*words: str | Path, status: int | None = 0, script: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -109,7 +110,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def test_nothing_escapes(place: Path) -> None:
-    tried = json.loads(run(place, "confined", script=Path(escapes.__file__).read_text()).stdout)
+    tried = json.loads(run(place, "confined", script=ESCAPES.read_text()).stdout)
     assert {name: error for name, error in tried["allowed"].items() if error} == {}
     assert [name for name, error in tried["forbidden"].items() if error is None] == []
     refused = {os.strerror(number) for number in (38, 1)}  # what the filter says; not that an argument is wrong
@@ -122,7 +123,7 @@ def test_nothing_escapes(place: Path) -> None:
 
 def test_the_attempts_are_real(place: Path) -> None:
     """What is refused above succeeds without confinement."""
-    tried = json.loads(run(place, "free", script=Path(escapes.__file__).read_text()).stdout)
+    tried = json.loads(run(place, "free", script=ESCAPES.read_text()).stdout)
     assert {name: error for name, error in tried.items() if error} == {}
 
 
