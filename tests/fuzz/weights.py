@@ -4,7 +4,7 @@ from __future__ import annotations
 
 WEIGHTS = {
     **{"parse": 10, "format": 6, "check": 4, "run": 2},
-    **{"ar": 60, "tar": 50, "deb": 20},
+    **{"ar": 60, "tar": 60, "deb": 20},
     **{"gzip": 30, "xz": 30, "lzma": 30, "bzip2": 20, "zstd": 30, "lz4": 30, "bzimage": 50},
     **{"elf": 60, "module": 30, "relocations": 30},
     **{"kallsyms": 80, "system-map": 50, "address": 110, "data-symbols": 20},

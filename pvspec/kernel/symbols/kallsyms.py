@@ -128,6 +128,8 @@ class _Tables:
         texts = b"\n".join(names).decode("latin-1").split("\n")
         if len(texts) != len(names):
             raise ImageError("kallsyms: a symbol name contains a newline, which is impossible")
+        if "" in texts:
+            raise ImageError("kallsyms: a symbol consists of tokens that are empty, which is impossible")
         return [Symbol(address, text[0], text[1:]) for address, text in zip(addresses, texts, strict=True)]
 
     def _find_names(self) -> tuple[int, list[bytes]]:
