@@ -82,9 +82,10 @@ def _streams(magic: bytes, decoder_of: Callable[[], _Decoder], source: Input, se
         decoder = decoder_of()
         yield decoder.decompress(rest, _CHUNK)
         while not decoder.eof:
-            feed = source.read(_PIECE) if decoder.needs_input else b""
+            wanted = decoder.needs_input
+            feed = source.read(_PIECE) if wanted else b""
             chunk = decoder.decompress(feed, _CHUNK)
-            if not (feed or chunk or decoder.eof):
+            if wanted and not (feed or chunk or decoder.eof):
                 raise EOFError("it ends early")
             yield chunk
         rest = decoder.unused_data if several else b""
