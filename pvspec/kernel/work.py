@@ -6,7 +6,7 @@ from pvspec.kernel.errors import ImageError
 
 MAX_WORK = 78_000_000
 """Work that the inputs of one kernel may ask for, in units of about 0.12 microseconds; more is refused before it is
-done. Debian's 6.12 with call depth tracking, the costliest that is known, asks for 64 million, and for 77 million if
+done. Debian's 6.12 with call depth tracking, the costliest that is known, asks for 68 million, and for 76 million if
 all its sites are listed (`predict --json`)."""
 
 NANOSECONDS = 150

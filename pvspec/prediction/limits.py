@@ -23,7 +23,7 @@ from pvspec.engine.spec import Spec
 from pvspec.kernel.work import Work
 
 # units of work
-_RECORD, _STATE = 42, 96  # a record, one with run-time state (in memory, too)
+_RECORD, _STATE = 44, 96  # a record, one with run-time state (in memory, too)
 _TWO_GUARDS, _OP = 3, 18  # two questions that each site is asked; a record of an interface
 _BYTE, _NOP = 2, 14  # a byte of a site, one of nops that are laid anew
 

@@ -92,7 +92,7 @@ class _Named(dict[str, str]):
         return text
 
 
-_SITE_WORK, _FORMS_WORK = 8, 120  # units of work: to list a site, and its other forms
+_SITE_WORK, _FORMS_WORK = 5, 60  # units of work: to list a site, and its other forms
 
 
 def forms_json(forms: Iterable[pvspec.Form]) -> list[Json]:
