@@ -60,5 +60,9 @@ class Report:
 
 
 def printable(text: str) -> str:
-    """The text with control characters escaped: no input may steer the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    """The text with control characters, and all that cannot be seen, escaped: no input may steer the terminal."""
+    if text.isascii() and text.isprintable():  # nearly always: nothing has to be imported
+        return text
+    from pvspec.lang.rendering import escaped
+
+    return escaped(text)
