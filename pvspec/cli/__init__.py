@@ -17,7 +17,8 @@ from pvspec import __version__
 from pvspec.cli.inputs import keep_inputs
 from pvspec.cli.json_text import pieces
 from pvspec.cli.outcome import EXHAUSTED, UNLOADED, complain, conclude, exhaustion, say
-from pvspec.cli.report import Failure, Report, printable
+from pvspec.cli.report import Failure, Report
+from pvspec.support.escaping import escaped
 
 CONFINED = "--confined"
 COMMANDS = ("compile", "check", "test", "prove", "fmt", "apply", "predict", "explain", "diff-text", "simulate")
@@ -83,7 +84,7 @@ def _quiet_logging() -> None:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        super().error(printable(message))
+        super().error(escaped(message))
 
 
 def _command(name: str) -> Command:

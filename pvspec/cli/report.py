@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import pvspec
 from pvspec.cli.json_text import Streamed
+from pvspec.support.escaping import escaped
 from pvspec.support.json_data import Json as Json
 
 
@@ -33,7 +34,7 @@ class Report:
 
     def say(self, line: str) -> None:
         """A line for people."""
-        self.lines.append(printable(line))
+        self.lines.append(escaped(line))
 
     def fail(self, message: str) -> None:
         """An error without a place in a spec."""
@@ -46,7 +47,7 @@ class Report:
     def problems(self) -> Iterator[str]:
         """Texts for the error stream."""
         yield from map(str, self.diagnostics)
-        yield from (f"error: {printable(message)}" for message in self.errors)
+        yield from (f"error: {escaped(message)}" for message in self.errors)
 
     def as_json(self) -> dict[str, Streamed]:
         """The stable form for machines; see docs/commands.md."""
@@ -57,12 +58,3 @@ class Report:
             "errors": [*self.errors],
             **self.result,
         }
-
-
-def printable(text: str) -> str:
-    """The text with control characters, and all that cannot be seen, escaped: no input may steer the terminal."""
-    if text.isascii() and text.isprintable():  # nearly always: nothing has to be imported
-        return text
-    from pvspec.lang.rendering import escaped
-
-    return escaped(text)

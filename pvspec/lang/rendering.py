@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from pvspec.lang.source import Span
+from pvspec.support.escaping import escaped
 
 _MAX_SHOWN = 240
 """Columns of a spec's line that are shown with a finding, around the place that it is about if the line is longer."""
 _MAX_MESSAGE = 2000
 """Characters of one message, note or remark that are shown; of a longer one the beginning."""
 _BEFORE = 80  # columns before a place that is far to the right
-HIDDEN = "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef"
-"""What Unicode counts as printable, and nobody sees (a class of a regular expression)."""
-_HIDDEN = re.compile(f"[{HIDDEN}]")
 
 
 def printable(text: str) -> str:
@@ -22,17 +19,6 @@ def printable(text: str) -> str:
     if len(text) > _MAX_MESSAGE:
         text = text[:_MAX_MESSAGE] + "…"
     return escaped(text)
-
-
-def escaped(text: str) -> str:
-    """The text with control characters, and all that cannot be seen, escaped."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(c if c.isprintable() and not _HIDDEN.match(c) else _escape(c) for c in text)
-
-
-def _escape(char: str) -> str:
-    return char.encode("unicode_escape").decode("ascii")
 
 
 def rendered(message: str, places: Sequence[tuple[Span, str]], bullets: Sequence[str]) -> str:

@@ -13,8 +13,8 @@ from pvspec.compiler.printout.carried import carried
 from pvspec.compiler.printout.literals import Name, assignment
 from pvspec.engine.value import Value
 from pvspec.lang import model
-from pvspec.lang.rendering import escaped
 from pvspec.lang.source import Span
+from pvspec.support.escaping import escaped
 from pvspec.support.templates import fill
 from pvspec.x86.code import Code
 

@@ -11,8 +11,8 @@ import unicodedata
 from collections.abc import Iterator
 
 from pvspec.lang.diagnostics import Diagnostic, Label, count
-from pvspec.lang.rendering import HIDDEN
 from pvspec.lang.source import Source, Span
+from pvspec.support.escaping import HIDDEN
 
 _MAX_HIDDEN = 20
 """Invisible characters of one file that are reported; the others are only counted."""
