@@ -81,7 +81,7 @@ class _Reading:
         self.rejected: list[str] = []
         self.known: set[str] = set()
         self.line = line
-        self.words = list(_words(line))
+        self.words = list(words(line))
 
     def result(self) -> Read:
         by_parser: dict[str, list[Parameter]] = {}
@@ -161,7 +161,7 @@ _SPACE = "\t\n\x0b\x0c\r \xa0"  # lib/ctype.c
 _NUMBER = re.compile(r"(-?)(0[xX][0-9A-Fa-f]+|0[0-7]*|[1-9][0-9]*|)")
 
 
-def _words(line: str) -> Iterator[tuple[str, str | None]]:
+def words(line: str) -> Iterator[tuple[str, str | None]]:
     """The words up to `--`, each as its name and value; a quote keeps spaces in a word."""
     at, end = 0, len(line)
     while at < end:
