@@ -147,10 +147,14 @@ class Builder:
             _only(items, ast.Nops),
             choices,
             _only(items, ast.TextRange),
+            _only(items, ast.Constant),
         )
 
     def text_range(self, tree: _Tree) -> ast.TextRange:
         return ast.TextRange(self.span(tree), *self.parts(tree))
+
+    def constant(self, tree: _Tree) -> ast.Constant:
+        return ast.Constant(self.span(tree), *self.parts(tree))
 
     def bits(self, tree: _Tree) -> ast.Number:
         number: ast.Number = self.node(tree.children[0])
@@ -224,8 +228,9 @@ class Builder:
         return ast.Let(self.span(tree), *self.parts(tree))
 
     def decision(self, tree: _Tree) -> ast.Decision | list[ast.Decision]:
-        word, *names, guard = self.parts(tree)
-        return _when(guard, lambda left: ast.Decision(self.span(tree), word == "set", tuple(names), left))
+        word, *names, told, guard = self.parts(tree)
+        sets, chosen, unless_told = word == "set", tuple(names), told is not None
+        return _when(guard, lambda left: ast.Decision(self.span(tree), sets, chosen, unless_told, left))
 
     def listed(self, tree: _Tree) -> ast.Listed:
         action, numbers, word = self.parts(tree)
@@ -264,6 +269,7 @@ class Builder:
             _only(items, ast.Protect),
             _only(items, ast.Op),
             _only(items, ast.Meaning),
+            _only(items, ast.Constant),
         )
 
     def meaning(self, tree: _Tree) -> ast.Meaning:
@@ -695,7 +701,7 @@ class Builder:
 
 _WORDS = """
     SIGN ALWAYS JUMPS SET CLEAR CALL JMP SHORT CS PADDED STACKED LONGEST NORETURN RELOCATED THROUGHOUT INSTRUCTION
-    COMPARE CPU_NUMBER TEXT_HAS NUMBERS BUILT NOT ANY ALL UPTO OTHER LIST NUMBER FEATURES
+    COMPARE CPU_NUMBER TEXT_HAS NUMBERS BUILT NOT ANY ALL UPTO OTHER LIST NUMBER FEATURES TOLD
     EARLY_PARAM SETUP FIND_OPTION FIND_OPTION_BOOL
 """
 _TOKENS: dict[str, Callable[[Builder, Token], Any]] = {
