@@ -11,6 +11,7 @@ PARTS = (
     "errors",
     "site",
     "guards",
+    "command_line",
     "spec",
     "instructions",
     "records",
