@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import TypeAlias, assert_never
 
-from pvspec.engine.command_line import read
+from pvspec.engine.command_line import read_line
 from pvspec.engine.errors import BindError
 from pvspec.engine.facts import Facts, pick
 from pvspec.engine.guards import (
@@ -62,7 +62,7 @@ class Decided:
         spec = facts.spec
         self.facts = facts
         self.backend = None if facts.backend is None else spec.backends[facts.backend]
-        self.line = read(facts.cmdline, spec.command_line)
+        self.line = read_line(facts.cmdline, spec.command_line)
         self._mask = (1 << spec.machine.bits) - 1
         self._ops = self._op_names()
         self._numbers = {name: number for number, name in self._ops.items()}

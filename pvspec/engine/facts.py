@@ -244,11 +244,12 @@ class _Checks:
         """What a CPU calls itself; a `Cpu` of another module of pvspec's will do."""
         if not isinstance(cpu, tuple) or len(cpu) != len(Cpu._fields):
             raise BindError(f"cpu is {cpu!r}: it must be Cpu({', '.join(Cpu._fields)})")
-        vendor, *numbers = cpu
+        vendor, family, model, stepping, *rest = cpu
         self.text(vendor, "the cpu's vendor")
-        for what, number in zip(Cpu._fields[1:], numbers, strict=True):
-            if number is not None or what not in Cpu._field_defaults:
-                self.number(number, f"the cpu's {what}", 0)
+        numbers = {"family": family, "model": model, "stepping": stepping}
+        numbers.update((what, number) for what, number in zip(Cpu._fields[4:], rest, strict=True) if number is not None)
+        for what, number in numbers.items():
+            self.number(number, f"the cpu's {what}", 0)
         return Cpu(*cpu)
 
     def vulnerabilities(self, given: Mapping[str, str] | None) -> Map[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import takewhile
 from typing import assert_never
 
-from pvspec.engine.command_line import Read
+from pvspec.engine.command_line import ReadLine
 from pvspec.engine.facts import Facts
 from pvspec.engine.guards import Guard
 from pvspec.engine.spec import Assign, Conditional, Decide, Decision, Let, Listed, OpenFact, Steps
@@ -19,7 +19,7 @@ class Decisions:
     a step left open, with the first such step; they were clear there. `named`: which of the conditions that have a name held.
     """
 
-    def __init__(self, facts: Facts, line: Read) -> None:
+    def __init__(self, facts: Facts, line: ReadLine) -> None:
         told = {feature for feature, holds in facts.assumed.items() if holds}
         denied = facts.assumed.keys() - told
         self.facts = facts

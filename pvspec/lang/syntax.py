@@ -514,6 +514,12 @@ class Decide(Node):
     steps: tuple[Step, ...]
 
 
+class Elsewhere(Node):
+    """A function that another kernel has, and this one has not."""
+
+    name: Name
+
+
 class Policy(Node):
     """`policy { FUNCTION, … }`: their order."""
 
@@ -849,6 +855,7 @@ Item: TypeAlias = (
     | Machine
     | CommandLine
     | Decide
+    | Elsewhere
     | Policy
     | Interface
     | Chain
