@@ -345,8 +345,6 @@ def _subject(variable: Variable, names: Mapping[Variable, str]) -> str:
             return f"cpu {what} {compare} {number}"
         case Cpus(compare, count):
             return f"cpus {compare} {count}"
-        case VariableIs(name, value):
-            return f"{name} is {value}"
         case VariableCompares(name, compare, number):
             return f"{name} {compare} {number}"
         case HasConfig(name):
@@ -363,7 +361,7 @@ def _subject(variable: Variable, names: Mapping[Variable, str]) -> str:
             return f"target of {op} is {symbol or 'null'}"
         case TargetIs():
             return "target"
-        case OptionSet(name) | Nonzero(name) | Holds(name):
+        case OptionSet(name) | Nonzero(name) | Holds(name) | VariableIs(name):
             return name
         case OpNoreturn():
             return "op is noreturn"
