@@ -194,11 +194,14 @@ _SPOKEN = {
 }
 
 
+_BEHIND = {"`since`", "`before`", "`on`"}  # what may stand behind nearly everything
+
+
 def _keywords(terminals: Iterable[str]) -> list[str]:
     return [keywords()[t] for t in terminals if t in keywords() and keywords()[t].isalpha()]
 
 
 def _wanted(terminals: Iterable[str]) -> str:
-    spoken = {_SPOKEN.get(t, f"`{keywords()[t]}`" if t in keywords() else "") for t in terminals}
-    words = sorted(spoken - {""})
+    spoken = {_SPOKEN.get(t, f"`{keywords()[t]}`" if t in keywords() else "") for t in terminals} - {""}
+    words = sorted(spoken - _BEHIND or spoken)
     return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
