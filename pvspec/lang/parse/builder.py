@@ -28,19 +28,28 @@ class Builder:
 
     def __init__(self, source: Source, target: Target, start: int = 0) -> None:
         self.source = source
-        self.target = target
+        self.kernel = target
         self.start = start
         self.undecided: list[tuple[Span, Span]] = []
         """Declarations, and the guards around them, that ask for more than a version and a machine."""
         self.unclear: list[Span] = []
         """Lists of names after `has` that say neither `any` nor `all`."""
+        self.versions: list[ast.Version] = []
+        self.machines: list[ast.Name] = []
+        """What conditions ask for, decided or not."""
+        self.left_out: list[Span] = []
+        """What is not for this kernel."""
 
     def items(self, children: Iterable[_Child]) -> Iterator[Any]:
         """The nodes of these subtrees, for this kernel."""
         for child in children:
-            if not isinstance(child, Tree) or self._is_meant(child):
-                node = self.node(child)
-                yield from node if isinstance(node, list) else [node]
+            node = self.node(child) if not isinstance(child, Tree) or self._is_meant(child) else []
+            if isinstance(node, list):
+                yield from node
+                if not node and isinstance(child, Tree):
+                    self.left_out.append(self.span(child))
+            else:
+                yield node
 
     def node(self, child: _Child) -> Any:
         """The node of one subtree or token; None stays None."""
@@ -66,37 +75,47 @@ class Builder:
     def _is_meant(self, tree: _Tree) -> bool:
         """Whether a construct is for this kernel, by what is written behind it."""
         last = next((child for child in tree.children if isinstance(child, Tree) and child.data == "only"), None)
-        return last is None or all(self.node(condition) for condition in last.children)
+        return last is None or all([self.node(condition) for condition in last.children])
 
     def since(self, tree: _Tree) -> bool:
-        return self.target.is_since(self.node(tree.children[0]).numbers)
+        version: ast.Version = self.node(tree.children[0])
+        self.versions.append(version)
+        return self.kernel.is_since(version.numbers)
 
     def before(self, tree: _Tree) -> bool:
         return not self.since(tree)
 
     def on_machine(self, tree: _Tree) -> bool:
-        return self.target.machine == str(tree.children[0])
+        name: ast.Name = self.node(tree.children[0])
+        self.machines.append(name)
+        return self.kernel.machine in (None, name.text)
 
     def version(self, token: Token) -> ast.Version:
         return ast.Version(self.span(token), tuple(map(int, token.split("."))))
 
     def kernels(self, tree: _Tree) -> ast.Kernels:
-        *versions, only = tree.children
-        machines = [self.node(on.children[0]) for on in only.children if on.data == "on_machine"]
-        return ast.Kernels(self.span(tree), tuple(map(self.node, versions)), tuple(machines))
+        parts = self.parts(tree)
+        return ast.Kernels(self.span(tree), _only(parts, ast.Version), _only(parts, ast.Name))
 
     def conditional(self, tree: _Tree) -> list[Any]:
         """What is in the block whose guard holds; as far as its guard is left, it becomes a part of theirs."""
         condition, *items, alternative = tree.children
         guard: ast.Guard | bool = self.node(condition)
-        then = list(self.items(items)) if guard is not False else []
-        otherwise = self.node(alternative) if guard is not True and alternative is not None else []
+        then = list(self.items(items)) if guard is not False else self._left_out(items)
+        if alternative is None:
+            otherwise = []
+        else:
+            otherwise = self.node(alternative) if guard is not True else self._left_out([alternative])
         if isinstance(guard, bool):
             return then if guard else otherwise
         if any(isinstance(item, ast.Step) for item in (*then, *otherwise)):
             return [ast.Conditional(self.span(tree), guard, tuple(then), tuple(otherwise))]
         unless = ast.Not(guard.span, guard)
         return [*(self._guarded(item, guard) for item in then), *(self._guarded(item, unless) for item in otherwise)]
+
+    def _left_out(self, children: Sequence[_Tree | Token]) -> list[Any]:
+        self.left_out += map(self.span, children)
+        return []
 
     def alternative(self, tree: _Tree) -> list[Any]:
         return self.parts(tree)
@@ -136,7 +155,7 @@ class Builder:
         parts = self.parts(tree)
         names = _only(parts, ast.Name)
         items = parts[len(names) :]
-        if self.target.machine not in (None, *(name.text for name in names)):
+        if self.kernel.machine not in (None, *(name.text for name in names)):
             return []
         choices = tuple(choice for item in items if isinstance(item, tuple) for choice in item)
         return ast.Machine(
