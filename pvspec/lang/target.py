@@ -17,7 +17,17 @@ _VERSION = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4}){1,2}")
 
 
 class TargetError(PvspecError):
-    """A spec describes several kernels and none of them is chosen, or it does not describe the one that is."""
+    """A spec describes several kernels and none of them is chosen, or it does not describe the one that is.
+
+    `targets`: those that it describes.
+    """
+
+    def __init__(self, message: str, targets: Sequence[Target] = ()) -> None:
+        super().__init__(message)
+        self.targets = tuple(targets)
+
+    def __reduce__(self) -> tuple[type[TargetError], tuple[str, tuple[Target, ...]]]:
+        return type(self), (str(self), self.targets)
 
 
 class Target(Value):
@@ -41,15 +51,18 @@ class Wanted(Value):
     """What is said of the kernel that a spec is wanted for.
 
     `version`: of a series, two numbers, or of a point release, three; None, like a `machine` that is None, where it is
-    not said. `exactly`: a spec that describes no versions is not meant.
+    not said. `exactly`: a spec that describes no versions is not meant. Otherwise it is, and if it describes one
+    machine, whatever that is called.
     """
 
     version: tuple[int, ...] | None = None
     machine: str | None = None
     exactly: bool = True
 
-    def among(self, targets: Iterable[Target]) -> tuple[Target, ...]:
+    def among(self, targets: Sequence[Target]) -> tuple[Target, ...]:
         """Those of a spec's kernels that may be meant, with the point release that is."""
+        if not self.exactly and [target.version for target in targets] == [None]:
+            return tuple(targets)
         return tuple(found for target in targets if (found := self._as_wanted(target)) is not None)
 
     def _as_wanted(self, target: Target) -> Target | None:
@@ -68,7 +81,8 @@ class Wanted(Value):
             described = listed(targets) if any(target.version for target in targets) else "no versions of kernels"
             if self.version is None:
                 described = ", ".join(sorted({str(target.machine) for target in targets}))
-            raise TargetError(f"{spec} describes {described}, not {listed([Target(self.version, self.machine)])}")
+            asked = listed([Target(self.version, self.machine)])
+            raise TargetError(f"{spec} describes {described}, not {asked}", targets)
         return found
 
     def the_one(self, targets: Sequence[Target], spec: str) -> Target:
@@ -87,7 +101,7 @@ def several(targets: Sequence[Target], spec: str) -> TargetError:
         how = "one with --kernel"
     else:
         how = "one with --kernel and --machine"
-    return TargetError(f"{spec} describes several kernels: {listed(targets)}; name {how}")
+    return TargetError(f"{spec} describes several kernels: {listed(targets)}; name {how}", targets)
 
 
 def wanted(kernel: str | None, machine: str | None) -> Wanted:

@@ -28,7 +28,7 @@ class Builder:
 
     def __init__(self, source: Source, target: Target, start: int = 0) -> None:
         self.source = source
-        self.kernel = target
+        self.chosen = target
         self.start = start
         self.undecided: list[tuple[Span, Span]] = []
         """Declarations, and the guards around them, that ask for more than a version and a machine."""
@@ -80,7 +80,7 @@ class Builder:
     def since(self, tree: _Tree) -> bool:
         version: ast.Version = self.node(tree.children[0])
         self.versions.append(version)
-        return self.kernel.is_since(version.numbers)
+        return self.chosen.is_since(version.numbers)
 
     def before(self, tree: _Tree) -> bool:
         return not self.since(tree)
@@ -88,7 +88,7 @@ class Builder:
     def on_machine(self, tree: _Tree) -> bool:
         name: ast.Name = self.node(tree.children[0])
         self.machines.append(name)
-        return self.kernel.machine in (None, name.text)
+        return self.chosen.machine in (None, name.text)
 
     def version(self, token: Token) -> ast.Version:
         return ast.Version(self.span(token), tuple(map(int, token.split("."))))
@@ -155,7 +155,7 @@ class Builder:
         parts = self.parts(tree)
         names = _only(parts, ast.Name)
         items = parts[len(names) :]
-        if self.kernel.machine not in (None, *(name.text for name in names)):
+        if self.chosen.machine not in (None, *(name.text for name in names)):
             return []
         choices = tuple(choice for item in items if isinstance(item, tuple) for choice in item)
         return ast.Machine(
