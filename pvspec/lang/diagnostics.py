@@ -42,8 +42,6 @@ CODES = {
     "PV104": "a missing declaration",
     # kernels
     "PV105": "a version that parts none of a spec's kernels",
-    "PV106": "a declaration that depends on more than version and machine",
-    "PV107": "several names of which any or all may be meant",
     # numbers and shapes
     "PV201": "two ops with one number",
     "PV202": "a number out of range",

@@ -15,7 +15,7 @@ from lark.exceptions import UnexpectedInput
 
 from pvspec.engine.value import Value
 from pvspec.lang import syntax as ast
-from pvspec.lang.diagnostics import Diagnostic, Label, SpecError, Work
+from pvspec.lang.diagnostics import Diagnostic, SpecError, Work
 from pvspec.lang.parse.builder import Builder
 from pvspec.lang.parse.characters import hidden_characters
 from pvspec.lang.parse.errors import Refused, run_together, syntax_error
@@ -84,7 +84,7 @@ class Parsed(Value):
         return Built(
             self.source,
             items,
-            tuple(finding for builder, _ in builders for finding in _unclear(builder)),
+            tuple(finding for builder, _ in builders for finding in builder.found),
             tuple(version for builder, _ in builders for version in builder.versions),
             tuple(name for builder, _ in builders for name in builder.machines),
             tuple(span for builder, _ in builders for span in builder.left_out),
@@ -128,17 +128,6 @@ def _items(tree: Tree[Token]) -> Iterator[Tree[Token]]:
                 yield from _items(child)
             else:
                 yield child
-
-
-def _unclear(builder: Builder) -> Iterator[Diagnostic]:
-    """Declarations that depend on more than version and machine, and lists that may mean any or all."""
-    for item, guard in builder.undecided:
-        labels = (Label(guard, "this is not known before"), Label(item, "declared or not"))
-        help = "ask for it where the declared thing is used"
-        yield Diagnostic("PV106", "a declaration may depend on version and machine only", labels, (), help)
-    for span in builder.unclear:
-        help = "write `has any` or `has all`"
-        yield Diagnostic("PV107", "several names after `has`: any of them, or all?", (Label(span),), (), help)
 
 
 _CONDITIONS = frozenset(["conditional", "alternative"])

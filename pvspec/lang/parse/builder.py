@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 from lark import Token, Tree
 
 from pvspec.lang import syntax as ast
+from pvspec.lang.diagnostics import Diagnostic, Label
 from pvspec.lang.parse.each import with_word
 from pvspec.lang.parse.limits import number
 from pvspec.lang.source import Source, Span
@@ -30,10 +31,8 @@ class Builder:
         self.source = source
         self.chosen = target
         self.start = start
-        self.undecided: list[tuple[Span, Span]] = []
-        """Declarations, and the guards around them, that ask for more than a version and a machine."""
-        self.unclear: list[Span] = []
-        """Lists of names after `has` that say neither `any` nor `all`."""
+        self.found: list[Diagnostic] = []
+        """What no grammar tells."""
         self.versions: list[ast.Version] = []
         self.machines: list[ast.Name] = []
         """What conditions ask for, decided or not."""
@@ -43,13 +42,13 @@ class Builder:
     def items(self, children: Iterable[_Child]) -> Iterator[Any]:
         """The nodes of these subtrees, for this kernel."""
         for child in children:
-            node = self.node(child) if not isinstance(child, Tree) or self._is_meant(child) else []
-            if isinstance(node, list):
-                yield from node
-                if not node and isinstance(child, Tree):
-                    self.left_out.append(self.span(child))
-            else:
-                yield node
+            if isinstance(child, Tree) and not self._is_meant(child):
+                yield from self._leave_out([child])
+                continue
+            node = self.node(child)
+            yield from node if isinstance(node, list) else [node]
+            if node == [] and isinstance(child, Tree):
+                self.left_out.append(self.span(child))
 
     def node(self, child: _Child) -> Any:
         """The node of one subtree or token; None stays None."""
@@ -101,33 +100,46 @@ class Builder:
         """What is in the block whose guard holds; as far as its guard is left, it becomes a part of theirs."""
         condition, *items, alternative = tree.children
         guard: ast.Guard | bool = self.node(condition)
-        then = list(self.items(items)) if guard is not False else self._left_out(items)
-        if alternative is None:
-            otherwise = []
-        else:
-            otherwise = self.node(alternative) if guard is not True else self._left_out([alternative])
+        then = list(self.items(items) if guard is not False else self._leave_out(items))
+        rest = [] if alternative is None else [alternative]
+        otherwise = list(self.items(rest) if guard is not True else self._leave_out(rest))
         if isinstance(guard, bool):
-            return then if guard else otherwise
+            return [*then, *otherwise]
         if any(isinstance(item, ast.Step) for item in (*then, *otherwise)):
             return [ast.Conditional(self.span(tree), guard, tuple(then), tuple(otherwise))]
         unless = ast.Not(guard.span, guard)
         return [*(self._guarded(item, guard) for item in then), *(self._guarded(item, unless) for item in otherwise)]
 
-    def _left_out(self, children: Sequence[_Tree | Token]) -> list[Any]:
-        self.left_out += map(self.span, children)
-        return []
-
     def alternative(self, tree: _Tree) -> list[Any]:
         return self.parts(tree)
+
+    def _leave_out(self, children: Sequence[_Tree | Token]) -> Iterator[ast.Elsewhere]:
+        self.left_out += map(self.span, children)
+        return self._elsewhere(children)
+
+    def _elsewhere(self, children: Iterable[_Child]) -> Iterator[ast.Elsewhere]:
+        """The functions in what is not for this kernel: their order may be told all the same."""
+        for child in children:
+            if isinstance(child, Tree) and child.data in ("conditional", "alternative"):
+                yield from self._elsewhere(child.children)
+            elif isinstance(child, Tree) and child.data == "decide":
+                yield ast.Elsewhere(self.span(child), self.node(child.children[0]))
 
     def _guarded(self, item: Any, guard: ast.Guard) -> Any:
         if isinstance(item, ast.Rule | ast.Otherwise):
             return item.changed(arms=tuple(self._guarded(arm, guard) for arm in item.arms))
         if not isinstance(item, ast.Arm | ast.Target | ast.Shadow | ast.Op):
-            self.undecided.append((item.span, guard.span))
+            self._undecided(item, guard)
             return item
         both = guard if item.guard is None else ast.AllOf(item.guard.span, (guard, item.guard))
         return item.changed(guard=both)
+
+    def _undecided(self, item: Any, guard: ast.Guard) -> None:
+        asked = Label(guard.span, "a kernel's version and its machine decide what is declared; this is known later")
+        inside = [Label(item.span, "this cannot depend on it")] if isinstance(item, ast.Node) else []
+        help = "write the guard behind what may depend on it: arms, targets and steps"
+        message = "a block of declarations asks for more than the kernel's version and machine"
+        self.found.append(Diagnostic("PV305", message, (asked, *inside), help=help))
 
     # tokens
 
@@ -166,10 +178,14 @@ class Builder:
             _only(items, ast.Nops),
             choices,
             _only(items, ast.TextRange),
+            _only(items, ast.Constant),
         )
 
     def text_range(self, tree: _Tree) -> ast.TextRange:
         return ast.TextRange(self.span(tree), *self.parts(tree))
+
+    def constant(self, tree: _Tree) -> ast.Constant:
+        return ast.Constant(self.span(tree), *self.parts(tree))
 
     def bits(self, tree: _Tree) -> ast.Number:
         number: ast.Number = self.node(tree.children[0])
@@ -243,8 +259,9 @@ class Builder:
         return ast.Let(self.span(tree), *self.parts(tree))
 
     def decision(self, tree: _Tree) -> ast.Decision | list[ast.Decision]:
-        word, *names, guard = self.parts(tree)
-        return _when(guard, lambda left: ast.Decision(self.span(tree), word == "set", tuple(names), left))
+        word, *names, told, guard = self.parts(tree)
+        sets, chosen, unless_told = word == "set", tuple(names), told is not None
+        return _when(guard, lambda left: ast.Decision(self.span(tree), sets, chosen, unless_told, left))
 
     def listed(self, tree: _Tree) -> ast.Listed:
         action, numbers, word = self.parts(tree)
@@ -283,6 +300,7 @@ class Builder:
             _only(items, ast.Protect),
             _only(items, ast.Op),
             _only(items, ast.Meaning),
+            _only(items, ast.Constant),
         )
 
     def meaning(self, tree: _Tree) -> ast.Meaning:
@@ -574,7 +592,9 @@ class Builder:
         how, *names = self.parts(tree)
         kind: type[ast.AnyOf | ast.AllOf] = ast.AllOf if how == "all" else ast.AnyOf
         if how is None and len(names) > 1:
-            self.unclear.append(self.span(tree))
+            label = Label(self.span(tree), "which of them?")
+            help = "write `has any …` or `has all …`"
+            self.found.append(Diagnostic("PV002", "several names after `has`", (label,), help=help))
         return _joined(self.span(tree), kind, kind is ast.AnyOf, [question(name) for name in names])
 
     def _compared(
@@ -714,7 +734,7 @@ class Builder:
 
 _WORDS = """
     SIGN ALWAYS JUMPS SET CLEAR CALL JMP SHORT CS PADDED STACKED LONGEST NORETURN RELOCATED THROUGHOUT INSTRUCTION
-    COMPARE CPU_NUMBER TEXT_HAS NUMBERS BUILT NOT ANY ALL UPTO OTHER LIST NUMBER FEATURES
+    COMPARE CPU_NUMBER TEXT_HAS NUMBERS BUILT NOT ANY ALL UPTO OTHER LIST NUMBER FEATURES TOLD
     EARLY_PARAM SETUP FIND_OPTION FIND_OPTION_BOOL
 """
 _TOKENS: dict[str, Callable[[Builder, Token], Any]] = {
