@@ -33,15 +33,22 @@ class Builder:
         self.start = start
         self.found: list[Diagnostic] = []
         """What no grammar tells."""
+        self.versions: list[ast.Version] = []
+        self.machines: list[ast.Name] = []
+        """What conditions ask for, decided or not."""
+        self.left_out: list[Span] = []
+        """What is not for this kernel."""
 
     def items(self, children: Iterable[_Child]) -> Iterator[Any]:
         """The nodes of these subtrees, for this kernel."""
         for child in children:
-            if not isinstance(child, Tree) or self._is_meant(child):
-                node = self.node(child)
-                yield from node if isinstance(node, list) else [node]
-            else:
-                yield from self._elsewhere([child])
+            if isinstance(child, Tree) and not self._is_meant(child):
+                yield from self._leave_out([child])
+                continue
+            node = self.node(child)
+            yield from node if isinstance(node, list) else [node]
+            if node == [] and isinstance(child, Tree):
+                self.left_out.append(self.span(child))
 
     def node(self, child: _Child) -> Any:
         """The node of one subtree or token; None stays None."""
@@ -67,34 +74,35 @@ class Builder:
     def _is_meant(self, tree: _Tree) -> bool:
         """Whether a construct is for this kernel, by what is written behind it."""
         last = next((child for child in tree.children if isinstance(child, Tree) and child.data == "only"), None)
-        return last is None or all(self.node(condition) for condition in last.children)
+        return last is None or all([self.node(condition) for condition in last.children])
 
     def since(self, tree: _Tree) -> bool:
         version: ast.Version = self.node(tree.children[0])
+        self.versions.append(version)
         return self.chosen.is_since(version.numbers)
 
     def before(self, tree: _Tree) -> bool:
         return not self.since(tree)
 
     def on_machine(self, tree: _Tree) -> bool:
-        return self.chosen.machine == str(tree.children[0])
+        name: ast.Name = self.node(tree.children[0])
+        self.machines.append(name)
+        return self.chosen.machine in (None, name.text)
 
     def version(self, token: Token) -> ast.Version:
         return ast.Version(self.span(token), tuple(map(int, token.split("."))))
 
     def kernels(self, tree: _Tree) -> ast.Kernels:
-        *versions, only = tree.children
-        conditions = only.children if isinstance(only, Tree) else []
-        machines = [self.node(on.children[0]) for on in conditions if isinstance(on, Tree) and on.data == "on_machine"]
-        return ast.Kernels(self.span(tree), tuple(map(self.node, versions)), tuple(machines))
+        parts = self.parts(tree)
+        return ast.Kernels(self.span(tree), _only(parts, ast.Version), _only(parts, ast.Name))
 
     def conditional(self, tree: _Tree) -> list[Any]:
         """What is in the block whose guard holds; as far as its guard is left, it becomes a part of theirs."""
         condition, *items, alternative = tree.children
         guard: ast.Guard | bool = self.node(condition)
-        then = list(self.items(items) if guard is not False else self._elsewhere(items))
+        then = list(self.items(items) if guard is not False else self._leave_out(items))
         rest = [] if alternative is None else [alternative]
-        otherwise = list(self.items(rest) if guard is not True else self._elsewhere(rest))
+        otherwise = list(self.items(rest) if guard is not True else self._leave_out(rest))
         if isinstance(guard, bool):
             return [*then, *otherwise]
         if any(isinstance(item, ast.Step) for item in (*then, *otherwise)):
@@ -104,6 +112,10 @@ class Builder:
 
     def alternative(self, tree: _Tree) -> list[Any]:
         return self.parts(tree)
+
+    def _leave_out(self, children: Sequence[_Tree | Token]) -> Iterator[ast.Elsewhere]:
+        self.left_out += map(self.span, children)
+        return self._elsewhere(children)
 
     def _elsewhere(self, children: Iterable[_Child]) -> Iterator[ast.Elsewhere]:
         """The functions in what is not for this kernel: their order may be told all the same."""
