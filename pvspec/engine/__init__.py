@@ -18,6 +18,7 @@ PARTS = (
     "relocation",
     "text",
     "facts",
+    "policy",
     "decide",
     "patch",
     "slots",

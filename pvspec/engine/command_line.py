@@ -54,7 +54,7 @@ class CommandLine(Value):
     harmless: frozenset[str] = frozenset()
 
 
-class Read(Value):
+class ReadLine(Value):
     """What one command line comes to.
 
     `values`: of each variable. `listed`: what follows the words that list features. `rejected`: words with a value
@@ -67,7 +67,7 @@ class Read(Value):
     unknown: tuple[str, ...] = ()
 
 
-def read(text: str, command_line: CommandLine) -> Read:
+def read_line(text: str, command_line: CommandLine) -> ReadLine:
     """The variables' values once the kernel has read a command line."""
     line = text.encode("utf-8", "surrogateescape").decode("latin-1")[:MAX_COMMAND_LINE]
     return _Reading(command_line, line).result()
@@ -83,7 +83,7 @@ class _Reading:
         self.line = line
         self.words = list(words(line))
 
-    def result(self) -> Read:
+    def result(self) -> ReadLine:
         by_parser: dict[str, list[Parameter]] = {}
         for parameter in self.command_line.parameters:
             by_parser.setdefault(parameter.parser, []).append(parameter)
@@ -93,7 +93,7 @@ class _Reading:
         harmless = {_with_dashes(word) for word in self.command_line.harmless}
         names = dict.fromkeys(name for name, _ in self.words)
         unknown = [name for name in names if name not in self.known and _with_dashes(name) not in harmless]
-        return Read(self.values, self.listed, tuple(dict.fromkeys(self.rejected)), tuple(unknown))
+        return ReadLine(self.values, self.listed, tuple(dict.fromkeys(self.rejected)), tuple(unknown))
 
     def _early(self, parameters: Iterable[Parameter]) -> None:
         """Each occurrence of a word, in its order."""

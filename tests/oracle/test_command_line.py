@@ -16,7 +16,7 @@ from pvspec.engine.command_line import (
     CommandLine,
     Parameter,
     Variable,
-    read,
+    read_line,
     words,
 )
 from pvspec.kernel import open_kernel
@@ -95,14 +95,14 @@ def test_numbers(functions: Functions) -> None:
         functions.write(VALUE, (-77 & 0xFFFFFFFF).to_bytes(8, "little"))
         functions.call("get_option", NAME, VALUE)
         number = functions.pointer(VALUE) & 0xFFFFFFFF
-        assert read(f"number={text}", ASKED).values["number"] & 0xFFFFFFFF == number, text  # type: ignore[operator]
+        assert read_line(f"number={text}", ASKED).values["number"] & 0xFFFFFFFF == number, text  # type: ignore[operator]
 
 
 def test_words_that_are_looked_for(functions: Functions) -> None:
     functions.write(NAME, b"pti\0")
     functions.write(VALUE, b"nopti\0")
     for line in lines(1500):
-        found = read(typed(line), ASKED)
+        found = read_line(typed(line), ASKED)
         functions.write(LINE, line.encode("latin-1") + bytes(2))
         functions.write(BUFFER, bytes(64))
         length = functions.call("cmdline_find_option", LINE, NAME, BUFFER, 1024)
