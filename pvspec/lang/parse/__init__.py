@@ -21,6 +21,7 @@ from pvspec.lang.parse.errors import Refused, run_together, syntax_error
 from pvspec.lang.parse.grammar import WordsRunTogether, parser
 from pvspec.lang.parse.limits import check_length, check_limits, check_made
 from pvspec.lang.source import Source
+from pvspec.lang.target import ANY, Target
 
 __all__ = ["Parsed", "parse", "parse_what_can_be"]
 
@@ -37,15 +38,15 @@ class Parsed(Value):
     lost_include: bool = False
 
 
-def parse(source: Source, work: Work | None = None) -> ast.File:
+def parse(source: Source, work: Work | None = None, target: Target = ANY) -> ast.File:
     """The syntax tree of one file; SpecError, with all errors, if it does not follow the grammar."""
-    parsed = parse_what_can_be(source, work)
+    parsed = parse_what_can_be(source, work, target)
     if parsed.diagnostics:
         raise SpecError(parsed.diagnostics)
     return ast.File(parsed.items)
 
 
-def parse_what_can_be(source: Source, work: Work | None = None) -> Parsed:
+def parse_what_can_be(source: Source, work: Work | None = None, target: Target = ANY) -> Parsed:
     """All of a file that follows the grammar, and a finding for each part that does not.
 
     `work`: the meter of the spec that the file is a part of. SpecError if the file is too long.
@@ -55,12 +56,12 @@ def parse_what_can_be(source: Source, work: Work | None = None) -> Parsed:
     hidden = hidden_characters(source)
     grammatical = partial(_tree, source, work)
     try:
-        return Parsed(tuple(Builder(source).items(grammatical(source.text).children)), tuple(hidden))
+        return Parsed(tuple(Builder(source, target).items(grammatical(source.text).children)), tuple(hidden))
     except Refused:
         from pvspec.lang.parse.recovery import recover  # a text that is right does not pay for it
 
         found = recover(source, grammatical)
-    items = tuple(item for tree, start in found.trees for item in Builder(source, start).items(tree.children))
+    items = tuple(item for tree, start in found.trees for item in Builder(source, target, start).items(tree.children))
     known = {diagnostic.labels[0].span.start for diagnostic in found.diagnostics if diagnostic.labels}
     others = [diagnostic for diagnostic in hidden if diagnostic.labels[0].span.start not in known]
     return Parsed(items, (*found.diagnostics, *others), frozenset(found.words), found.lost_include)
