@@ -110,7 +110,8 @@ class _Block:
                     yield Assign(where, *becomes, condition_or_none)
             case ast.OpenFact():
                 features = self._features(item.features)
-                yield OpenFact(where, features, item.source.value, guard(item.guard, scope, findings))
+                condition_or_none = guard(item.guard, scope, findings)
+                yield OpenFact(where, features, item.likely, item.source.value, condition_or_none)
 
     def _inner(self, items: Iterable[ast.Step]) -> tuple[Steps, ...]:
         return _Block(self.scope, self.command_line, self.findings).steps(items)
