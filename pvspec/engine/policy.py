@@ -16,7 +16,8 @@ class Decisions:
     """What a kernel has decided so far.
 
     `features`: the numbers of those that it decides by. `variables`: their values by name. `opened`: the features that
-    a step left open, with the first such step; they were clear there, or set if that is likely. `named`: which conditions held, by their names.
+    a step left open, with the first such step; they were clear there, or set if that is likely. `named`: which
+    conditions held, by their names.
     """
 
     def __init__(self, facts: Facts, line: ReadLine) -> None:
