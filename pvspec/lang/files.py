@@ -31,12 +31,14 @@ class ForKernel(Value):
     """What a spec says of one kernel: its items, included files before the files that include them.
 
     `left_out`: what is not for this kernel, of the `sources` that are. `files`: these, in the order of the items.
+    `asked`: the versions that it asks for.
     """
 
     items: tuple[ast.Item, ...]
     sources: tuple[Source, ...]
     left_out: tuple[Span, ...]
     files: tuple[Parsed, ...]
+    asked: frozenset[tuple[int, ...]]
 
 
 @dataclass
@@ -108,7 +110,8 @@ class Files:
             for version in file.versions:
                 check_version(version, self.targets, findings)
         left_out = tuple(span for file in built.values() for span in file.left_out)
-        return ForKernel(tuple(items), tuple(file.source for file in built.values()), left_out, tuple(files))
+        asked = frozenset(version.numbers for file in built.values() for version in file.versions)
+        return ForKernel(tuple(items), tuple(file.source for file in built.values()), left_out, tuple(files), asked)
 
     def included(self, include: ast.Include) -> Source | None:
         """The file that is included, if it could be read."""

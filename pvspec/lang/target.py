@@ -128,6 +128,13 @@ def _on_machine(machine: str | None, versions: list[str]) -> str:
     return f"Linux {known} on {machine}" if machine else f"Linux {known}"
 
 
+def point_releases(target: Target, asked: Iterable[tuple[int, ...]]) -> list[Target]:
+    """The first point release of a series, and those of it that are asked for: all that a spec may tell apart."""
+    series = target.version or ()
+    own = {version for version in asked if len(version) > len(series) and version[: len(series)] == series}
+    return [target.changed(version=version) for version in sorted({(*series, 0), *own})] if own else []
+
+
 def version_text(version: Iterable[int] | None) -> str:
     """A version as people write it; empty if it is None."""
     return ".".join(map(str, version or ()))
