@@ -2,11 +2,12 @@
 
 Only shapes are parsed here; `check` decides what names and numbers mean.
 `limits` refuses what is too big, `characters` what cannot be seen, `errors` explains lark's errors, `recovery` finds
-the valid parts of an invalid text, and `builder` makes our tree from lark's.
+the valid parts of an invalid text, `builder` makes our tree from lark's, and `constructs` says where its parts are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 
 from lark import Token, Tree
@@ -17,13 +18,14 @@ from pvspec.lang import syntax as ast
 from pvspec.lang.diagnostics import Diagnostic, SpecError, Work
 from pvspec.lang.parse.builder import Builder
 from pvspec.lang.parse.characters import hidden_characters
+from pvspec.lang.parse.constructs import Construct, constructs
 from pvspec.lang.parse.errors import Refused, run_together, syntax_error
 from pvspec.lang.parse.grammar import WordsRunTogether, parser
 from pvspec.lang.parse.limits import check_length, check_limits, check_made
 from pvspec.lang.source import Source
 from pvspec.lang.target import ANY, Target
 
-__all__ = ["Parsed", "parse", "parse_what_can_be"]
+__all__ = ["Construct", "Parsed", "parse", "parse_constructs", "parse_what_can_be"]
 
 
 class Parsed(Value):
@@ -65,6 +67,20 @@ def parse_what_can_be(source: Source, work: Work | None = None, target: Target =
     known = {diagnostic.labels[0].span.start for diagnostic in found.diagnostics if diagnostic.labels}
     others = [diagnostic for diagnostic in hidden if diagnostic.labels[0].span.start not in known]
     return Parsed(items, (*found.diagnostics, *others), frozenset(found.words), found.lost_include)
+
+
+def parse_constructs(source: Source, work: Work | None = None) -> Iterator[Construct]:
+    """What a file is made of, for whichever kernel; SpecError, with all errors, if it does not follow the grammar."""
+    work = work or Work()
+    check_length(source, work)
+    try:
+        tree = _tree(source, work, source.text)
+    except Refused:
+        raise SpecError(parse_what_can_be(source, work).diagnostics) from None
+    hidden = hidden_characters(source)
+    if hidden:
+        raise SpecError(hidden)
+    return constructs(tree, source.text)
 
 
 def _tree(source: Source, work: Work, text: str) -> Tree[Token]:
