@@ -16,7 +16,7 @@ class Decisions:
     """What a kernel has decided so far.
 
     `features`: the numbers of those that it decides by. `variables`: their values by name. `opened`: the features that
-    a step left open, with the first such step; they were clear there. `named`: which of the conditions that have a name held.
+    a step left open, with the first such step; they were clear there. `named`: which conditions held, by their names.
     """
 
     def __init__(self, facts: Facts, line: ReadLine) -> None:

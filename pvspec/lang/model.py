@@ -12,8 +12,7 @@ from typing import TypeAlias
 from pvspec.engine.command_line import CommandLine
 from pvspec.engine.guards import Guard, OptionSet, Question
 from pvspec.engine.spec import Architecture as Architecture
-from pvspec.engine.spec import Decide
-from pvspec.engine.spec import Layout
+from pvspec.engine.spec import Decide, Layout
 from pvspec.engine.spec import Read as Read
 from pvspec.engine.spec import Slot as Slot
 from pvspec.engine.spec import Target as Target

@@ -88,12 +88,16 @@ def text_range(item: ast.Machine, findings: Findings) -> tuple[int, int] | None:
 
 
 def _bits(item: ast.Machine, findings: Findings) -> int:
-    if len(item.bits) != 1:
+    if len(item.bits) > 1:
+        findings.add("PV102", "`bits` is declared twice", *((bits.span, "") for bits in reversed(item.bits)))
+    if not item.bits:
         findings.add(
-            "PV104", f"machine `{item.names[0].text}` needs one `bits`", (item.names[0].span, "add `bits 32` or `bits 64`")
+            "PV104",
+            f"machine `{item.names[0].text}` needs one `bits`",
+            (item.names[0].span, "add `bits 32` or `bits 64`"),
         )
         return 32
-    (bits,) = item.bits
+    bits = item.bits[0]
     if bits.value not in (32, 64):
         findings.add("PV202", f"a machine cannot be {bits.value}-bit", (bits.span, "must be 32 or 64"))
         return 32
@@ -140,7 +144,9 @@ def _choices(
             choices.append((choice.nops.text, guard(choice.guard, scope, findings)))
     if not item.choices:
         findings.add(
-            "PV104", f"machine `{item.names[0].text}` does not `choose nops`", (item.names[0].span, "padding needs a nop table")
+            "PV104",
+            f"machine `{item.names[0].text}` does not `choose nops`",
+            (item.names[0].span, "padding needs a nop table"),
         )
     elif item.choices[-1].guard is not None:
         findings.add(

@@ -42,7 +42,9 @@ def policy(
         functions.declare(item.name, Decide(item.name.text, item.file.value, steps))
     order = [item for item in items if isinstance(item, ast.Policy)]
     for again in order[1:]:
-        findings.add("PV102", "a second `policy` is declared", (again.span, "again here"), (order[0].span, "first here"))
+        findings.add(
+            "PV102", "a second `policy` is declared", (again.span, "again here"), (order[0].span, "first here")
+        )
     if not order:
         return tuple(functions.values())
     elsewhere = {item.name.text for item in items if isinstance(item, ast.Elsewhere)}

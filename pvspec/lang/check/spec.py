@@ -25,6 +25,7 @@ from pvspec.lang.diagnostics import Findings
 from pvspec.lang.source import Source
 from pvspec.lang.target import ANY, Target
 
+
 def check(
     items: Sequence[ast.Item], sources: Iterable[Source], findings: Findings, target: Target = ANY
 ) -> model.Spec | None:
@@ -68,9 +69,7 @@ def check(
 
 
 class _Parts:
-    def __init__(
-        self, items: Sequence[ast.Item], machine: Architecture, line: CommandLine, findings: Findings
-    ) -> None:
+    def __init__(self, items: Sequence[ast.Item], machine: Architecture, line: CommandLine, findings: Findings) -> None:
         self.items = items
         self.machine = machine
         self.findings = findings
@@ -174,11 +173,10 @@ class _Parts:
         yield from policy_guards(self.policy)
         yield from self.configs.values()
         yield from (guard for _, guard in self.machine.choices)
-        for backend in self.backends.values():
-            yield from (target.guard for target in backend.targets)
-            yield from (arm.guard for chain in backend.chains() for arm in chain)
-        for family in self.families.values():
-            yield from (arm.guard for arm in family.rule)
+        yield from (target.guard for answers in self.backends.values() for target in answers.targets)
+        rules = [chain for answers in self.backends.values() for chain in answers.chains()]
+        rules += [sites.rule for sites in self.families.values()]
+        yield from (arm.guard for rule in rules for arm in rule)
 
     def _tests(self) -> tuple[ast.Test, ...]:
         tests = [item for item in self.items if isinstance(item, ast.Test)]
