@@ -12,10 +12,10 @@ from pvspec.engine.command_line import (
     SETUP,
     CommandLine,
     Parameter,
-    Read,
+    ReadLine,
     Sets,
     Variable,
-    read,
+    read_line,
 )
 
 
@@ -58,7 +58,7 @@ LINUX = CommandLine(
 
 
 def changed(line: str) -> dict[str, str | int]:
-    found = read(line, LINUX).values
+    found = read_line(line, LINUX).values
     return {name: value for name, value in found.items() if value != LINUX.variables[name].default}
 
 
@@ -126,9 +126,9 @@ def test_the_variables(line: str, variables: dict[str, str | int]) -> None:
 
 
 def test_features_that_are_listed() -> None:
-    assert read("clearcpuid=1 clearcpuid=smap,7", LINUX).listed == {"clearcpuid": "smap,7"}
+    assert read_line("clearcpuid=1 clearcpuid=smap,7", LINUX).listed == {"clearcpuid": "smap,7"}
 
 
 def test_what_is_told() -> None:
-    found = read("pti=none LOG-BUF-LEN=1 log-buf-len=1 ro quiet foo=1 foo=2 pti=none maxcpus -- bar", LINUX)
-    assert found == Read(found.values, {}, ("pti=none", "maxcpus"), ("LOG-BUF-LEN", "ro", "foo"))
+    found = read_line("pti=none LOG-BUF-LEN=1 log-buf-len=1 ro quiet foo=1 foo=2 pti=none maxcpus -- bar", LINUX)
+    assert found == ReadLine(found.values, {}, ("pti=none", "maxcpus"), ("LOG-BUF-LEN", "ro", "foo"))
