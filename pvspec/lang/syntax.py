@@ -352,6 +352,13 @@ class TextRange(Node):
     end: Number
 
 
+class Constant(Node):
+    """`number NAME = N`: a number with a name."""
+
+    name: Name
+    value: Number
+
+
 class Choice(Node):
     """One arm of `choose nops`."""
 
@@ -388,6 +395,7 @@ class Machine(Node):
     nops: tuple[Nops, ...]
     choices: tuple[Choice, ...]
     texts: tuple[TextRange, ...] = ()
+    constants: tuple[Constant, ...] = ()
 
 
 # ---- the command line
@@ -409,17 +417,20 @@ class Assignment(Node):
 
 
 class ParameterValue(Node):
-    """A value of a word, None for any other, and what it sets; nothing: its variable to the value of that name."""
+    """A value of a word, None for any other, and what it sets; None: nothing that changes text.
+
+    If it does not say: the word's variable to the value of that name.
+    """
 
     text: Text | None
-    sets: tuple[Assignment, ...]
+    sets: tuple[Assignment, ...] | None
 
 
 class Parameter(Node):
     """A word of the command line.
 
     `parser`: early_param, setup, find_option or find_option_bool. `kind`: "values", "list" (values with commas between
-    them), "flag" (whatever its value, `sets`), "number" or "features".
+    them), "flag" (whatever its value, `sets`), "number", "least" (of several numbers the least counts) or "features".
     """
 
     parser: str
@@ -455,10 +466,11 @@ class Let(Node):
 
 
 class Decision(Node):
-    """`set A, B when …` or `clear …`."""
+    """`set A, B when …` or `clear …`; `unless_told`: but for what the user told."""
 
     sets: bool
     features: tuple[Name, ...]
+    unless_told: bool
     guard: Guard | None
 
 
@@ -503,6 +515,12 @@ class Decide(Node):
     name: Name
     file: Text
     steps: tuple[Step, ...]
+
+
+class Elsewhere(Node):
+    """A function that another kernel has, and this one has not."""
+
+    name: Name
 
 
 class Policy(Node):
@@ -620,6 +638,7 @@ class Interface(Node):
     protects: tuple[Protect, ...]
     ops: tuple[Op, ...]
     meanings: tuple[Meaning, ...] = ()
+    constants: tuple[Constant, ...] = ()
 
 
 class Chain(Node):
@@ -839,6 +858,7 @@ Item: TypeAlias = (
     | Machine
     | CommandLine
     | Decide
+    | Elsewhere
     | Policy
     | Interface
     | Chain
