@@ -417,17 +417,17 @@ class Assignment(Node):
 
 
 class ParameterValue(Node):
-    """A value of a word, None for any other, and what it sets; nothing: its variable to the value of that name."""
+    """A value of a word, None for any other, and what it sets; None: its variable to the value of that name."""
 
     text: Text | None
-    sets: tuple[Assignment, ...]
+    sets: tuple[Assignment, ...] | None
 
 
 class Parameter(Node):
     """A word of the command line.
 
     `parser`: early_param, setup, find_option or find_option_bool. `kind`: "values", "list" (values with commas between
-    them), "flag" (whatever its value, `sets`), "number" or "features".
+    them), "flag" (whatever its value, `sets`), "number", "least" (number) or "features".
     """
 
     parser: str

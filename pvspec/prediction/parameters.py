@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from pvspec.engine.command_line import Read
+from pvspec.engine.command_line import ReadLine
 from pvspec.kernel import ImageError, KernelImage
 
 _MAX_WORDS = 4096
@@ -15,7 +15,7 @@ _MAX_WORD = 256
 """Bytes of such a word that are read."""
 
 
-def warnings(read: Read, image: KernelImage) -> Iterator[str]:
+def warnings(read: ReadLine, image: KernelImage) -> Iterator[str]:
     """What a command line has that the kernel ignores, and what it knows and the spec does not."""
     for word in read.rejected:
         yield f"the command line's `{word}` changes nothing: the kernel knows no such value"
