@@ -33,8 +33,8 @@ class Parameter(Value):
     """A word of the command line.
 
     `kind`: "values", "list" (values with commas between them), "flag" (any value, or none: then `sets`), "number" (of
-    `variable`), "least" (such a number, of which the least positive one counts) or "features". `values`: what each value sets, and "" what the word alone does; `other`: what any other
-    one sets, or the word alone.
+    `variable`), "least" (such a number, of which the least positive one counts) or "features". `values`: what each
+    value sets, and "" what the word alone does; `other`: what any other one sets, or the word alone.
     """
 
     parser: str

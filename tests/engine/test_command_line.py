@@ -138,5 +138,6 @@ def test_features_that_are_listed() -> None:
 
 
 def test_what_is_told() -> None:
-    found = read_line("pti=none acpi=noirq LOG-BUF-LEN=1 log-buf-len=1 ro quiet foo=1 foo=2 pti=none maxcpus -- bar", LINUX)
+    line = "pti=none acpi=noirq LOG-BUF-LEN=1 log-buf-len=1 ro quiet foo=1 foo=2 pti=none maxcpus -- bar"
+    found = read_line(line, LINUX)
     assert found == ReadLine(found.values, {}, ("pti=none", "maxcpus"), ("LOG-BUF-LEN", "ro", "foo"))
