@@ -221,6 +221,8 @@ def test_items_in_a_block_of_if() -> None:
     text = "if before 6.1 {{\nchain c {{\n    nop {}\n}}\n{}\n}} else {{\nchain d {{ keep }}\n}}\nchain e {{ keep }}\n"
     assert found(text.format("!!", "")) == [(3, "!")]
     assert found(text.format("", "junk")) == [(5, "junk")]
+    assert found(f"{text.format('', '')}chain f {{ nop !! }}\n") == [(10, "!")]
+    assert found("family f {\n    if on m {\n        nop\n}\nchain d {\n    nop\n}\n") == [(5, "chain")]
 
 
 def test_a_construct_on_several_lines_is_right_beside_a_wrong_one() -> None:
