@@ -791,7 +791,6 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
             "            return self._is_head(index)\n",
         ),
         "items in a block of if end it": ('not in (["if"], ["else"]) for brace', "is not None for brace"),
-        "items anywhere in a block of if": ("and any(self._begins(brace)", "and all(self._begins(brace)"),
         "else is an item": (
             'return index < len(self.tokens) and self.tokens[index].text == "else"',
             "return False",
