@@ -12,6 +12,7 @@ from pvspec.lang.source import Span
 from pvspec.lang.target import Target, listed
 
 _UNUSED = frozenset(["PV701", "PV702", "PV703"])  # what another kernel may use
+_TOLD_BY_NOTES = frozenset(["PV501", "PV602"])  # findings of which the same one has the same notes
 _Key: TypeAlias = tuple[tuple[str, int, str, str], tuple[str, ...]]
 
 
@@ -80,4 +81,4 @@ def _outer_first(span: Span) -> tuple[str, int, int]:
 
 
 def _key(diagnostic: Diagnostic) -> _Key:
-    return diagnostic.sort_key(), diagnostic.notes
+    return diagnostic.sort_key(), diagnostic.notes if diagnostic.code in _TOLD_BY_NOTES else ()

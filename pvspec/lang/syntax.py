@@ -417,7 +417,10 @@ class Assignment(Node):
 
 
 class ParameterValue(Node):
-    """A value of a word, None for any other, and what it sets; None: its variable to the value of that name."""
+    """A value of a word, None for any other, and what it sets; None: nothing that changes text.
+
+    If it does not say: the word's variable to the value of that name.
+    """
 
     text: Text | None
     sets: tuple[Assignment, ...] | None
@@ -427,7 +430,7 @@ class Parameter(Node):
     """A word of the command line.
 
     `parser`: early_param, setup, find_option or find_option_bool. `kind`: "values", "list" (values with commas between
-    them), "flag" (whatever its value, `sets`), "number", "least" (number) or "features".
+    them), "flag" (whatever its value, `sets`), "number", "least" (of several numbers the least counts) or "features".
     """
 
     parser: str
@@ -595,7 +598,7 @@ class Op(Node):
     results: tuple[Name, ...]
     clobbers: tuple[Name, ...]
     noreturn: bool
-    length: Number | None
+    length: Number | Name | None
     guard: Guard | None
 
 
@@ -715,7 +718,7 @@ class Shadow(Node):
 
 
 class Backend(Node):
-    """`backend NAME for INTERFACE { … }`."""
+    """`backend NAME, … for INTERFACE { … }`, for one of the names."""
 
     name: Name
     interface: Name

@@ -219,7 +219,7 @@ class Builder:
 
     def variable(self, tree: _Tree) -> list[ast.Variable]:
         names, default, *values = self.parts(tree)
-        return [ast.Variable(name.span, name, default, tuple(values)) for name in names]
+        return [ast.Variable(self.span(tree), name, default, tuple(values)) for name in names]
 
     def parameter(self, tree: _Tree) -> ast.Parameter:
         parser, word, variable, listed, *values = self.parts(tree)
@@ -241,10 +241,10 @@ class Builder:
     def value(self, tree: _Tree) -> ast.ParameterValue:
         text, *sets = self.parts(tree)
         sets = [assignment for assignment in sets if assignment is not None]
-        return ast.ParameterValue(self.span(tree), text if isinstance(text, ast.Text) else None, tuple(sets) or None)
+        return ast.ParameterValue(self.span(tree), text if isinstance(text, ast.Text) else None, tuple(sets))
 
     def harmless_values(self, tree: _Tree) -> list[ast.ParameterValue]:
-        return [ast.ParameterValue(text.span, text, ()) for text in self.parts(tree)]
+        return [ast.ParameterValue(text.span, text, None) for text in self.parts(tree)]
 
     def assignment(self, tree: _Tree) -> ast.Assignment:
         return ast.Assignment(self.span(tree), *self.parts(tree))
@@ -395,12 +395,11 @@ class Builder:
         name, *items = self.parts(tree)
         return ast.Chain(self.span(tree), name, _only(items, ast.Arm), _only(items, ast.Symbol))
 
-    def backend(self, tree: _Tree) -> ast.Backend:
-        name, interface, *items = self.parts(tree)
-        return ast.Backend(
-            self.span(tree),
-            name,
-            interface,
+    def backend(self, tree: _Tree) -> list[ast.Backend]:
+        parts = self.parts(tree)
+        *names, interface = _only(parts, ast.Name)
+        items = parts[len(names) + 1 :]
+        kinds = (
             _only(items, ast.Option),
             _only(items, ast.Symbol),
             _only(items, ast.Rom),
@@ -409,6 +408,7 @@ class Builder:
             _only(items, ast.Otherwise),
             _only(items, ast.Shadow),
         )
+        return [ast.Backend(self.span(tree), name, interface, *kinds) for name in names]
 
     def target(self, tree: _Tree) -> ast.Target | list[ast.Target]:
         *ops, symbol, guard = self.parts(tree)
@@ -737,7 +737,7 @@ class Builder:
 
 _WORDS = """
     SIGN ALWAYS JUMPS SET CLEAR CALL JMP SHORT CS PADDED STACKED LONGEST NORETURN RELOCATED THROUGHOUT INSTRUCTION
-    COMPARE CPU_NUMBER TEXT_HAS NUMBERS BUILT NOT ANY ALL UPTO OTHER LIST NUMBER LEAST FEATURES TOLD
+    COMPARE CPU_NUMBER TEXT_HAS NUMBERS BUILT NOT ANY ALL UPTO OTHER LIST NUMBER FEATURES TOLD LEAST
     EARLY_PARAM SETUP FIND_OPTION FIND_OPTION_BOOL
 """
 _TOKENS: dict[str, Callable[[Builder, Token], Any]] = {
