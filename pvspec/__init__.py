@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from pvspec.lang.diagnostics import SpecError as SpecError
     from pvspec.lang.format import FormattedFile as FormattedFile
     from pvspec.lang.format import format_spec as format_spec
+    from pvspec.lang.target import Target as Target
+    from pvspec.lang.target import TargetError as TargetError
     from pvspec.prediction import Bound as Bound
     from pvspec.prediction import Difference as Difference
     from pvspec.prediction import Explanation as Explanation
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
     from pvspec.proof import Regions as Regions
     from pvspec.proof import Undecided as Undecided
     from pvspec.proof import prove as prove
+    from pvspec.proof import prove_all as prove_all
     from pvspec.simulation import Simulation as Simulation
     from pvspec.simulation import SimulationError as SimulationError
     from pvspec.simulation import simulate as simulate
@@ -84,6 +87,7 @@ _HOMES = {
     "kernel": ("Dump", "ImageError", "KernelImage", "Reader", "open_dump", "open_kernel"),
     "lang.diagnostics": ("Diagnostic", "SpecError"),
     "lang.format": ("FormattedFile", "format_spec"),
+    "lang.target": ("Target", "TargetError"),
     "prediction": (
         *(
             "Bound",
@@ -101,7 +105,7 @@ _HOMES = {
     ),
     "prediction.cpu": ("CpuError", "Processor", "parse_cpuinfo", "profiles", "read_cpu"),
     "prediction.forms": ("Form",),
-    "proof": ("Cell", "Proof", "Regions", "Undecided", "prove"),
+    "proof": ("Cell", "Proof", "Regions", "Undecided", "prove", "prove_all"),
     "simulation": ("Simulation", "SimulationError", "simulate"),
     "spectest": ("Result", "run_tests"),
 }
@@ -145,6 +149,8 @@ __all__ = [
     "SpecError",
     "StateError",
     "Step",
+    "Target",
+    "TargetError",
     "Undecided",
     "__version__",
     "bind_kernel",
@@ -162,6 +168,7 @@ __all__ = [
     "predict",
     "profiles",
     "prove",
+    "prove_all",
     "read_cpu",
     "run_tests",
     "simulate",

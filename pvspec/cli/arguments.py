@@ -12,6 +12,12 @@ def specs(parser: argparse.ArgumentParser) -> None:
     include(parser)
 
 
+def target(parser: argparse.ArgumentParser) -> None:
+    """Which of the kernels that a spec describes is meant."""
+    parser.add_argument("--kernel", metavar="VERSION", dest="version", help="of a spec for several kernels: this one")
+    parser.add_argument("--machine", metavar="NAME", help="of a spec for several machines: this one")
+
+
 def include(parser: argparse.ArgumentParser) -> None:
     """What a spec may read."""
     parser.add_argument(

@@ -110,7 +110,7 @@ class CpuVendor(Node):
 
 
 class CpuNumber(Node):
-    """`cpu family >= N` and the like; `what` is family, model or stepping."""
+    """`cpu family >= N` and the like; `what` is family, model, stepping, microcode or threads."""
 
     what: str
     compare: str
@@ -124,10 +124,10 @@ class Cpus(Node):
     count: Number
 
 
-class Cmdline(Node):
-    """`cmdline has "WORD"`."""
+class HasConfig(Node):
+    """`config NAME`."""
 
-    word: Text
+    name: Name
 
 
 class KernelHas(Node):
@@ -137,7 +137,7 @@ class KernelHas(Node):
 
 
 class Vulnerability(Node):
-    """`vulnerability NAME begins "…"`, or `has`."""
+    """`vulnerability NAME starts "…"`, or `contains`."""
 
     name: Name
     how: str
@@ -182,7 +182,7 @@ class Begins(Node):
 
 
 class Compares(Node):
-    """`FIELD == N` and the like."""
+    """`NAME == N` and the like: a field, a read, or a variable."""
 
     name: Name
     compare: str
@@ -197,15 +197,15 @@ class BitsOf(Node):
     mask: Number
 
 
-class IsSymbol(Node):
-    """`FIELD is NAME`, a symbol, field or read; the name `null` means address 0."""
+class IsName(Node):
+    """`FIELD is NAME`, a symbol, field or read, where `null` means address 0; or `VARIABLE is NAME`, its value."""
 
-    field: Name
+    subject: Name
     name: Name
 
 
 class IsTrue(Node):
-    """A bare option, field or read."""
+    """A bare option, condition, field or read."""
 
     name: Name
 
@@ -221,7 +221,7 @@ Guard: TypeAlias = (
     | CpuVendor
     | CpuNumber
     | Cpus
-    | Cmdline
+    | HasConfig
     | KernelHas
     | Vulnerability
     | BackendIs
@@ -231,7 +231,7 @@ Guard: TypeAlias = (
     | Begins
     | Compares
     | BitsOf
-    | IsSymbol
+    | IsName
     | IsTrue
 )
 
@@ -352,6 +352,13 @@ class TextRange(Node):
     end: Number
 
 
+class Constant(Node):
+    """`number NAME = N`: a number with a name."""
+
+    name: Name
+    value: Number
+
+
 class Choice(Node):
     """One arm of `choose nops`."""
 
@@ -359,32 +366,167 @@ class Choice(Node):
     guard: Guard | None
 
 
-class Machine(Node):
-    """`machine NAME { … }`."""
+class Kernels(Node):
+    """`kernels VERSION, …`, on these machines, or on each."""
+
+    versions: tuple[Version, ...]
+    machines: tuple[Name, ...]
+
+
+class Version(Node):
+    """A kernel's version: two numbers, or three."""
+
+    numbers: tuple[int, ...]
+
+
+class Config(Node):
+    """`config NAME = …`: how a kernel shows what it was configured with."""
 
     name: Name
+    guard: Guard | bool
+
+
+class Machine(Node):
+    """`machine NAME, … { … }`; blocks of one machine add up."""
+
+    names: tuple[Name, ...]
     bits: tuple[Number, ...]
     features: tuple[Feature, ...]
     nops: tuple[Nops, ...]
     choices: tuple[Choice, ...]
     texts: tuple[TextRange, ...] = ()
+    constants: tuple[Constant, ...] = ()
+
+
+# ---- the command line
+
+
+class Variable(Node):
+    """`variable NAME = DEFAULT { VALUE, … }`, or a number: then without values."""
+
+    name: Name
+    default: Name | Number
+    values: tuple[Name, ...]
+
+
+class Assignment(Node):
+    """`VARIABLE = VALUE`."""
+
+    variable: Name
+    value: Name | Number
+
+
+class ParameterValue(Node):
+    """A value of a word, None for any other, and what it sets; None: its variable to the value of that name."""
+
+    text: Text | None
+    sets: tuple[Assignment, ...] | None
+
+
+class Parameter(Node):
+    """A word of the command line.
+
+    `parser`: early_param, setup, find_option or find_option_bool. `kind`: "values", "list" (values with commas between
+    them), "flag" (whatever its value, `sets`), "number", "least" (number) or "features".
+    """
+
+    parser: str
+    word: Text
+    kind: str
+    variable: Name | None
+    values: tuple[ParameterValue, ...]
+    sets: tuple[Assignment, ...]
+
+
+class Harmless(Node):
+    """Words that change no text."""
+
+    words: tuple[Text, ...]
+
+
+class CommandLine(Node):
+    """`cmdline { … }`."""
+
+    variables: tuple[Variable, ...]
+    parameters: tuple[Parameter, ...]
+    harmless: tuple[Harmless, ...]
+
+
+# ---- what a kernel decides
+
+
+class Let(Node):
+    """`let NAME = …`."""
+
+    name: Name
+    guard: Guard | bool
 
 
 class Decision(Node):
-    """`set A, B when …`, `clear …`, or `clear listed [numbers] "WORD="`."""
+    """`set A, B when …` or `clear …`; `unless_told`: but for what the user told."""
 
     sets: bool
     features: tuple[Name, ...]
+    unless_told: bool
     guard: Guard | None
-    listed: Text | None
+
+
+class Listed(Node):
+    """`set listed "WORD"`, or `clear`; `numbers`: by number only."""
+
+    sets: bool
     numbers: bool
+    word: Text
+
+
+class Assign(Node):
+    """`VARIABLE = VALUE when …`."""
+
+    variable: Name
+    value: Name | Number
+    guard: Guard | None
+
+
+class OpenFact(Node):
+    """`open A, B from "WHO COULD TELL" when …`."""
+
+    features: tuple[Name, ...]
+    source: Text
+    guard: Guard | None
+
+
+class Conditional(Node):
+    """`if … { … } else { … }` of steps."""
+
+    guard: Guard
+    then: tuple[Step, ...]
+    otherwise: tuple[Step, ...]
+
+
+Step: TypeAlias = Let | Decision | Listed | Assign | OpenFact | Conditional
+
+
+class Decide(Node):
+    """`decide FUNCTION in "FILE" { … }`."""
+
+    name: Name
+    file: Text
+    steps: tuple[Step, ...]
+
+
+class Elsewhere(Node):
+    """A function that another kernel has, and this one has not."""
+
+    name: Name
 
 
 class Policy(Node):
-    """`policy on MACHINE { … }`."""
+    """`policy { FUNCTION, … }`: their order."""
 
-    machine: Name
-    decisions: tuple[Decision, ...]
+    names: tuple[Name, ...]
+
+
+# ---- the interface
 
 
 class Field(Node):
@@ -480,10 +622,9 @@ class Meaning(Node):
 
 
 class Interface(Node):
-    """`interface NAME on MACHINE { … }`."""
+    """`interface NAME { … }`."""
 
     name: Name
-    machine: Name
     tables: tuple[Table, ...]
     max_lens: tuple[Number, ...]
     slots: tuple[Slot, ...]
@@ -494,6 +635,7 @@ class Interface(Node):
     protects: tuple[Protect, ...]
     ops: tuple[Op, ...]
     meanings: tuple[Meaning, ...] = ()
+    constants: tuple[Constant, ...] = ()
 
 
 class Chain(Node):
@@ -536,13 +678,21 @@ class Rom(Node):
     otherwise: Otherwise
 
 
+class OpRange(Node):
+    """`OP`, `FIRST .. END` or `FIRST ..`."""
+
+    first: Name
+    is_range: bool
+    end: Name | None
+
+
 class Target(Node):
     """`target OP, … = SYMBOL`, or with `table` the ops' slots of a table at that symbol.
 
-    A range of ops has a first and a last op.
+    Of a table an entry is one op, or a range: from the first up to, not including, the second, None: up to the last.
     """
 
-    ops: tuple[tuple[Name, Name | None], ...]
+    ops: tuple[OpRange, ...]
     symbol: Name
     table: bool
     guard: Guard | None
@@ -621,10 +771,9 @@ class Read(Node):
 
 
 class Family(Node):
-    """`family NAME on MACHINE { … }`."""
+    """`family NAME { … }`."""
 
     name: Name
-    machine: Name
     tables: tuple[Table, ...]
     sites_of: tuple[SitesOf, ...]
     site_at: tuple[SiteAt, ...]
@@ -699,7 +848,22 @@ class Test(Node):
     cases: tuple[Case, ...]
 
 
-Item: TypeAlias = Include | Machine | Policy | Interface | Chain | Backend | Family | Passes | Test
+Item: TypeAlias = (
+    Include
+    | Kernels
+    | Config
+    | Machine
+    | CommandLine
+    | Decide
+    | Elsewhere
+    | Policy
+    | Interface
+    | Chain
+    | Backend
+    | Family
+    | Passes
+    | Test
+)
 
 
 class File(Value):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pvspec.engine.apply import Kernel
 from pvspec.engine.errors import PatchError, StateError
@@ -20,7 +18,6 @@ from pvspec.kernel.work import Work
 from pvspec.lang.diagnostics import suggestion
 from pvspec.prediction.limits import check_work
 from pvspec.prediction.machine import NATIVE, Machine, PredictionError
-from pvspec.support.paths import resource
 
 _FEW = 12  # names, that a message may list
 # units of work: a symbol that is compared with a pattern, one that matches, a record whose padding is undone
@@ -104,19 +101,6 @@ class Bound:
         except PatchError as error:
             raise PredictionError(f"{self.image.name}: {error}") from None
         return memory, pokes
-
-
-def shipped_spec(image: KernelImage) -> Path:
-    """The shipped spec for an image's version and machine; PredictionError if there is none."""
-    version = re.match(r"(\d+\.\d+)(\.\d+)?", image.release)
-    candidates = [f"linux-{version[0]}", f"linux-{version[1]}"] if version else []
-    for name in candidates:
-        try:
-            return resource("specs", name, image.machine)
-        except FileNotFoundError:
-            continue
-    shown = image.release or "an unknown version"
-    raise PredictionError(f"{image.name}: no shipped spec for {shown} on {image.machine}; name one with --spec")
 
 
 def bind(spec: Spec, image: KernelImage, machine: Machine, dump: Dump | None = None) -> Bound:

@@ -23,7 +23,7 @@ def arms(variable: str, text: str) -> ast.Chain:
 
 def replaced(variable: str, text: str) -> list[str]:
     """What a string becomes; the same, and a name, through three kinds of nodes."""
-    chain = arms(variable, f'symbol x_{text} asm "{text}" when cmdline has "{text}" and y_{text} within z_{text} .. q')
+    chain = arms(variable, f'symbol x_{text} asm "{text}" when vulnerability {text} starts "{text}" and y_{text} within z_{text} .. q')
     strings = [arm.action.source.value for arm in chain.arms if isinstance(arm.action, ast.Asm)]
     assert [name.text for symbol in chain.symbols for name in symbol.names] == [f"x_{string}" for string in strings]
     for arm, string in zip(chain.arms, strings, strict=True):

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from pvspec.engine.guards import Vulnerability, questions
 from pvspec.engine.records import fits
-from pvspec.engine.spec import Field
+from pvspec.engine.spec import Field, policy_guards
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
 from pvspec.lang.check.guards import VENDORS
@@ -28,8 +28,8 @@ def sound_tests(spec: model.Spec, findings: Findings) -> tuple[ast.Test, ...]:
     """The tests without the cases that cannot be run or whose settings have no effect: those are findings."""
     files = frozenset(
         question.file
-        for decision in spec.policy
-        for question in questions(decision.guard)
+        for guard in policy_guards(spec.policy)
+        for question in questions(guard)
         if isinstance(question, Vulnerability)
     )
     return tuple(test.changed(cases=tuple(_sound_cases(test, spec, files, findings))) for test in spec.tests)
@@ -148,10 +148,10 @@ class _Case:
             for name in names:
                 if not self.known.clobbers:
                     text = "the record lacks a clobber mask"
-                    self.findings.add("PV305", "`clobber` has no meaning here", (name.span, text))
+                    self.findings.add("PV305", "`clobbers` has no meaning here", (name.span, text))
                 elif name.text not in self.known.clobbers:
                     unknown(name, "clobber register", self.known.clobbers, self.findings)
-        self._once("clobber", [names[0].span for names in self.case.clobbers])
+        self._once("clobbers", [names[0].span for names in self.case.clobbers])
 
     def _length(self) -> None:
         case, family = self.case, self.family
@@ -193,7 +193,7 @@ class _Case:
         for item in self.case.fields:
             name = item.name
             if self.family is None:
-                text = "an op's record is set by `at`, `len` and `clobber`"
+                text = "an op's record is set by `at`, `len` and `clobbers`"
                 self.findings.add("PV305", f"`{name.text}` cannot be set here", (name.span, text))
                 continue
             if name.text not in fields:

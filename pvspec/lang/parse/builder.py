@@ -8,9 +8,11 @@ from typing import Any, TypeAlias, TypeVar
 from lark import Token, Tree
 
 from pvspec.lang import syntax as ast
+from pvspec.lang.diagnostics import Diagnostic, Label
 from pvspec.lang.parse.each import with_word
 from pvspec.lang.parse.limits import number
 from pvspec.lang.source import Source, Span
+from pvspec.lang.target import Target
 
 T = TypeVar("T")
 _Tree: TypeAlias = Tree[Token]
@@ -20,16 +22,33 @@ _Child: TypeAlias = _Tree | Token | None
 class Builder:
     """One method per grammar rule: lark's tree in, a node of `syntax` out.
 
-    `start`: the offset in the source that the tree's positions count from.
+    What is not for the kernel `target` is left out, and what guards ask of it is decided. A method returns a list for
+    a construct that may become none, or several. `start`: the offset in the source that the tree's positions count
+    from.
     """
 
-    def __init__(self, source: Source, start: int = 0) -> None:
+    def __init__(self, source: Source, target: Target, start: int = 0) -> None:
         self.source = source
+        self.chosen = target
         self.start = start
+        self.found: list[Diagnostic] = []
+        """What no grammar tells."""
+        self.versions: list[ast.Version] = []
+        self.machines: list[ast.Name] = []
+        """What conditions ask for, decided or not."""
+        self.left_out: list[Span] = []
+        """What is not for this kernel."""
 
     def items(self, children: Iterable[_Child]) -> Iterator[Any]:
-        """The nodes of these subtrees."""
-        return (self.node(child) for child in children)
+        """The nodes of these subtrees, for this kernel."""
+        for child in children:
+            if isinstance(child, Tree) and not self._is_meant(child):
+                yield from self._leave_out([child])
+                continue
+            node = self.node(child)
+            yield from node if isinstance(node, list) else [node]
+            if node == [] and isinstance(child, Tree):
+                self.left_out.append(self.span(child))
 
     def node(self, child: _Child) -> Any:
         """The node of one subtree or token; None stays None."""
@@ -48,7 +67,79 @@ class Builder:
 
     def parts(self, tree: _Tree) -> list[Any]:
         """The nodes of a subtree's children."""
-        return [self.node(child) for child in tree.children]
+        return list(self.items(child for child in tree.children if getattr(child, "data", None) != "only"))
+
+    # ---- for which kernel
+
+    def _is_meant(self, tree: _Tree) -> bool:
+        """Whether a construct is for this kernel, by what is written behind it."""
+        last = next((child for child in tree.children if isinstance(child, Tree) and child.data == "only"), None)
+        return last is None or all([self.node(condition) for condition in last.children])
+
+    def since(self, tree: _Tree) -> bool:
+        version: ast.Version = self.node(tree.children[0])
+        self.versions.append(version)
+        return self.chosen.is_since(version.numbers)
+
+    def before(self, tree: _Tree) -> bool:
+        return not self.since(tree)
+
+    def on_machine(self, tree: _Tree) -> bool:
+        name: ast.Name = self.node(tree.children[0])
+        self.machines.append(name)
+        return self.chosen.machine in (None, name.text)
+
+    def version(self, token: Token) -> ast.Version:
+        return ast.Version(self.span(token), tuple(map(int, token.split("."))))
+
+    def kernels(self, tree: _Tree) -> ast.Kernels:
+        parts = self.parts(tree)
+        return ast.Kernels(self.span(tree), _only(parts, ast.Version), _only(parts, ast.Name))
+
+    def conditional(self, tree: _Tree) -> list[Any]:
+        """What is in the block whose guard holds; as far as its guard is left, it becomes a part of theirs."""
+        condition, *items, alternative = tree.children
+        guard: ast.Guard | bool = self.node(condition)
+        then = list(self.items(items) if guard is not False else self._leave_out(items))
+        rest = [] if alternative is None else [alternative]
+        otherwise = list(self.items(rest) if guard is not True else self._leave_out(rest))
+        if isinstance(guard, bool):
+            return [*then, *otherwise]
+        if any(isinstance(item, ast.Step) for item in (*then, *otherwise)):
+            return [ast.Conditional(self.span(tree), guard, tuple(then), tuple(otherwise))]
+        unless = ast.Not(guard.span, guard)
+        return [*(self._guarded(item, guard) for item in then), *(self._guarded(item, unless) for item in otherwise)]
+
+    def alternative(self, tree: _Tree) -> list[Any]:
+        return self.parts(tree)
+
+    def _leave_out(self, children: Sequence[_Tree | Token]) -> Iterator[ast.Elsewhere]:
+        self.left_out += map(self.span, children)
+        return self._elsewhere(children)
+
+    def _elsewhere(self, children: Iterable[_Child]) -> Iterator[ast.Elsewhere]:
+        """The functions in what is not for this kernel: their order may be told all the same."""
+        for child in children:
+            if isinstance(child, Tree) and child.data in ("conditional", "alternative"):
+                yield from self._elsewhere(child.children)
+            elif isinstance(child, Tree) and child.data == "decide":
+                yield ast.Elsewhere(self.span(child), self.node(child.children[0]))
+
+    def _guarded(self, item: Any, guard: ast.Guard) -> Any:
+        if isinstance(item, ast.Rule | ast.Otherwise):
+            return item.changed(arms=tuple(self._guarded(arm, guard) for arm in item.arms))
+        if not isinstance(item, ast.Arm | ast.Target | ast.Shadow | ast.Op):
+            self._undecided(item, guard)
+            return item
+        both = guard if item.guard is None else ast.AllOf(item.guard.span, (guard, item.guard))
+        return item.changed(guard=both)
+
+    def _undecided(self, item: Any, guard: ast.Guard) -> None:
+        asked = Label(guard.span, "a kernel's version and its machine decide what is declared; this is known later")
+        inside = [Label(item.span, "this cannot depend on it")] if isinstance(item, ast.Node) else []
+        help = "write the guard behind what may depend on it: arms, targets and steps"
+        message = "a block of declarations asks for more than the kernel's version and machine"
+        self.found.append(Diagnostic("PV305", message, (asked, *inside), help=help))
 
     # tokens
 
@@ -72,21 +163,29 @@ class Builder:
     def include(self, tree: _Tree) -> ast.Include:
         return ast.Include(self.span(tree), *self.parts(tree))
 
-    def machine(self, tree: _Tree) -> ast.Machine:
-        name, *items = self.parts(tree)
+    def machine(self, tree: _Tree) -> ast.Machine | list[ast.Machine]:
+        parts = self.parts(tree)
+        names = _only(parts, ast.Name)
+        items = parts[len(names) :]
+        if self.chosen.machine not in (None, *(name.text for name in names)):
+            return []
         choices = tuple(choice for item in items if isinstance(item, tuple) for choice in item)
         return ast.Machine(
             self.span(tree),
-            name,
+            names,
             _only(items, ast.Number),
             _only(items, ast.Feature),
             _only(items, ast.Nops),
             choices,
             _only(items, ast.TextRange),
+            _only(items, ast.Constant),
         )
 
     def text_range(self, tree: _Tree) -> ast.TextRange:
         return ast.TextRange(self.span(tree), *self.parts(tree))
+
+    def constant(self, tree: _Tree) -> ast.Constant:
+        return ast.Constant(self.span(tree), *self.parts(tree))
 
     def bits(self, tree: _Tree) -> ast.Number:
         number: ast.Number = self.node(tree.children[0])
@@ -103,30 +202,97 @@ class Builder:
     def choose(self, tree: _Tree) -> tuple[ast.Choice, ...]:
         return tuple(self.parts(tree))
 
-    def choice(self, tree: _Tree) -> ast.Choice:
-        return ast.Choice(self.span(tree), *self.parts(tree))
+    def choice(self, tree: _Tree) -> ast.Choice | list[ast.Choice]:
+        name, guard = self.parts(tree)
+        return _when(guard, lambda left: ast.Choice(self.span(tree), name, left))
+
+    def config(self, tree: _Tree) -> ast.Config:
+        return ast.Config(self.span(tree), *self.parts(tree))
+
+    # the command line
+
+    def cmdline(self, tree: _Tree) -> ast.CommandLine:
+        items = self.parts(tree)
+        return ast.CommandLine(
+            self.span(tree), _only(items, ast.Variable), _only(items, ast.Parameter), _only(items, ast.Harmless)
+        )
+
+    def variable(self, tree: _Tree) -> list[ast.Variable]:
+        names, default, *values = self.parts(tree)
+        return [ast.Variable(name.span, name, default, tuple(values)) for name in names]
+
+    def parameter(self, tree: _Tree) -> ast.Parameter:
+        parser, word, variable, listed, *values = self.parts(tree)
+        kind = "values" if listed is None else "list"
+        return ast.Parameter(self.span(tree), parser, word, kind, variable, tuple(values), ())
+
+    def flag(self, tree: _Tree) -> ast.Parameter:
+        parser, word, *sets = self.parts(tree)
+        return ast.Parameter(self.span(tree), parser, word, "flag", None, (), tuple(sets))
+
+    def number_parameter(self, tree: _Tree) -> ast.Parameter:
+        parser, word, variable, number, least = self.parts(tree)
+        return ast.Parameter(self.span(tree), parser, word, least or number, variable, (), ())
+
+    def feature_parameter(self, tree: _Tree) -> ast.Parameter:
+        parser, word, _ = self.parts(tree)
+        return ast.Parameter(self.span(tree), parser, word, "features", None, (), ())
+
+    def value(self, tree: _Tree) -> ast.ParameterValue:
+        text, *sets = self.parts(tree)
+        sets = [assignment for assignment in sets if assignment is not None]
+        return ast.ParameterValue(self.span(tree), text if isinstance(text, ast.Text) else None, tuple(sets) or None)
+
+    def harmless_values(self, tree: _Tree) -> list[ast.ParameterValue]:
+        return [ast.ParameterValue(text.span, text, ()) for text in self.parts(tree)]
+
+    def assignment(self, tree: _Tree) -> ast.Assignment:
+        return ast.Assignment(self.span(tree), *self.parts(tree))
+
+    def harmless(self, tree: _Tree) -> ast.Harmless:
+        return ast.Harmless(self.span(tree), tuple(self.parts(tree)))
+
+    # what a kernel decides
+
+    def decide(self, tree: _Tree) -> ast.Decide:
+        name, file, *steps = self.parts(tree)
+        return ast.Decide(self.span(tree), name, file, tuple(steps))
+
+    def let(self, tree: _Tree) -> ast.Let:
+        return ast.Let(self.span(tree), *self.parts(tree))
+
+    def decision(self, tree: _Tree) -> ast.Decision | list[ast.Decision]:
+        word, *names, told, guard = self.parts(tree)
+        sets, chosen, unless_told = word == "set", tuple(names), told is not None
+        return _when(guard, lambda left: ast.Decision(self.span(tree), sets, chosen, unless_told, left))
+
+    def listed(self, tree: _Tree) -> ast.Listed:
+        action, numbers, word = self.parts(tree)
+        return ast.Listed(self.span(tree), action == "set", numbers is not None, word)
+
+    def assign(self, tree: _Tree) -> ast.Assign | list[ast.Assign]:
+        variable, value, guard = self.parts(tree)
+        return _when(guard, lambda left: ast.Assign(self.span(tree), variable, value, left))
+
+    def open_fact(self, tree: _Tree) -> ast.OpenFact | list[ast.OpenFact]:
+        *features, source, guard = self.parts(tree)
+        return _when(guard, lambda left: ast.OpenFact(self.span(tree), tuple(features), source, left))
 
     def policy(self, tree: _Tree) -> ast.Policy:
-        machine, *decisions = self.parts(tree)
-        return ast.Policy(self.span(tree), machine, tuple(decisions))
+        return ast.Policy(self.span(tree), tuple(self.parts(tree)))
 
-    def decision(self, tree: _Tree) -> ast.Decision:
-        word, *names, guard = self.parts(tree)
-        return ast.Decision(self.span(tree), word == "set", tuple(names), guard, None, False)
-
-    def clear_listed(self, tree: _Tree) -> ast.Decision:
-        numbers, listed = self.parts(tree)
-        return ast.Decision(self.span(tree), False, (), None, listed, numbers is not None)
+    def ordered(self, tree: _Tree) -> ast.Name:
+        name: ast.Name = self.node(tree.children[0])
+        return name
 
     # the interface
 
     def interface(self, tree: _Tree) -> ast.Interface:
-        name, machine, *items = self.parts(tree)
+        name, *items = self.parts(tree)
         bits = tuple(bit for item in items if isinstance(item, tuple) for bit in item)
         return ast.Interface(
             self.span(tree),
             name,
-            machine,
             _only(items, ast.Table),
             _only(items, ast.Number),
             _only(items, ast.Slot),
@@ -137,6 +303,7 @@ class Builder:
             _only(items, ast.Protect),
             _only(items, ast.Op),
             _only(items, ast.Meaning),
+            _only(items, ast.Constant),
         )
 
     def meaning(self, tree: _Tree) -> ast.Meaning:
@@ -175,7 +342,7 @@ class Builder:
     def functions(self, tree: _Tree) -> ast.Functions:
         return ast.Functions(self.span(tree), *self.parts(tree))
 
-    def clobbers(self, tree: _Tree) -> tuple[ast.ClobberBit, ...]:
+    def registers(self, tree: _Tree) -> tuple[ast.ClobberBit, ...]:
         return tuple(self.parts(tree))
 
     def clobber_bit(self, tree: _Tree) -> ast.ClobberBit:
@@ -192,18 +359,24 @@ class Builder:
     def protect(self, tree: _Tree) -> ast.Protect:
         return ast.Protect(self.span(tree), tuple(self.parts(tree)))
 
-    def op(self, tree: _Tree) -> ast.Op:
-        name, number, (inputs, results, clobbers), (noreturn, length, guard) = self.parts(tree)
-        return ast.Op(
-            self.span(tree),
-            name,
-            number,
-            inputs or (),
-            results or (),
-            clobbers or (),
-            noreturn is not None,
-            length,
+    def op(self, tree: _Tree) -> ast.Op | list[ast.Op]:
+        name, number, (inputs, results, clobbers), *sites = self.parts(tree)
+        if not sites:
+            return []
+        noreturn, length, guard = sites[0]
+        return _when(
             guard,
+            lambda left: ast.Op(
+                self.span(tree),
+                name,
+                number,
+                inputs or (),
+                results or (),
+                clobbers or (),
+                noreturn is not None,
+                length,
+                left,
+            ),
         )
 
     def contract(self, tree: _Tree) -> tuple[Any, ...]:
@@ -220,7 +393,6 @@ class Builder:
 
     def chain_def(self, tree: _Tree) -> ast.Chain:
         name, *items = self.parts(tree)
-        items = _flat(items)
         return ast.Chain(self.span(tree), name, _only(items, ast.Arm), _only(items, ast.Symbol))
 
     def backend(self, tree: _Tree) -> ast.Backend:
@@ -238,20 +410,22 @@ class Builder:
             _only(items, ast.Shadow),
         )
 
-    def target(self, tree: _Tree) -> ast.Target:
+    def target(self, tree: _Tree) -> ast.Target | list[ast.Target]:
         *ops, symbol, guard = self.parts(tree)
-        return ast.Target(self.span(tree), tuple((op, None) for op in ops), symbol, False, guard)
+        each = tuple(ast.OpRange(op.span, op, False, None) for op in ops)
+        return _when(guard, lambda left: ast.Target(self.span(tree), each, symbol, False, left))
 
-    def targets(self, tree: _Tree) -> ast.Target:
+    def targets(self, tree: _Tree) -> ast.Target | list[ast.Target]:
         symbol, *ops, guard = self.parts(tree)
-        return ast.Target(self.span(tree), tuple(ops), symbol, True, guard)
+        return _when(guard, lambda left: ast.Target(self.span(tree), tuple(ops), symbol, True, left))
 
-    def op_range(self, tree: _Tree) -> tuple[ast.Name, ast.Name | None]:
-        first, last = self.parts(tree)
-        return first, last
+    def op_range(self, tree: _Tree) -> ast.OpRange:
+        first, upto, end = self.parts(tree)
+        return ast.OpRange(self.span(tree), first, upto is not None, end)
 
-    def kept(self, tree: _Tree) -> ast.Shadow:
-        return ast.Shadow(self.span(tree), *self.parts(tree))
+    def kept(self, tree: _Tree) -> ast.Shadow | list[ast.Shadow]:
+        name, operand, holds, guard = self.parts(tree)
+        return _when(guard, lambda left: ast.Shadow(self.span(tree), name, operand, holds, left))
 
     def is_number(self, tree: _Tree) -> ast.Holds:
         return ast.Holds(self.span(tree), self.node(tree.children[0]), False)
@@ -259,19 +433,20 @@ class Builder:
     def has_bits(self, tree: _Tree) -> ast.Holds:
         return ast.Holds(self.span(tree), self.node(tree.children[0]), True)
 
-    def rule(self, tree: _Tree) -> ast.Rule:
+    def rule(self, tree: _Tree) -> ast.Rule | list[ast.Rule]:
         *ops, arms = self.parts(tree)
-        return ast.Rule(self.span(tree), tuple(ops), arms)
+        return ast.Rule(self.span(tree), tuple(ops), arms) if arms else []
 
-    def otherwise(self, tree: _Tree) -> ast.Otherwise:
-        return ast.Otherwise(self.span(tree), *self.parts(tree))
+    def otherwise(self, tree: _Tree) -> ast.Otherwise | list[ast.Otherwise]:
+        arms = self.node(tree.children[0])
+        return ast.Otherwise(self.span(tree), arms) if arms else []
 
     def chain(self, tree: _Tree) -> tuple[ast.Arm, ...]:
         return tuple(self.parts(tree))
 
-    def arm(self, tree: _Tree) -> ast.Arm:
+    def arm(self, tree: _Tree) -> ast.Arm | list[ast.Arm]:
         action, clobbers, guard = self.parts(tree)
-        return ast.Arm(self.span(tree), action, clobbers or (), guard)
+        return _when(guard, lambda left: ast.Arm(self.span(tree), action, clobbers or (), left))
 
     def asm(self, tree: _Tree) -> ast.Asm:
         return ast.Asm(self.span(tree), *self.parts(tree))
@@ -328,88 +503,127 @@ class Builder:
 
     # guards
 
-    def any_of(self, tree: _Tree) -> ast.Guard:
-        parts = tuple(self.parts(tree))
-        guard: ast.Guard = parts[0] if len(parts) == 1 else ast.AnyOf(self.span(tree), parts)
-        return guard
+    def any_of(self, tree: _Tree) -> ast.Guard | bool:
+        return _joined(self.span(tree), ast.AnyOf, True, self.parts(tree))
 
-    def all_of(self, tree: _Tree) -> ast.Guard:
-        parts = tuple(self.parts(tree))
-        guard: ast.Guard = parts[0] if len(parts) == 1 else ast.AllOf(self.span(tree), parts)
-        return guard
+    def all_of(self, tree: _Tree) -> ast.Guard | bool:
+        return _joined(self.span(tree), ast.AllOf, False, self.parts(tree))
 
-    def negated(self, tree: _Tree) -> ast.Not:
-        return ast.Not(self.span(tree), *self.parts(tree))
+    def negated(self, tree: _Tree) -> ast.Guard | bool:
+        part = self.node(tree.children[0])
+        return not part if isinstance(part, bool) else ast.Not(self.span(tree), part)
 
-    def target_is(self, tree: _Tree) -> ast.TargetIs:
-        return ast.TargetIs(self.span(tree), *self.parts(tree))
+    def target_is(self, tree: _Tree) -> ast.Guard | bool:
+        return self._is_or_in(tree, tree.children, lambda name: ast.TargetIs(self.span(tree), name))
 
-    def op_noreturn(self, tree: _Tree) -> ast.OpNoreturn:
-        return ast.OpNoreturn(self.span(tree))
+    def op_target(self, tree: _Tree) -> ast.Guard | bool:
+        op = self.node(tree.children[0])
+        return self._is_or_in(tree, tree.children[1:], lambda name: ast.OpTargetIs(self.span(tree), op, name))
 
-    def cpu_has(self, tree: _Tree) -> ast.CpuHas:
-        return ast.CpuHas(self.span(tree), self.node(tree.children[1]))
+    def op_noreturn(self, tree: _Tree) -> ast.Guard:
+        return self._negated(tree, tree.children[0], ast.OpNoreturn(self.span(tree)))
 
-    def kernel_has(self, tree: _Tree) -> ast.KernelHas:
-        return ast.KernelHas(self.span(tree), self.node(tree.children[1]))
+    def has_config(self, tree: _Tree) -> ast.HasConfig:
+        return ast.HasConfig(self.span(tree), *self.parts(tree))
+
+    def cpu_has(self, tree: _Tree) -> ast.Guard | bool:
+        return self._any_or_all(tree, lambda name: ast.CpuHas(self.span(tree), name))
+
+    def kernel_has(self, tree: _Tree) -> ast.Guard | bool:
+        return self._any_or_all(tree, lambda name: ast.KernelHas(self.span(tree), name))
 
     def vulnerability(self, tree: _Tree) -> ast.Vulnerability:
         return ast.Vulnerability(self.span(tree), *self.parts(tree))
 
-    def op_target(self, tree: _Tree) -> ast.OpTargetIs:
-        return ast.OpTargetIs(self.span(tree), *self.parts(tree))
+    def cpu_vendor(self, tree: _Tree) -> ast.Guard | bool:
+        return self._is_or_in(tree, tree.children, lambda name: ast.CpuVendor(self.span(tree), name))
 
-    def cpu_vendor(self, tree: _Tree) -> ast.CpuVendor:
-        return ast.CpuVendor(self.span(tree), *self.parts(tree))
+    def cpu_number(self, tree: _Tree) -> ast.Guard | bool:
+        what = str(tree.children[0])
+        return self._compared(tree, tree.children[1:], lambda how, n: ast.CpuNumber(self.span(tree), what, how, n))
 
-    def cpu_number(self, tree: _Tree) -> ast.CpuNumber:
-        return ast.CpuNumber(self.span(tree), *self.parts(tree))
+    def cpus(self, tree: _Tree) -> ast.Guard | bool:
+        return self._compared(tree, tree.children, lambda how, count: ast.Cpus(self.span(tree), how, count))
 
-    def cpus(self, tree: _Tree) -> ast.Cpus:
-        return ast.Cpus(self.span(tree), *self.parts(tree))
+    def backend_is(self, tree: _Tree) -> ast.Guard | bool:
+        return self._is_or_in(tree, tree.children, lambda name: ast.BackendIs(self.span(tree), name))
 
-    def cmdline(self, tree: _Tree) -> ast.Cmdline:
-        return ast.Cmdline(self.span(tree), self.node(tree.children[1]))
-
-    def backend_is(self, tree: _Tree) -> ast.BackendIs:
-        return ast.BackendIs(self.span(tree), *self.parts(tree))
-
-    def nops_is(self, tree: _Tree) -> ast.NopsIs:
-        return ast.NopsIs(self.span(tree), *self.parts(tree))
+    def nops_is(self, tree: _Tree) -> ast.Guard | bool:
+        return self._is_or_in(tree, tree.children, lambda name: ast.NopsIs(self.span(tree), name))
 
     def within(self, tree: _Tree) -> ast.Within:
         return ast.Within(self.span(tree), *self.parts(tree))
 
-    def branches(self, tree: _Tree) -> ast.Branches:
-        _, prefix, mnemonic, *short, name = self.parts(tree)
-        return ast.Branches(self.span(tree), prefix is not None, mnemonic, any(short), name)
+    def branches(self, tree: _Tree) -> ast.Guard:
+        _, negated, prefix, mnemonic, *short, name = self.parts(tree)
+        branch = ast.Branches(self.span(tree), prefix is not None, mnemonic, any(short), name)
+        return branch if negated is None else ast.Not(branch.span, branch)
 
     def begins(self, tree: _Tree) -> ast.Begins:
-        name, sign, count, _, code = self.parts(tree)
+        name, sign, count, code = self.parts(tree)
         return ast.Begins(self.span(tree), name, _addend(sign, count), code)
 
-    def compares(self, tree: _Tree) -> ast.Compares:
-        return ast.Compares(self.span(tree), *self.parts(tree))
+    def compares(self, tree: _Tree) -> ast.Guard | bool:
+        name = self.node(tree.children[0])
+        return self._compared(tree, tree.children[1:], lambda how, n: ast.Compares(self.span(tree), name, how, n))
 
     def bits_of(self, tree: _Tree) -> ast.BitsOf:
         name, sign, count, mask = self.parts(tree)
         return ast.BitsOf(self.span(tree), name, _addend(sign, count), mask)
 
-    def is_symbol(self, tree: _Tree) -> ast.IsSymbol:
-        return ast.IsSymbol(self.span(tree), *self.parts(tree))
+    def is_name(self, tree: _Tree) -> ast.Guard | bool:
+        subject = self.node(tree.children[0])
+        return self._is_or_in(tree, tree.children[1:], lambda name: ast.IsName(self.span(tree), subject, name))
 
     def truth(self, tree: _Tree) -> ast.IsTrue:
         return ast.IsTrue(self.span(tree), *self.parts(tree))
 
+    def range(self, tree: _Tree) -> tuple[ast.Number, ast.Number | None]:
+        first, end = self.parts(tree)
+        return first, end
+
+    def _is_or_in(
+        self, tree: _Tree, children: Sequence[_Child], question: Callable[[ast.Name], ast.Guard]
+    ) -> ast.Guard | bool:
+        """`is NAME`, `is not NAME`, or `in NAME, …`."""
+        first, *rest = children
+        if first is None or (isinstance(first, Token) and first.type == "NOT"):
+            return self._negated(tree, first, question(self.node(rest[0])))
+        return _joined(self.span(tree), ast.AnyOf, True, [question(self.node(child)) for child in children])
+
+    def _any_or_all(self, tree: _Tree, question: Callable[[ast.Name], ast.Guard]) -> ast.Guard | bool:
+        how, *names = self.parts(tree)
+        kind: type[ast.AnyOf | ast.AllOf] = ast.AllOf if how == "all" else ast.AnyOf
+        if how is None and len(names) > 1:
+            label = Label(self.span(tree), "which of them?")
+            help = "write `has any …` or `has all …`"
+            self.found.append(Diagnostic("PV002", "several names after `has`", (label,), help=help))
+        return _joined(self.span(tree), kind, kind is ast.AnyOf, [question(name) for name in names])
+
+    def _compared(
+        self, tree: _Tree, children: Sequence[_Child], question: Callable[[str, ast.Number], ast.Guard]
+    ) -> ast.Guard | bool:
+        """A comparison with a number, or `in NUMBER, FIRST .. END, …`."""
+        span = self.span(tree)
+        first, *rest = self.items(children)
+        if isinstance(first, str):
+            return ast.Not(span, question("==", rest[0])) if first == "!=" else question(first, rest[0])
+        ranges = (
+            question("==", start) if end is None else ast.AllOf(span, (question(">=", start), question("<", end)))
+            for start, end in (first, *rest)
+        )
+        return _joined(span, ast.AnyOf, True, list(ranges))
+
+    def _negated(self, tree: _Tree, word: _Child, question: ast.Guard) -> ast.Guard:
+        return question if word is None else ast.Not(self.span(tree), question)
+
     # families and passes
 
     def family(self, tree: _Tree) -> ast.Family:
-        name, machine, *items = self.parts(tree)
-        items = _flat(items)
+        name, *items = self.parts(tree)
         return ast.Family(
             self.span(tree),
             name,
-            machine,
             _only(items, ast.Table),
             _only(items, ast.SitesOf),
             _only(items, ast.SiteAt),
@@ -472,7 +686,7 @@ class Builder:
     def case_len(self, tree: _Tree) -> ast.Number:
         return self.bits(tree)
 
-    def case_clobber(self, tree: _Tree) -> tuple[ast.Name, ...]:
+    def case_clobbers(self, tree: _Tree) -> tuple[ast.Name, ...]:
         clobbers: tuple[ast.Name, ...] = self.node(tree.children[0])
         return clobbers
 
@@ -498,7 +712,6 @@ class Builder:
         parts = self.parts(tree)
         if kind == "family":  # family, model or stepping
             kind = parts.pop(0)
-        parts = [part for part in parts if part != "has"]
         name = parts.pop(0) if isinstance(parts[0], ast.Name) else None
         return ast.Setting(self.span(tree), kind, name, tuple(part for part in parts if part is not None))
 
@@ -524,7 +737,8 @@ class Builder:
 
 _WORDS = """
     SIGN ALWAYS JUMPS SET CLEAR CALL JMP SHORT CS PADDED STACKED LONGEST NORETURN RELOCATED THROUGHOUT INSTRUCTION
-    COMPARE CPU_NUMBER BEGINS HAS NUMBERS BUILT
+    COMPARE CPU_NUMBER TEXT_HAS NUMBERS BUILT NOT ANY ALL UPTO OTHER LIST NUMBER LEAST FEATURES TOLD
+    EARLY_PARAM SETUP FIND_OPTION FIND_OPTION_BOOL
 """
 _TOKENS: dict[str, Callable[[Builder, Token], Any]] = {
     "NAME": Builder.name,
@@ -533,6 +747,7 @@ _TOKENS: dict[str, Callable[[Builder, Token], Any]] = {
     "READ_TYPE": Builder.name,
     "BRANCH": Builder.name,
     "INT": Builder.int_,
+    "VERSION": Builder.version,
     "STRING": Builder.text,
     "LONG_STRING": Builder.text,
     "TRUE": Builder.truth_value,
@@ -547,9 +762,23 @@ def _addend(sign: str | None, count: ast.Number | None) -> int:
     return -count.value if sign == "-" else count.value
 
 
-def _flat(items: Iterable[Any]) -> list[Any]:
-    """The items, with those of `each` in its place."""
-    return [part for item in items for part in (item if isinstance(item, list) else [item])]
+def _joined(
+    span: Span, kind: type[ast.AnyOf | ast.AllOf], decisive: bool, parts: Sequence[ast.Guard | bool]
+) -> ast.Guard | bool:
+    """What is left of `or` (`decisive` is True) or `and` when what the kernel's version decides is decided."""
+    if any(part is decisive for part in parts):
+        return decisive
+    left = tuple(part for part in parts if not isinstance(part, bool))
+    if not left:
+        return not decisive
+    return left[0] if len(left) == 1 else kind(span, left)
+
+
+def _when(guard: ast.Guard | bool | None, made: Callable[[ast.Guard | None], T]) -> T | list[T]:
+    """A construct with what is left of its guard; none if it never holds."""
+    if guard is False:
+        return []
+    return made(None if guard is True or guard is None else guard)
 
 
 def _only(items: Sequence[Any], kind: type[T]) -> tuple[T, ...]:
