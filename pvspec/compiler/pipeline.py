@@ -14,9 +14,9 @@ from pvspec.compiler.sound import verify
 from pvspec.engine.value import Value
 from pvspec.lang.check import check
 from pvspec.lang.diagnostics import Diagnostic, Findings, SpecError, TooMuchWork, reported
-from pvspec.lang.files import ForKernel, read_spec, spec_files
+from pvspec.lang.files import Files, ForKernel, read_spec, spec_files
 from pvspec.lang.merged import Parts, for_none, merged
-from pvspec.lang.target import ANY, Target, Wanted, several, wanted
+from pvspec.lang.target import ANY, MAX_TARGETS, Target, Wanted, point_releases, several, wanted
 
 Choice: TypeAlias = Callable[[Sequence[Target], str], Sequence[Target]]
 """Some of a spec's kernels, by all of them and what a message calls the spec; TargetError."""
@@ -98,20 +98,29 @@ def check_for(path: Path, choice: Choice, include: Iterable[str | os.PathLike[st
     if files is None or files.is_incomplete:
         return Checked(str(path), {}, {}, *_parted(read.found, path))
     chosen = files.targets if files.targets == (ANY,) else choice(files.targets, str(path))
-    programs, parts, found = dict[Target, Program | None](), dict[Target, Parts](), dict[Target, list[Diagnostic]]()
+    programs, reads, found = dict[Target, Program | None](), dict[Target, ForKernel](), dict[Target, list[Diagnostic]]()
     for target in chosen:
         findings = Findings(work=read.work.continued())
-        part = files.for_kernel(target, findings)
-        parts[target] = Parts(part)
+        reads[target] = files.for_kernel(target, findings)
         try:
-            programs[target] = _program(part, target, findings)
+            programs[target] = _program(reads[target], target, findings)
         except TooMuchWork as error:  # so it would be for the others
             return Checked(str(path), {}, {}, *_parted([*read.found, *error.diagnostics], path))
         found[target] = files.without_consequences(findings.found)
     is_all = len(chosen) == len(files.targets)
+    parts = {target: Parts(read) for target, read in reads.items()}
     told = [diagnostic for rest in merged(found, parts, is_all).values() for diagnostic in rest]
-    none = for_none(parts.values()) if is_all else ()
+    none = _for_none(files, reads) if is_all else ()
     return Checked(str(path), programs, parts, *_parted([*read.found, *told, *none], path))
+
+
+def _for_none(files: Files, reads: Mapping[Target, ForKernel]) -> list[Diagnostic]:
+    """Warnings for what is for none of a spec's kernels, nor for an older point release of one."""
+    parts = [Parts(read) for read in reads.values()]
+    if any(for_none(parts)):
+        older = [release for target, read in reads.items() for release in point_releases(target, read.asked)]
+        parts += [Parts(files.for_kernel(release, Findings())) for release in older[:MAX_TARGETS]]
+    return list(for_none(parts))
 
 
 def _program(read: ForKernel, target: Target, findings: Findings) -> Program | None:

@@ -30,12 +30,15 @@ _QUOTED = re.compile(r"`([^`]*)`")
 class ForKernel(Value):
     """What a spec says of one kernel: its items, included files before the files that include them.
 
-    `left_out`: what is not for this kernel, of the `sources` that are.
+    `left_out`: what is not for this kernel, of the `sources` that are. `files`: these, in the order of the items.
+    `asked`: the versions that it asks for.
     """
 
     items: tuple[ast.Item, ...]
     sources: tuple[Source, ...]
     left_out: tuple[Span, ...]
+    files: tuple[Parsed, ...]
+    asked: frozenset[tuple[int, ...]]
 
 
 @dataclass
@@ -96,9 +99,9 @@ class Files:
 
     def for_kernel(self, target: Target, findings: Findings) -> ForKernel:
         """What the files say of one of the kernels; what is wrong with their conditions is a finding."""
-        items, built = list[ast.Item](), dict[str, Built]()
+        items, built, files = list[ast.Item](), dict[str, Built](), list[Parsed]()
         for real in self._roots:
-            self._add(real, target, items, built)
+            self._add(real, target, items, built, files)
         machines = list(dict.fromkeys(name.text for name in self._machines))
         for file in built.values():
             findings.found += file.diagnostics
@@ -107,9 +110,17 @@ class Files:
             for version in file.versions:
                 check_version(version, self.targets, findings)
         left_out = tuple(span for file in built.values() for span in file.left_out)
-        return ForKernel(tuple(items), tuple(file.source for file in built.values()), left_out)
+        asked = frozenset(version.numbers for file in built.values() for version in file.versions)
+        return ForKernel(tuple(items), tuple(file.source for file in built.values()), left_out, tuple(files), asked)
 
-    def _add(self, real: str, target: Target, items: list[ast.Item], built: dict[str, Built]) -> None:
+    def included(self, include: ast.Include) -> Source | None:
+        """The file that is included, if it could be read."""
+        parsed = self._parsed.get(self._leads.get(include.path.span, ""))
+        return None if parsed is None else parsed.source
+
+    def _add(
+        self, real: str, target: Target, items: list[ast.Item], built: dict[str, Built], files: list[Parsed]
+    ) -> None:
         """Add the items of a file that is not among those `built` before, and of the files that it includes."""
         parsed = self._parsed[real]
         if real in built or parsed is None:
@@ -119,7 +130,8 @@ class Files:
             if not isinstance(item, ast.Include):
                 items.append(item)
             elif item.path.span in self._leads:
-                self._add(self._leads[item.path.span], target, items, built)
+                self._add(self._leads[item.path.span], target, items, built, files)
+        files.append(parsed)
 
     def opened(self, path: Path, real: str, path_in: Span | None = None) -> tuple[BinaryIO, str] | None:
         """One file, open, and its path without links; None, with a finding, if it cannot or may not be read."""

@@ -117,7 +117,7 @@ def listed(targets: Iterable[Target]) -> str:
     """Kernels as a message names them: `Linux 5.10, 6.1 on x86_64; Linux 5.10 on i386`."""
     versions = dict[str | None, list[str]]()
     for target in targets:
-        versions.setdefault(target.machine, []).append(".".join(map(str, target.version or ())))
+        versions.setdefault(target.machine, []).append(version_text(target.version))
     return "; ".join(_on_machine(machine, numbers) for machine, numbers in versions.items())
 
 
@@ -126,6 +126,18 @@ def _on_machine(machine: str | None, versions: list[str]) -> str:
     if not known:
         return machine or "any kernel"
     return f"Linux {known} on {machine}" if machine else f"Linux {known}"
+
+
+def point_releases(target: Target, asked: Iterable[tuple[int, ...]]) -> list[Target]:
+    """The first point release of a series, and those of it that are asked for: all that a spec may tell apart."""
+    series = target.version or ()
+    own = {version for version in asked if len(version) > len(series) and version[: len(series)] == series}
+    return [target.changed(version=version) for version in sorted({(*series, 0), *own})] if own else []
+
+
+def version_text(version: Iterable[int] | None) -> str:
+    """A version as people write it; empty if it is None."""
+    return ".".join(map(str, version or ()))
 
 
 def point_release(version: tuple[int, ...]) -> tuple[int, ...]:
@@ -192,6 +204,6 @@ def check_version(version: ast.Version, targets: Sequence[Target], findings: Fin
     oldest, newest = versions[0], point_release(versions[-1])
     if not oldest < version.numbers <= newest:
         which = "each is this one or a later one" if version.numbers <= oldest else "each is an earlier one"
-        known = ", ".join(".".join(map(str, numbers)) for numbers in versions)
-        text = ".".join(map(str, version.numbers))
+        known = ", ".join(map(version_text, versions))
+        text = version_text(version.numbers)
         findings.add("PV105", f"{text} parts none of this spec's kernels: {which}", place, notes=[f"kernels {known}"])

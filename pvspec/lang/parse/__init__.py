@@ -18,13 +18,14 @@ from pvspec.lang import syntax as ast
 from pvspec.lang.diagnostics import Diagnostic, SpecError, Work
 from pvspec.lang.parse.builder import Builder
 from pvspec.lang.parse.characters import hidden_characters
+from pvspec.lang.parse.cuts import Chosen, Cut, Cutter
 from pvspec.lang.parse.errors import Refused, run_together, syntax_error
 from pvspec.lang.parse.grammar import WordsRunTogether, parser
 from pvspec.lang.parse.limits import check_length, check_limits, check_made
 from pvspec.lang.source import Source, Span
 from pvspec.lang.target import ANY, Target
 
-__all__ = ["Built", "Outline", "Parsed", "parse", "parse_what_can_be"]
+__all__ = ["Built", "Chosen", "Cut", "Outline", "Parsed", "parse", "parse_what_can_be"]
 
 
 class Outline(Value):
@@ -76,6 +77,15 @@ class Parsed(Value):
                 elif item.data == "machine":
                     machines += [builder.name(child) for child in item.children if isinstance(child, Token)]
         return Outline(tuple(includes), tuple(kernels), tuple(machines))
+
+    def cuts(self, chosen: Chosen) -> list[Cut]:
+        """What has to be taken out of the text so that it is for one kernel."""
+        found = list[Cut]()
+        for tree, start in self.trees:
+            cutter = Cutter(self.source, chosen, start)
+            cutter.visit(tree)
+            found += cutter.cuts
+        return found
 
     def built(self, target: Target) -> Built:
         """The items of the file that are for a kernel."""
