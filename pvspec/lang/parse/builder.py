@@ -246,9 +246,6 @@ class Builder:
     def harmless_values(self, tree: _Tree) -> list[ast.ParameterValue]:
         return [ast.ParameterValue(text.span, text, ()) for text in self.parts(tree)]
 
-    def harmless_values(self, tree: _Tree) -> list[ast.ParameterValue]:
-        return [ast.ParameterValue(text.span, text, None) for text in self.parts(tree)]
-
     def assignment(self, tree: _Tree) -> ast.Assignment:
         return ast.Assignment(self.span(tree), *self.parts(tree))
 
