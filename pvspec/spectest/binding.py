@@ -1,4 +1,5 @@
-"""What a case binds. Each name that it does not bind gets an address of its own."""
+"""What a case binds. Each name that it does not bind gets an address of its own; without a CPU the last choice of nops
+counts."""
 
 from __future__ import annotations
 
@@ -95,6 +96,8 @@ def bind_case(subject: Subject) -> Binding:
     bound = _defaults(subject)
     for setting in subject.case.settings:
         _set(setting, bound, subject)
+    if bound.vendor is None and bound.nops is None:
+        bound.nops = subject.spec.machine.choices[-1][0]  # what a kernel takes of which nothing else is known
     return bound
 
 
