@@ -595,7 +595,7 @@ class Op(Node):
     results: tuple[Name, ...]
     clobbers: tuple[Name, ...]
     noreturn: bool
-    length: Number | None
+    length: Number | Name | None
     guard: Guard | None
 
 
@@ -715,7 +715,7 @@ class Shadow(Node):
 
 
 class Backend(Node):
-    """`backend NAME for INTERFACE { … }`."""
+    """`backend NAME, … for INTERFACE { … }`, for one of the names."""
 
     name: Name
     interface: Name

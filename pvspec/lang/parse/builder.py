@@ -395,12 +395,11 @@ class Builder:
         name, *items = self.parts(tree)
         return ast.Chain(self.span(tree), name, _only(items, ast.Arm), _only(items, ast.Symbol))
 
-    def backend(self, tree: _Tree) -> ast.Backend:
-        name, interface, *items = self.parts(tree)
-        return ast.Backend(
-            self.span(tree),
-            name,
-            interface,
+    def backend(self, tree: _Tree) -> list[ast.Backend]:
+        parts = self.parts(tree)
+        *names, interface = _only(parts, ast.Name)
+        items = parts[len(names) + 1 :]
+        kinds = (
             _only(items, ast.Option),
             _only(items, ast.Symbol),
             _only(items, ast.Rom),
@@ -409,6 +408,7 @@ class Builder:
             _only(items, ast.Otherwise),
             _only(items, ast.Shadow),
         )
+        return [ast.Backend(self.span(tree), name, interface, *kinds) for name in names]
 
     def target(self, tree: _Tree) -> ast.Target | list[ast.Target]:
         *ops, symbol, guard = self.parts(tree)
