@@ -80,14 +80,6 @@ def _parameter(item: ast.Parameter, variables: Mapping[str, Variable], findings:
     return Parameter(item.parser, item.word.value, item.kind, name.text if name else "", dict(values), other, flag)
 
 
-def _sets_of(
-    value: ast.ParameterValue, name: ast.Name | None, variables: Mapping[str, Variable], findings: Findings
-) -> Sets:
-    if value.sets is None:
-        return ()
-    return _sets(value.sets, variables, findings) if value.sets else _named(value, name, variables, findings)
-
-
 def _named(
     value: ast.ParameterValue, name: ast.Name | None, variables: Mapping[str, Variable], findings: Findings
 ) -> Sets:
