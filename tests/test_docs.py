@@ -45,7 +45,7 @@ PAGES = [
     *sorted(ROOT.joinpath("docs").glob("*.md")),
 ]
 PACKAGE = re.compile(r"linux-image-[\w.+-]+-cloud-amd64(?:-unsigned)?_[\w.+-]+_amd64\.deb")
-MODULES = {"paravirt": ("linux-2.6.23", "i386"), "linux61": ("linux-6.1", "x86_64")}
+MODULES = {"paravirt": ("linux-2.6.23/i386", None, None), "linux61": ("linux", "6.1", "x86_64")}
 FENCE = re.compile(r"^```(?P<info>[^\n]*)\n(?P<body>.*?)^```$", re.M | re.S)
 COMMAND = re.compile(r"^\$ (?P<text>.*(?:\n> .*)*)\n", re.M)
 Golden = Callable[[Path, str], None]

@@ -24,9 +24,9 @@ HERE = Path(__file__).parent
 _TOKEN = re.compile(r'#[^\n]*|"""[\s\S]*?"""|"[^"\n]*"|[<>=]=|=>|->|\.\.|[\w$]+|[^\s\w]')
 SHIPPED = [
     "linux-2.6.23/i386/lguest.pvs",
-    "linux-5.10/i386/jump_labels.pvs",
-    "linux-6.1/i386/kvm.pvs",
-    "linux-6.12/x86_64/ibt.pvs",
+    "linux/jump_labels.pvs",
+    "linux/kvm.pvs",
+    "linux/policy/retbleed.pvs",
 ]
 SMALL = """
 machine m {

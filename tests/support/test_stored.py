@@ -15,7 +15,8 @@ from pvspec.engine import guards, spec
 from pvspec.engine.guards import AllOf, AnyOf, Guard, Not
 from pvspec.engine.spec import Architecture, Decision, Spec
 from pvspec.engine.value import Map
-from tests.test_cases import shipped, told
+from tests.shipped import KERNELS, Kernel
+from tests.test_cases import told
 
 EMPTY = Spec(Architecture("pc", 64, {}, frozenset(), {}, ()), None, {}, {}, ())
 
@@ -75,9 +76,9 @@ def test_the_same_value_is_the_same_data() -> None:
     assert json.loads(dumps(EMPTY.changed(probes=frozenset(names))))[-1] == ["<", *sorted(names)]
 
 
-@pytest.mark.parametrize("path", shipped()[:2], ids=lambda path: "-".join(path.parts[-2:]))
-def test_shipped_specs_come_back(path: Any) -> None:
-    lowered = lower(check_spec(path).sound()).spec
+@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+def test_shipped_specs_come_back(kernel: Kernel) -> None:
+    lowered = lower(kernel.program).spec
     assert loads(dumps(lowered)) == lowered
 
 
