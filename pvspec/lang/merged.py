@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from pvspec.lang.diagnostics import Diagnostic, Label
-from pvspec.lang.files import ForKernel
+from pvspec.lang.parse import Built
 from pvspec.lang.source import Span
 from pvspec.lang.target import Target, listed
 
@@ -19,9 +19,9 @@ _Key: TypeAlias = tuple[tuple[str, int, str, str], tuple[str, ...]]
 class Parts:
     """The places in a spec that are for one kernel: those in its sources, without what is left out."""
 
-    def __init__(self, read: ForKernel) -> None:
-        self.left_out = sorted(read.left_out, key=_outer_first)
-        self._holes = {source: list[tuple[int, int]]() for source in read.sources}
+    def __init__(self, files: Collection[Built]) -> None:
+        self.left_out = sorted((span for file in files for span in file.left_out), key=_outer_first)
+        self._holes = {file.source: list[tuple[int, int]]() for file in files}
         for span in self.left_out:
             holes = self._holes[span.source]
             if not holes or holes[-1][1] <= span.start:  # not a part of the last one
