@@ -33,7 +33,7 @@ class Parameter(Value):
     """A word of the command line.
 
     `kind`: "values", "list" (values with commas between them), "flag" (any value, or none: then `sets`), "number" (of
-    `variable`), "least" (likewise, if it is above 0 and less than the one before) or "features". `values`: what each
+    `variable`), "least" (such a number, of which the least positive one counts) or "features". `values`: what each
     value sets, and "" what the word alone does; `other`: what any other one sets, or the word alone.
     """
 
@@ -142,8 +142,8 @@ class _Reading:
         """get_option(): a value that begins with no number is 0, none changes nothing."""
         found = _NUMBER.match(value or "")
         if value and found:
-            number = _number(*found.groups())
-            if parameter.kind != "least" or 0 < number < int(self.values[parameter.variable]):
+            number, before = _number(*found.groups()), self.values[parameter.variable]
+            if parameter.kind == "number" or (isinstance(before, int) and 0 < number < before):
                 self.values[parameter.variable] = number
         if not found or not found[2]:
             self._reject(name, value)

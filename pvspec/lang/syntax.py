@@ -417,10 +417,7 @@ class Assignment(Node):
 
 
 class ParameterValue(Node):
-    """A value of a word, None for any other, and what it sets; None: nothing that changes text.
-
-    If it does not say: the word's variable to the value of that name.
-    """
+    """A value of a word, None for any other, and what it sets; None: its variable to the value of that name."""
 
     text: Text | None
     sets: tuple[Assignment, ...] | None
@@ -430,7 +427,7 @@ class Parameter(Node):
     """A word of the command line.
 
     `parser`: early_param, setup, find_option or find_option_bool. `kind`: "values", "list" (values with commas between
-    them), "flag" (whatever its value, `sets`), "number", "least" (of several numbers the least counts) or "features".
+    them), "flag" (whatever its value, `sets`), "number", "least" (number) or "features".
     """
 
     parser: str
@@ -491,9 +488,10 @@ class Assign(Node):
 
 
 class OpenFact(Node):
-    """`open A, B from "WHO COULD TELL" when …`."""
+    """`open A, B [likely] from "WHO COULD TELL" when …`."""
 
     features: tuple[Name, ...]
+    likely: bool
     source: Text
     guard: Guard | None
 

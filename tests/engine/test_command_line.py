@@ -32,6 +32,8 @@ LINUX = CommandLine(
         "smt": Variable("on", ("on", "off", "forced_off")),
         "smp": Variable("on", ("on", "off")),
         "max_cpus": Variable(8192),
+        "nr_cpus": Variable(8192),
+        "acpi": Variable("on", ("on", "off")),
         "replace_smp": Variable("yes", ("yes", "no")),
         "spectre_v2": Variable("auto", ("off", "auto", "retpoline")),
         "pcid": Variable("yes", ("yes", "no")),
@@ -47,6 +49,8 @@ LINUX = CommandLine(
         Parameter(EARLY_PARAM, "nosmt", "values", "smt", {"force": (("smt", "forced_off"),)}, (("smt", "off"),)),
         Parameter(EARLY_PARAM, "nosmp", "flag", sets=(("smp", "off"),)),
         Parameter(EARLY_PARAM, "maxcpus", "number", "max_cpus"),
+        Parameter(EARLY_PARAM, "nr_cpus", "least", "nr_cpus"),
+        Parameter(EARLY_PARAM, "acpi", "values", "acpi", {**names("acpi", "off"), "noirq": ()}),
         Parameter(EARLY_PARAM, "nopcid", "values", "pcid", {"": (("pcid", "no"),)}),
         Parameter(SETUP, "noreplace-smp", "flag", sets=(("replace_smp", "no"),)),
         Parameter(FIND_OPTION, "spectre_v2", "values", "spectre_v2", names("spectre_v2", "off", "auto", "retpoline")),
@@ -108,6 +112,10 @@ def changed(line: str) -> dict[str, str | int]:
         ("maxcpus=1 maxcpus", {"max_cpus": 1}),
         ("maxcpus=1 maxcpus=", {"max_cpus": 1}),
         ("maxcpus=-1", {"max_cpus": -1}),
+        ("nr_cpus=2 nr_cpus=4", {"nr_cpus": 2}),
+        ("nr_cpus=4 nr_cpus=0 nr_cpus=-3 nr_cpus=0x3", {"nr_cpus": 3}),
+        # a value that the kernel knows, and that changes no text
+        ("acpi=off acpi=noirq", {"acpi": "off"}),
         # words that are looked for: exactly, the last one, with their quotes
         ("spectre_v2=off spectre_v2=retpoline", {"spectre_v2": "retpoline"}),
         ("spectre_v2=off spectre_v2=none", {}),
@@ -130,5 +138,6 @@ def test_features_that_are_listed() -> None:
 
 
 def test_what_is_told() -> None:
-    found = read_line("pti=none LOG-BUF-LEN=1 log-buf-len=1 ro quiet foo=1 foo=2 pti=none maxcpus -- bar", LINUX)
+    line = "pti=none acpi=noirq LOG-BUF-LEN=1 log-buf-len=1 ro quiet foo=1 foo=2 pti=none maxcpus -- bar"
+    found = read_line(line, LINUX)
     assert found == ReadLine(found.values, {}, ("pti=none", "maxcpus"), ("LOG-BUF-LEN", "ro", "foo"))

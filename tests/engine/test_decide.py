@@ -141,9 +141,9 @@ def test_what_is_bound_decides(guard: Guard, bound: dict[str, Any], expected: bo
     st.integers(0, 20),
 )
 def test_numbers_of_the_cpu(compare: str, bound: int, what: str, asked: int) -> None:
-    numbers = {"family": 99, "model": 99, "stepping": 99, what: bound}
-    cpu = Cpu("GenuineIntel", **numbers)
-    assert holds(CpuNumber(what, compare, asked), cpu=cpu) == COMPARE[compare](bound, asked)
+    number = bound + (what == "threads")  # a core has one
+    cpu = Cpu("GenuineIntel", **{"family": 99, "model": 99, "stepping": 99, what: number})
+    assert holds(CpuNumber(what, compare, asked), cpu=cpu) == COMPARE[compare](number, asked)
     assert holds(Cpus(compare, asked), cpus=bound + 1) == COMPARE[compare](bound + 1, asked)
 
 

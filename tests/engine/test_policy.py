@@ -141,7 +141,7 @@ def test_the_nops_follow_the_policy() -> None:
 
 
 class TestOpen:
-    STEP = OpenFact(HERE, (FAST, SLOW), "who knows", Not(CpuHas(BUG)))
+    STEP = OpenFact(HERE, (FAST, SLOW), False, "who knows", Not(CpuHas(BUG)))
 
     def opened(self, *steps: Steps, **bound: Any) -> set[int]:
         of = decided(*steps, **bound)
@@ -157,6 +157,12 @@ class TestOpen:
         assert self.opened(self.STEP, features=["FAST"]) == {SLOW}
         assert self.opened(sets(FAST), self.STEP) == {SLOW}
         assert self.opened(clears(FAST), self.STEP, features=["FAST"]) == {FAST, SLOW}
+
+    def test_what_is_likely_is_set_and_open(self) -> None:
+        likely = self.STEP.changed(likely=True)
+        of = decided(likely, sets(DECISION, when=CpuHas(SLOW)), features=["FAST"])
+        assert (of.features, of.decisions.opened) == ({FAST, SLOW, DECISION}, {SLOW: likely})
+        assert features(likely, assumed={"SLOW": False}) == {FAST}
 
     def test_unless_the_guard_holds(self) -> None:
         assert self.opened(self.STEP, features=["BUG"]) == set()

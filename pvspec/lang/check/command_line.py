@@ -41,7 +41,7 @@ def setting(
     if not variable.values:
         _mistaken(value.span, f"`{name.text}` is a number", findings)
         return None
-    found = look_up(dict.fromkeys(variable.values, value.text), value, f"value of `{name.text}`", findings)
+    found = look_up(dict.fromkeys(variable.values, value.text), value, "value", findings)
     return None if found is None else (name.text, found)
 
 
@@ -68,23 +68,16 @@ def _parameter(item: ast.Parameter, variables: Mapping[str, Variable], findings:
     values = Declared[Sets]("value", findings)
     other: Sets | None = None
     for value in item.values:
-        sets = _sets_of(value, name, variables, findings)
+        own = value.sets
+        sets = _named(value, name, variables, findings) if own is None else _sets(own, variables, findings)
         if value.text is not None:
             values.declare(ast.Name(value.text.span, value.text.value), sets)
         elif other is None:
             other = sets
         else:
             findings.add("PV102", "`other` is declared twice", (value.span, "again here"))
-    own = _sets(item.sets, variables, findings)
-    return Parameter(item.parser, item.word.value, item.kind, name.text if name else "", dict(values), other, own)
-
-
-def _sets_of(
-    value: ast.ParameterValue, name: ast.Name | None, variables: Mapping[str, Variable], findings: Findings
-) -> Sets:
-    if value.sets is None:
-        return ()
-    return _sets(value.sets, variables, findings) if value.sets else _named(value, name, variables, findings)
+    flag = _sets(item.sets, variables, findings)
+    return Parameter(item.parser, item.word.value, item.kind, name.text if name else "", dict(values), other, flag)
 
 
 def _named(

@@ -106,9 +106,10 @@ class Parsed(Value):
 def parse(source: Source, work: Work | None = None, target: Target = ANY) -> ast.File:
     """The syntax tree of one file; SpecError, with all errors, if it does not follow the grammar."""
     parsed = parse_what_can_be(source, work)
-    if parsed.diagnostics:
-        raise SpecError(parsed.diagnostics)
-    return ast.File(parsed.built(target).items)
+    built = parsed.built(target)
+    if parsed.diagnostics or built.diagnostics:
+        raise SpecError((*parsed.diagnostics, *built.diagnostics))
+    return ast.File(built.items)
 
 
 def parse_what_can_be(source: Source, work: Work | None = None) -> Parsed:

@@ -219,7 +219,7 @@ class Builder:
 
     def variable(self, tree: _Tree) -> list[ast.Variable]:
         names, default, *values = self.parts(tree)
-        return [ast.Variable(self.span(tree), name, default, tuple(values)) for name in names]
+        return [ast.Variable(name.span, name, default, tuple(values)) for name in names]
 
     def parameter(self, tree: _Tree) -> ast.Parameter:
         parser, word, variable, listed, *values = self.parts(tree)
@@ -241,10 +241,10 @@ class Builder:
     def value(self, tree: _Tree) -> ast.ParameterValue:
         text, *sets = self.parts(tree)
         sets = [assignment for assignment in sets if assignment is not None]
-        return ast.ParameterValue(self.span(tree), text if isinstance(text, ast.Text) else None, tuple(sets))
+        return ast.ParameterValue(self.span(tree), text if isinstance(text, ast.Text) else None, tuple(sets) or None)
 
     def harmless_values(self, tree: _Tree) -> list[ast.ParameterValue]:
-        return [ast.ParameterValue(text.span, text, None) for text in self.parts(tree)]
+        return [ast.ParameterValue(text.span, text, ()) for text in self.parts(tree)]
 
     def assignment(self, tree: _Tree) -> ast.Assignment:
         return ast.Assignment(self.span(tree), *self.parts(tree))
@@ -275,8 +275,9 @@ class Builder:
         return _when(guard, lambda left: ast.Assign(self.span(tree), variable, value, left))
 
     def open_fact(self, tree: _Tree) -> ast.OpenFact | list[ast.OpenFact]:
-        *features, source, guard = self.parts(tree)
-        return _when(guard, lambda left: ast.OpenFact(self.span(tree), tuple(features), source, left))
+        *features, likely, source, guard = self.parts(tree)
+        names, is_likely = tuple(features), likely is not None
+        return _when(guard, lambda left: ast.OpenFact(self.span(tree), names, is_likely, source, left))
 
     def policy(self, tree: _Tree) -> ast.Policy:
         return ast.Policy(self.span(tree), tuple(self.parts(tree)))
@@ -737,7 +738,7 @@ class Builder:
 
 _WORDS = """
     SIGN ALWAYS JUMPS SET CLEAR CALL JMP SHORT CS PADDED STACKED LONGEST NORETURN RELOCATED THROUGHOUT INSTRUCTION
-    COMPARE CPU_NUMBER TEXT_HAS NUMBERS BUILT NOT ANY ALL UPTO OTHER LIST NUMBER FEATURES TOLD LEAST
+    COMPARE CPU_NUMBER TEXT_HAS NUMBERS BUILT NOT ANY ALL UPTO OTHER LIST NUMBER LEAST FEATURES TOLD LIKELY
     EARLY_PARAM SETUP FIND_OPTION FIND_OPTION_BOOL
 """
 _TOKENS: dict[str, Callable[[Builder, Token], Any]] = {
