@@ -13,7 +13,9 @@ from pvspec.prediction import specs
 from pvspec.prediction.machine import PredictionError
 from pvspec.prediction.specs import shipped_spec, spec_for, version_of
 
-BANNER = "Linux version {} (debian-kernel@lists.debian.org) (gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0) #{} SMP Debian {}\n"
+BANNER = (
+    "Linux version {} (debian-kernel@lists.debian.org) (gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0) #{} SMP Debian {}\n"
+)
 DEBIAN = BANNER.format("6.1.0-57-amd64", "", "6.1.192-3 (2026-11-26)")
 
 
