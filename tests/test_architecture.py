@@ -32,6 +32,7 @@ ROWS = [
     "lang.files",
     "lang.merged",
     "lang.format",
+    "lang.expansion",
     "lang.check",
     "compiler.assemble",
     "compiler.sound compiler.lower",

@@ -24,7 +24,6 @@ from pvspec.engine.facts import Facts, protected_names, symbol_names
 from pvspec.engine.guards import (
     Begins,
     Branches,
-    CommandLine,
     CpuVendor,
     Guard,
     Question,
@@ -33,7 +32,7 @@ from pvspec.engine.guards import (
     questions,
 )
 from pvspec.engine.records import build_records
-from pvspec.engine.spec import Family, Field, Layout, Rom, Spec
+from pvspec.engine.spec import Family, Field, Layout, Rom, Spec, policy_guards
 from pvspec.support.paths import resource
 
 T = TypeVar("T")
@@ -71,9 +70,17 @@ def asked(path: Path) -> Sequence[Question]:
     chains = [chain for backend in spec.backends.values() for chain in (*backend.rules.values(), backend.otherwise)]
     chains += [family.rule for family in spec.families.values()]
     guards: list[Guard | None] = [arm.guard for chain in chains for arm in chain]
-    guards += [decision.guard for decision in spec.policy]
+    guards += [*policy_guards(spec.policy), *spec.configs.values()]
     guards += [target.guard for backend in spec.backends.values() for target in backend.targets]
     return list(dict.fromkeys(part for guard in guards for part in questions(guard)))
+
+
+def _words(spec: Spec) -> Iterator[str]:
+    """Words that a spec knows, with each of their values."""
+    listed = ",".join([*spec.machine.shown][:2])
+    for parameter in spec.command_line.parameters:
+        yield from (f"{parameter.word}={value}" for value in (*parameter.values, "1", listed))
+        yield parameter.word
 
 
 class World:
@@ -116,7 +123,7 @@ class World:
         interface, backend = spec.interface, spec.backends.get(self.backend or "")
         options = {name: random.random() < 0.5 for name in (interface.names.options if interface else ())}
         numbers = self.numbers = sorted(interface.numbers[tuple(options.values())]) if interface else []
-        words = [question.word for question in self.asked if isinstance(question, CommandLine)]
+        words = list(_words(spec))
         vendors = [question.vendor for question in self.asked if isinstance(question, CpuVendor)] or ["GenuineIntel"]
         known = [question for question in self.asked if isinstance(question, Vulnerability)]
         tables = {str(target.symbol) for target in backend.targets if target.table} if backend else set()
@@ -128,9 +135,13 @@ class World:
             "options": options,
             "nops": random.choice([None, None, *spec.machine.nops]),
             "features": random.sample(sorted(spec.machine.features), random.randrange(len(spec.machine.features))),
-            "cpu": random.choice([None, (random.choice(vendors), random.randrange(5, 27), random.randrange(200), 1)]),
+            "cpu": random.choice(
+                [None, (random.choice(vendors), random.randrange(5, 27), random.randrange(200), 1, 5, 2)]
+            ),
             "cpus": random.choice([None, 1, 2, 2]),
             "cmdline": " ".join(random.sample(words, min(len(words), random.randrange(4)))),
+            "config": {name: random.random() < 0.5 for name in spec.configs if random.random() < 0.2},
+            "assumed": dict.fromkeys(random.sample(sorted(spec.machine.features), 2), random.random() < 0.5),
             "vulnerabilities": {part.file: part.text for part in known if random.random() < 0.1},
             "protect": dict.fromkeys(protected_names(spec), (self.base + PROTECTED, self.base + PROTECTED + 64)),
             "rom": {name: self._rom(rom) for name, rom in backend.roms.items()} if backend else {},

@@ -29,6 +29,11 @@ def include(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def config(parser: argparse.ArgumentParser) -> None:
+    """What the kernel was configured with."""
+    parser.add_argument("--config", metavar="FILE", help="the kernel's configuration, as in /boot/config-*")
+
+
 def kernel(parser: argparse.ArgumentParser) -> None:
     """A kernel or module, and the machine that runs it."""
     parser.add_argument("kernel", metavar="KERNEL", help="ELF vmlinux, bzImage, module (.ko) or Debian package")
@@ -55,6 +60,7 @@ def machine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hypervisor", "--backend", metavar="NAME", default="native", help="the hypervisor under the kernel (native)"
     )
+    config(parser)
     parser.add_argument("--cmdline", metavar="WORDS", default="", help="the kernel's command line")
     parser.add_argument("--state", metavar="DUMP", help="memory dump of a machine that runs this kernel")
     parser.add_argument(

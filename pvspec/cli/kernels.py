@@ -64,6 +64,7 @@ def described_machine(arguments: argparse.Namespace) -> pvspec.Machine:
         lacking=tuple(name[1:] for name in names if name.startswith("-")),
         options=dict(arguments.option),
         nops=arguments.nops,
+        config=pvspec.read_config(arguments.config) if arguments.config else None,
     )
 
 

@@ -14,12 +14,16 @@ from pvspec.compiler.sound import verify
 from pvspec.engine.value import Value
 from pvspec.lang.check import check
 from pvspec.lang.diagnostics import Diagnostic, Findings, SpecError, TooMuchWork, reported
-from pvspec.lang.files import Files, ForKernel, read_spec, spec_files
+from pvspec.lang.files import ForKernel, read_spec, spec_files
 from pvspec.lang.merged import Parts, for_none, merged
-from pvspec.lang.target import ANY, MAX_TARGETS, Target, Wanted, point_releases, several, wanted
+from pvspec.lang.target import ANY, Target, Wanted, point_releases, several, wanted
 
 Choice: TypeAlias = Callable[[Sequence[Target], str], Sequence[Target]]
 """Some of a spec's kernels, by all of them and what a message calls the spec; TargetError."""
+
+_MAX_OLDER = 64
+"""Older point releases of its kernels that a spec may tell apart; a part that is only for further ones is warned of as
+for none (PV704)."""
 
 
 class Checked(Value):
@@ -108,18 +112,21 @@ def check_for(path: Path, choice: Choice, include: Iterable[str | os.PathLike[st
             return Checked(str(path), {}, {}, *_parted([*read.found, *error.diagnostics], path))
         found[target] = files.without_consequences(findings.found)
     is_all = len(chosen) == len(files.targets)
-    parts = {target: Parts(read) for target, read in reads.items()}
+    parts = {target: Parts(read.built) for target, read in reads.items()}
     told = [diagnostic for rest in merged(found, parts, is_all).values() for diagnostic in rest]
-    none = _for_none(files, reads) if is_all else ()
+    none = _for_none(reads) if is_all else ()
     return Checked(str(path), programs, parts, *_parted([*read.found, *told, *none], path))
 
 
-def _for_none(files: Files, reads: Mapping[Target, ForKernel]) -> list[Diagnostic]:
+def _for_none(reads: Mapping[Target, ForKernel]) -> list[Diagnostic]:
     """Warnings for what is for none of a spec's kernels, nor for an older point release of one."""
-    parts = [Parts(read) for read in reads.values()]
-    if any(for_none(parts)):
-        older = [release for target, read in reads.items() for release in point_releases(target, read.asked)]
-        parts += [Parts(files.for_kernel(release, Findings())) for release in older[:MAX_TARGETS]]
+    parts = [Parts(read.built) for read in reads.values()]
+    sources = {label.span.source for warning in for_none(parts) for label in warning.labels}
+    files = {file.source: file for read in reads.values() for file in read.files if file.source in sources}
+    asked = {version.numbers for read in reads.values() for file in read.built for version in file.versions}
+    older = [release for target in reads for release in point_releases(target, asked)] if files else []
+    for release in older[:_MAX_OLDER]:
+        parts.append(Parts([file.built(release) for file in files.values()]))
     return list(for_none(parts))
 
 

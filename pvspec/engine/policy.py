@@ -16,7 +16,8 @@ class Decisions:
     """What a kernel has decided so far.
 
     `features`: the numbers of those that it decides by. `variables`: their values by name. `opened`: the features that
-    a step left open, with the first such step; they were clear there. `named`: which conditions held, by their names.
+    a step left open, with the first such step; they were clear there, or set if that is likely. `named`: which
+    conditions held, by their names.
     """
 
     def __init__(self, facts: Facts, line: ReadLine) -> None:
@@ -51,7 +52,7 @@ class Decisions:
             case Assign(_, variable, value, guard):
                 if guard is None or holds(guard):
                     self.variables[variable] = value
-            case OpenFact(_, features, _, guard):
+            case OpenFact(_, features, _, _, guard):
                 if guard is None or holds(guard):
                     self._open(step, features)
             case _:
@@ -67,6 +68,8 @@ class Decisions:
                 self.features |= {feature}
             elif feature not in self.features and feature not in self.facts.assumed:
                 self.opened.setdefault(feature, step)
+                if step.likely:
+                    self.features |= {feature}
 
     def _features_listed(self, word: str, numbers: bool) -> Iterator[int]:
         """The features that the command line lists for a word."""

@@ -16,6 +16,7 @@ from pvspec.lang.format import format_text
 from pvspec.lang.parse import Chosen, Cut
 from pvspec.lang.source import Source
 from pvspec.lang.target import Target, wanted
+from pvspec.support.paths import resource
 
 
 class ExpandedFile(Value):
@@ -26,7 +27,7 @@ class ExpandedFile(Value):
 
 
 def expand_spec(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | None = None,
     *,
     kernel: str | None = None,
     machine: str | None = None,
@@ -36,13 +37,15 @@ def expand_spec(
 ) -> list[ExpandedFile]:
     """The files of a spec for one of its kernels, in canonical layout, those of which nothing is left omitted.
 
-    `kernel` and `machine`: which one, as "6.1" and "x86_64"; TargetError if none is meant, or several may be. `config`:
-    its configuration by names without CONFIG_; what it lacks is not set, and without it `config` stays a question.
-    `in_one`: without the lines that include files, so that all texts are one spec, one after the other. `include`:
-    folders of which the spec may include files, besides its own and the shipped specs. SpecError if it cannot be read.
+    `path`: a file or a folder; without it the shipped spec of Linux 5.10 and later. `kernel` and `machine`: which one,
+    as "6.1" and "x86_64"; TargetError if none is meant, or several may be. `config`: its configuration by names without
+    CONFIG_; what it lacks is not set, and without it `config` stays a question. `in_one`: without the lines that
+    include files, so that all texts are one spec, one after the other. `include`: folders of which the spec may include
+    files, besides its own and the shipped specs. SpecError if it cannot be read.
     """
     findings = Findings()
-    files = read_spec(Path(path), findings, include)
+    path = resource("specs", "linux") if path is None else Path(path)
+    files = read_spec(path, findings, include)
     if findings.found:
         raise SpecError(findings.found)
     target = wanted(kernel, machine).the_one(files.targets, str(path))
@@ -57,28 +60,29 @@ def _expanded(
 ) -> Iterator[ExpandedFile]:
     has = {item.name.text for item in read.items if isinstance(item, ast.Decide)}
     elsewhere = {item.name.text for item in read.items if isinstance(item, ast.Elsewhere)} - has
+    kept = set[Source]()
     for file in read.files:
-        includes = None if in_one else _moved(files, file.outline().includes, file.source)
+        included = () if in_one else file.outline().includes
+        includes = dict(_moved(files, [item for item in included if files.included(item) in kept], file.source))
         chosen = Chosen(target, config, elsewhere, includes)
         text = without(file.source.text, file.cuts(chosen))
         if re.sub(r"#[^\n]*", "", text).strip():
+            kept.add(file.source)
             laid_out = format_text(Source(file.source.name, text, file.source.label), Work())
             yield ExpandedFile(_inside(file.source), laid_out)
 
 
-def _moved(files: Files, includes: Sequence[ast.Include], source: Source) -> dict[str, str]:
-    """The paths of included files, from where this one is written to."""
-    moved = {}
+def _moved(files: Files, includes: Iterable[ast.Include], source: Source) -> Iterator[tuple[str, str]]:
+    """The paths of included files, as written and from where this one is written to."""
     for item in includes:
         included = files.included(item)
         if included is not None:
-            moved[item.path.value] = os.path.relpath(_inside(included), os.path.dirname(_inside(source)) or ".")
-    return moved
+            yield item.path.value, os.path.relpath(_inside(included), os.path.dirname(_inside(source)) or ".")
 
 
 def _inside(source: Source) -> str:
-    """A file's path from the spec's folder; of one outside of it, its name."""
-    return os.path.basename(source.label) if source.label.startswith("..") else source.label
+    """Where a file is written to, from the folder for all: of one outside of the spec's folder, one that is inside."""
+    return "/".join("up" if part == ".." else part for part in source.label.split("/"))
 
 
 # ---- the text ----------------------------------------------------------------------------------------------

@@ -30,15 +30,17 @@ _QUOTED = re.compile(r"`([^`]*)`")
 class ForKernel(Value):
     """What a spec says of one kernel: its items, included files before the files that include them.
 
-    `left_out`: what is not for this kernel, of the `sources` that are. `files`: these, in the order of the items.
-    `asked`: the versions that it asks for.
+    `built`: what each file says of it, in the order in which they were read; `files`: these, in the order of the items.
     """
 
     items: tuple[ast.Item, ...]
-    sources: tuple[Source, ...]
-    left_out: tuple[Span, ...]
+    built: tuple[Built, ...]
     files: tuple[Parsed, ...]
-    asked: frozenset[tuple[int, ...]]
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The files that are for this kernel."""
+        return tuple(file.source for file in self.built)
 
 
 @dataclass
@@ -109,9 +111,7 @@ class Files:
                 check_machine(name, machines, findings)
             for version in file.versions:
                 check_version(version, self.targets, findings)
-        left_out = tuple(span for file in built.values() for span in file.left_out)
-        asked = frozenset(version.numbers for file in built.values() for version in file.versions)
-        return ForKernel(tuple(items), tuple(file.source for file in built.values()), left_out, tuple(files), asked)
+        return ForKernel(tuple(items), tuple(built.values()), tuple(files))
 
     def included(self, include: ast.Include) -> Source | None:
         """The file that is included, if it could be read."""

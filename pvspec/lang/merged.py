@@ -7,20 +7,21 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from pvspec.lang.diagnostics import Diagnostic, Label
-from pvspec.lang.files import ForKernel
+from pvspec.lang.parse import Built
 from pvspec.lang.source import Span
 from pvspec.lang.target import Target, listed
 
 _UNUSED = frozenset(["PV701", "PV702", "PV703"])  # what another kernel may use
+_TOLD_BY_NOTES = frozenset(["PV501", "PV602"])  # findings of which the same one has the same notes
 _Key: TypeAlias = tuple[tuple[str, int, str, str], tuple[str, ...]]
 
 
 class Parts:
     """The places in a spec that are for one kernel: those in its sources, without what is left out."""
 
-    def __init__(self, read: ForKernel) -> None:
-        self.left_out = sorted(read.left_out, key=_outer_first)
-        self._holes = {source: list[tuple[int, int]]() for source in read.sources}
+    def __init__(self, files: Collection[Built]) -> None:
+        self.left_out = sorted((span for file in files for span in file.left_out), key=_outer_first)
+        self._holes = {file.source: list[tuple[int, int]]() for file in files}
         for span in self.left_out:
             holes = self._holes[span.source]
             if not holes or holes[-1][1] <= span.start:  # not a part of the last one
@@ -80,4 +81,4 @@ def _outer_first(span: Span) -> tuple[str, int, int]:
 
 
 def _key(diagnostic: Diagnostic) -> _Key:
-    return diagnostic.sort_key(), diagnostic.notes
+    return diagnostic.sort_key(), diagnostic.notes if diagnostic.code in _TOLD_BY_NOTES else ()

@@ -488,9 +488,10 @@ class Assign(Node):
 
 
 class OpenFact(Node):
-    """`open A, B from "WHO COULD TELL" when …`."""
+    """`open A, B [likely] from "WHO COULD TELL" when …`."""
 
     features: tuple[Name, ...]
+    likely: bool
     source: Text
     guard: Guard | None
 

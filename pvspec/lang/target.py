@@ -165,7 +165,8 @@ def declared_targets(
     for line in kernels:
         for name in line.machines:
             check_machine(name, names, findings)
-        for machine in [name.text for name in line.machines if name.text in names] or names:
+        meant = [name.text for name in line.machines] or names
+        for machine in [name for name in names if name in meant]:
             for version in line.versions:
                 _declare(found, Target(version.numbers, machine), version, findings)
     if len(found) > MAX_TARGETS:

@@ -134,6 +134,7 @@ def bind(spec: Spec, image: KernelImage, machine: Machine, dump: Dump | None = N
             cmdline=machine.cmdline,
             vulnerabilities=cpu.vulnerabilities if cpu else None,
             protect=protected,
+            config=_config(spec, machine),
         )
         return Bound(Kernel(facts), image, tables, Memory(image, dump), work)
     except (PatchError, ImageError) as error:
@@ -149,6 +150,12 @@ def _work_of(image: KernelImage, dump: Dump | None) -> Work:
 
 def _backend(spec: Spec, machine: Machine) -> str | None:
     return None if not spec.backends and machine.hypervisor == NATIVE else machine.hypervisor
+
+
+def _config(spec: Spec, machine: Machine) -> dict[str, bool] | None:
+    """What the spec asks of the kernel's configuration, if that is known."""
+    config = machine.config
+    return None if config is None else {name: config.get(name, False) for name in spec.configs}
 
 
 def _features(spec: Spec, machine: Machine) -> list[str | int]:

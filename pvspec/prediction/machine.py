@@ -23,7 +23,8 @@ class Machine(Value):
     kernel's command line. `hypervisor`: the name of a backend of the spec, "native" on bare metal. `features`: names or
     numbers of those that the kernel decided by; with a `cpu` those that it has besides, for the spec's policy; and
     `lacking` those that it lacks, whatever it says. `options` of the spec by name. `nops`: a nop table's name, where
-    the kernel's own choice is not meant.
+    the kernel's own choice is not meant. `config`: what the kernel was configured with, by names without CONFIG_; what
+    it lacks is not set. Without it the kernel's symbols tell.
     """
 
     cpu: Processor | None = None
@@ -34,6 +35,7 @@ class Machine(Value):
     lacking: tuple[str, ...] = ()
     options: Mapping[str, bool] = Map()
     nops: str | None = None
+    config: Mapping[str, bool] | None = None
 
     def check(self) -> None:
         """PredictionError if the CPU is not a `Processor`, or features are a text; `Facts` checks everything else."""

@@ -25,14 +25,14 @@ cmdline {
 }
 decide decisions in "x.c" {
     set   SLOW  when cpu vendor is amd
-    clear ERMS  when cpu has SLOW and cpu family >= 0x17 or erms is no
+    clear ERMS  when (cpu has SLOW and cpu family >= 0x17) or erms is no
 }
 family labels {
     table ".labels" { site rel32  to rel32  branch u1  key rel63 << 1 }
     reads enabled s32 at key
     len instruction
-    jmp to        when enabled and not branch or not enabled and branch
-    jmp short to  when enabled and not branch or not enabled and branch
+    jmp to        when (enabled and not branch) or (not enabled and branch)
+    jmp short to  when (enabled and not branch) or (not enabled and branch)
     nop
 }
 family calls {

@@ -41,7 +41,7 @@ def setting(
     if not variable.values:
         _mistaken(value.span, f"`{name.text}` is a number", findings)
         return None
-    found = look_up(dict.fromkeys(variable.values, value.text), value, f"value of `{name.text}`", findings)
+    found = look_up(dict.fromkeys(variable.values, value.text), value, "value", findings)
     return None if found is None else (name.text, found)
 
 

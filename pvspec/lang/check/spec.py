@@ -39,9 +39,7 @@ def check(
     if not machines:
         findings.add("PV104", "no `machine` is declared", help="declare one, or include the file that does")
         return None
-    machine_item = together(machines, target.machine, findings)
-    if machine_item is None:
-        return None
+    machine_item = together(machines, target.machine)
     line = command_line([item for item in items if isinstance(item, ast.CommandLine)], findings)
     the_machine = machine(machine_item, line.variables, findings)
     parts = _Parts(items, the_machine, line, findings)

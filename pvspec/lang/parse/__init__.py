@@ -2,7 +2,8 @@
 
 Only shapes are parsed here; `check` decides what names and numbers mean.
 `limits` refuses what is too big, `characters` what cannot be seen, `errors` explains lark's errors, `recovery` finds
-the valid parts of an invalid text, and `builder` makes our tree from lark's, for one kernel.
+the valid parts of an invalid text, `builder` makes our tree from lark's, for one kernel, `cuts` says what has to be
+taken out of a text for that, and `constructs` says where its parts are.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pvspec.lang import syntax as ast
 from pvspec.lang.diagnostics import Diagnostic, SpecError, Work
 from pvspec.lang.parse.builder import Builder
 from pvspec.lang.parse.characters import hidden_characters
+from pvspec.lang.parse.constructs import Construct, constructs
 from pvspec.lang.parse.cuts import Chosen, Cut, Cutter
 from pvspec.lang.parse.errors import Refused, run_together, syntax_error
 from pvspec.lang.parse.grammar import WordsRunTogether, parser
@@ -25,7 +27,7 @@ from pvspec.lang.parse.limits import check_length, check_limits, check_made
 from pvspec.lang.source import Source, Span
 from pvspec.lang.target import ANY, Target
 
-__all__ = ["Built", "Chosen", "Cut", "Outline", "Parsed", "parse", "parse_what_can_be"]
+__all__ = ["Built", "Chosen", "Construct", "Cut", "Outline", "Parsed", "parse", "parse_constructs", "parse_what_can_be"]
 
 
 class Outline(Value):
@@ -104,9 +106,10 @@ class Parsed(Value):
 def parse(source: Source, work: Work | None = None, target: Target = ANY) -> ast.File:
     """The syntax tree of one file; SpecError, with all errors, if it does not follow the grammar."""
     parsed = parse_what_can_be(source, work)
-    if parsed.diagnostics:
-        raise SpecError(parsed.diagnostics)
-    return ast.File(parsed.built(target).items)
+    built = parsed.built(target)
+    if parsed.diagnostics or built.diagnostics:
+        raise SpecError((*parsed.diagnostics, *built.diagnostics))
+    return ast.File(built.items)
 
 
 def parse_what_can_be(source: Source, work: Work | None = None) -> Parsed:
@@ -141,6 +144,20 @@ def _items(tree: Tree[Token]) -> Iterator[Tree[Token]]:
 
 
 _CONDITIONS = frozenset(["conditional", "alternative"])
+
+
+def parse_constructs(source: Source, work: Work | None = None) -> Iterator[Construct]:
+    """What a file is made of, for whichever kernel; SpecError, with all errors, if it does not follow the grammar."""
+    work = work or Work()
+    check_length(source, work)
+    try:
+        tree = _tree(source, work, source.text)
+    except Refused:
+        raise SpecError(parse_what_can_be(source, work).diagnostics) from None
+    hidden = hidden_characters(source)
+    if hidden:
+        raise SpecError(hidden)
+    return constructs(tree, source.text)
 
 
 def _tree(source: Source, work: Work, text: str) -> Tree[Token]:

@@ -275,8 +275,9 @@ class Builder:
         return _when(guard, lambda left: ast.Assign(self.span(tree), variable, value, left))
 
     def open_fact(self, tree: _Tree) -> ast.OpenFact | list[ast.OpenFact]:
-        *features, source, guard = self.parts(tree)
-        return _when(guard, lambda left: ast.OpenFact(self.span(tree), tuple(features), source, left))
+        *features, likely, source, guard = self.parts(tree)
+        names, is_likely = tuple(features), likely is not None
+        return _when(guard, lambda left: ast.OpenFact(self.span(tree), names, is_likely, source, left))
 
     def policy(self, tree: _Tree) -> ast.Policy:
         return ast.Policy(self.span(tree), tuple(self.parts(tree)))
@@ -737,7 +738,7 @@ class Builder:
 
 _WORDS = """
     SIGN ALWAYS JUMPS SET CLEAR CALL JMP SHORT CS PADDED STACKED LONGEST NORETURN RELOCATED THROUGHOUT INSTRUCTION
-    COMPARE CPU_NUMBER TEXT_HAS NUMBERS BUILT NOT ANY ALL UPTO OTHER LIST NUMBER LEAST FEATURES TOLD
+    COMPARE CPU_NUMBER TEXT_HAS NUMBERS BUILT NOT ANY ALL UPTO OTHER LIST NUMBER LEAST FEATURES TOLD LIKELY
     EARLY_PARAM SETUP FIND_OPTION FIND_OPTION_BOOL
 """
 _TOKENS: dict[str, Callable[[Builder, Token], Any]] = {

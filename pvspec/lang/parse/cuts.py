@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from lark import Token, Tree
 
+from pvspec.engine.value import Map
 from pvspec.lang import syntax as ast
 from pvspec.lang.parse.builder import Builder
 from pvspec.lang.source import Source
@@ -40,13 +41,13 @@ class Cut(NamedTuple):
 class Chosen(NamedTuple):
     """A kernel: its version and machine, its configuration, if that is known, and the functions that only others have.
 
-    `includes`: what becomes of the paths of included files; they are not included any more if it is None.
+    `includes`: what becomes of the paths of included files; others are not included any more.
     """
 
     target: Target
     config: Mapping[str, bool] | None = None
     elsewhere: Collection[str] = ()
-    includes: Mapping[str, str] | None = None
+    includes: Mapping[str, str] = Map()
 
 
 class _Decider(Builder):
@@ -111,7 +112,7 @@ class Cutter:
             )
         elif tree.data == "include":
             path = self.builder.include(tree).path
-            self._replace(path, (self.chosen.includes or {}).get(path.value, path.value))
+            self._replace(path, self.chosen.includes[path.value])
         else:
             if tree.data == "machine":
                 self._machine(tree)
@@ -123,8 +124,8 @@ class Cutter:
             return self._is_declared(tree)
         if tree.data == "config" and self.chosen.config is not None:
             return False
-        if tree.data == "include" and self.chosen.includes is None:
-            return False
+        if tree.data == "include":
+            return self.builder.include(tree).path.value in self.chosen.includes
         nodes = [node for node in self.builder.items([tree]) if not isinstance(node, ast.Elsewhere)]
         inner = [child for child in _trees(tree) if child.data != "only"]
         if tree.data in _VANISHING and inner:
