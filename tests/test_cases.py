@@ -19,6 +19,7 @@ from pvspec.lang.format import format_text
 from pvspec.lang.source import Source
 from pvspec.proof import prove_program
 from pvspec.spectest import run_cases
+
 from .shipped import KERNELS, SPECS, Kernel
 
 HERE = Path(__file__).parent
@@ -78,9 +79,7 @@ def test_passes_its_own_tests(path: Path) -> None:
     assert [render(d) for result in results for d in result.diagnostics] == []
 
 
-@pytest.mark.parametrize(
-    "path", [*cases("pass"), *cases("run"), *SPECS], ids=lambda path: "-".join(path.parts[-2:])
-)
+@pytest.mark.parametrize("path", [*cases("pass"), *cases("run"), *SPECS], ids=lambda path: "-".join(path.parts[-2:]))
 def test_is_in_the_canonical_layout(path: Path) -> None:
     for file in sorted(path.rglob("*.pvs")) if path.is_dir() else [path]:
         text = file.read_text(encoding="utf-8")

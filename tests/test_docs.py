@@ -256,8 +256,10 @@ def run_examples(text: str, *options: str) -> None:
 @pytest.mark.parametrize("page", pages("python"), ids=named)
 def test_examples(page: Path, desk: Path) -> None:
     """The examples see nothing but the standard library and the compiled modules."""
-    for name, spec in MODULES.items():
-        desk.joinpath(f"{name}.py").write_text(compile_spec(resource("specs", *spec)), encoding="utf-8")
+    for name, (spec, kernel, machine) in MODULES.items():
+        desk.joinpath(f"{name}.py").write_text(
+            compile_spec(resource("specs", *spec.split("/")), kernel=kernel, machine=machine), encoding="utf-8"
+        )
     run_examples(examples(page.read_text(encoding="utf-8"), "python"), "-I", "-S")
 
 

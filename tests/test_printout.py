@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, cached_property, partial
-from pathlib import Path
 from random import Random
 from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import pytest
 
 from pvspec.compiler.lower import lower
-from pvspec.compiler.pipeline import check_spec, import_text
+from pvspec.compiler.pipeline import import_text
 from pvspec.compiler.printout import render
 from pvspec.engine.apply import Kernel
 from pvspec.engine.errors import PatchError
@@ -34,7 +33,8 @@ from pvspec.engine.guards import (
 from pvspec.engine.records import build_records
 from pvspec.engine.spec import Family, Field, Layout, Rom, Spec, policy_guards
 
-from .shipped import KERNELS, Kernel
+from .shipped import KERNELS
+from .shipped import Kernel as Shipped
 
 T = TypeVar("T")
 ROUNDS = 12  # kernels for each backend of a spec
@@ -57,14 +57,14 @@ CODES = tuple(
 
 
 @cache
-def both(kernel: Kernel) -> tuple[Spec, ModuleType]:
+def both(kernel: Shipped) -> tuple[Spec, ModuleType]:
     """A spec as a value, and the module printed for it."""
     name = re.sub(r"\W", "_", str(kernel))
     return lower(kernel.program).spec, import_text(render(kernel.program), f"pvspec.generated.linux_{name}")
 
 
 @cache
-def asked(kernel: Kernel) -> Sequence[Question]:
+def asked(kernel: Shipped) -> Sequence[Question]:
     """What the guards of a spec ask."""
     spec = both(kernel)[0]
     chains = [chain for backend in spec.backends.values() for chain in (*backend.rules.values(), backend.otherwise)]
@@ -86,7 +86,7 @@ def _words(spec: Spec) -> Iterator[str]:
 class World:
     """One machine and its kernel's image, at random."""
 
-    def __init__(self, kernel: Kernel, backend: str | None, seed: str) -> None:
+    def __init__(self, kernel: Shipped, backend: str | None, seed: str) -> None:
         self.spec, self.module = both(kernel)
         self.backend = backend
         self.random = Random(seed)
@@ -326,7 +326,7 @@ def site_patched(world: World, type_: int, clobber: int, length: int) -> tuple[b
     return agreed(world, patch)
 
 
-def worlds(kernel: Kernel, rounds: int = ROUNDS) -> Iterator[World]:
+def worlds(kernel: Shipped, rounds: int = ROUNDS) -> Iterator[World]:
     for backend in (*both(kernel)[0].backends, None):
         for number in range(rounds):
             yield World(kernel, backend, f"{kernel} {backend} {number}")
@@ -334,7 +334,7 @@ def worlds(kernel: Kernel, rounds: int = ROUNDS) -> Iterator[World]:
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
 class TestBothAreOne:
-    def test_what_they_decide(self, kernel: Kernel) -> None:
+    def test_what_they_decide(self, kernel: Shipped) -> None:
         """Features and nops, by CPUs and command lines."""
         decided = set[object]()
         for world in worlds(kernel, 30):
@@ -346,7 +346,7 @@ class TestBothAreOne:
             decided.add((one.features, one.nops_name))
         assert len(decided) > 40
 
-    def test_single_sites(self, kernel: Kernel) -> None:
+    def test_single_sites(self, kernel: Shipped) -> None:
         """Each op by each backend, in sites of any length."""
         outcomes = Counter[str]()
         for world in worlds(kernel):
@@ -356,7 +356,7 @@ class TestBothAreOne:
                 outcomes["refused" if isinstance(result, Refusal) else "kept" if text == world.text else "new"] += 1
         assert outcomes["new"] > 100, outcomes
 
-    def test_tables_of_sites(self, kernel: Kernel) -> None:
+    def test_tables_of_sites(self, kernel: Shipped) -> None:
         outcomes, interface = Counter[str](), both(kernel)[0].interface
         layout = None if interface is None else interface.layout
         if layout is None:
@@ -368,7 +368,7 @@ class TestBothAreOne:
                 outcomes["refused" if isinstance(result, Refusal) else "patched"] += 1
         assert min(outcomes["refused"], outcomes["patched"]) > 3, outcomes
 
-    def test_tables_of_families(self, kernel: Kernel) -> None:
+    def test_tables_of_families(self, kernel: Shipped) -> None:
         """Each family's has something to patch at least once, but for what only a running kernel knows."""
         families = both(kernel)[0].families
         patched = {name for name, family in families.items() if "elsewhere" in str(family.reads)}
@@ -383,7 +383,7 @@ class TestBothAreOne:
                 patched |= {name} if text != world.text else set()
         assert patched == families.keys()
 
-    def test_all_passes(self, kernel: Kernel) -> None:
+    def test_all_passes(self, kernel: Shipped) -> None:
         """Several tables at once, at times all, by the quick way and by pokes."""
         patched = 0
         for world in worlds(kernel):

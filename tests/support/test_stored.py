@@ -9,11 +9,10 @@ from typing import Any, get_args
 import pytest
 
 from pvspec.compiler.lower import lower
-from pvspec.compiler.pipeline import check_spec
 from pvspec.compiler.stored import dumps, loads
 from pvspec.engine import guards, spec
 from pvspec.engine.guards import AllOf, AnyOf, Guard, Not
-from pvspec.engine.spec import Architecture, Decision, Spec
+from pvspec.engine.spec import Architecture, Decide, Decision, Spec
 from pvspec.engine.value import Map
 from tests.shipped import KERNELS, Kernel
 from tests.test_cases import told
@@ -37,7 +36,7 @@ def parts() -> list[type[Any]]:
 def guarded(guard: object) -> Spec:
     """A spec that holds a value, wherever."""
     found: Any = guard
-    return EMPTY.changed(policy=(Decision(True, (), found),))
+    return EMPTY.changed(policy=(Decide("", "", (Decision("", True, (), found),)),))
 
 
 def test_the_classes_are_all() -> None:
@@ -50,7 +49,7 @@ def test_every_class_comes_back(kind: type[Any]) -> None:
     value = guarded(made(kind)) if kind is not Spec else EMPTY
     found = loads(dumps(value))
     assert told(found) == told(value)
-    assert type(found.policy[0].guard) is kind if kind is not Spec else type(found) is kind
+    assert type(found.policy[0].steps[0].guard) is kind if kind is not Spec else type(found) is kind
 
 
 @pytest.mark.parametrize(
@@ -60,7 +59,7 @@ def test_every_class_comes_back(kind: type[Any]) -> None:
     ids=repr,
 )  # fmt: skip
 def test_every_kind_of_value_comes_back(value: object) -> None:
-    found: object = loads(dumps(guarded(value))).policy[0].guard
+    found: object = loads(dumps(guarded(value))).policy[0].steps[0].guard
     assert found == value
     assert type(found) is type(value)
 
