@@ -5,6 +5,7 @@ The tables are random, and nearly right: most records can be patched, some ask f
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, cached_property, partial
