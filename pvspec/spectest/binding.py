@@ -16,6 +16,7 @@ from pvspec.lang.check.guards import VENDORS
 from pvspec.spectest.subject import Subject
 
 _SOMEWHERE = {32: 0xCF000000, 64: 0xFFFFFFFF8F000000}
+_PLAIN = {"family": 0, "model": 0, "stepping": 0, "microcode": 0, "threads": 1}  # where only the vendor is told
 _STEP = 0x1000
 _TARGETS, _FUNCTIONS, _PROTECTED = 0x800000, 0xFFE000, 0xFFF000  # after the symbols
 
@@ -35,7 +36,7 @@ class Binding:
     cmdline: str = ""
     vulnerabilities: dict[str, str] = field(default_factory=dict)
     vendor: str | None = None
-    numbers: dict[str, int] = field(default_factory=lambda: {"family": 0, "model": 0, "stepping": 0})
+    numbers: dict[str, int] = field(default_factory=lambda: dict(_PLAIN))
     backend: str | None = None
 
     def kernel(self, subject: Subject, spec: Spec, memory: Mapping[int, bytes]) -> Kernel:
@@ -132,7 +133,7 @@ def _set(setting: ast.Setting, bound: Binding, subject: Subject) -> None:
             bound.features.append(name)
         case "vendor", _:
             bound.vendor = VENDORS[name]
-        case ("family" | "model" | "stepping") as what, (ast.Number(value=value),):
+        case what, (ast.Number(value=value),) if what in _PLAIN:
             bound.numbers[what] = value
         case "cpus", (ast.Number(value=value),):
             bound.cpus = value
