@@ -155,6 +155,8 @@ def _unusual(char: str) -> tuple[str, str]:
 
 def _helps(text: str, at: int, word: str, expected: set[str], further: Further) -> Iterator[str]:
     """What the author may have meant: only a word with which the parser gets beyond this place."""
+    if f"`{word}`" in _BEHIND and further(f"{text[:at]}and {text[at:]}", at + len("and ")):
+        yield f"write `{word} …` before `when`, or `and {word} …`"
     close = suggestion(word, _keywords(expected))
     if close and further(text[:at] + close.split("`")[1] + text[at + len(word) :], at):
         yield close
