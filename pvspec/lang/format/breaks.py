@@ -9,8 +9,8 @@ from itertools import accumulate, groupby
 from pvspec.lang.format.lines import DEEPEST, INDENT, Line, Lines
 from pvspec.lang.format.tokens import Begins, Token
 
-_RANKS = {"else": 1, "=>": 1, "when": 2, "with": 2, "or": 3, "and": 4}
-_AFTER_COMMA = 5
+_RANKS = {"else": 1, "=>": 1, "when": 2, "with": 2, "or": 3, "and": 3}
+_AFTER_COMMA = 4
 
 
 def broken(lines: Lines) -> Iterator[Line]:
