@@ -22,7 +22,6 @@ Lines of more than 120 columns, their comment not counted:
 - What is still too long is broken by depth, first outside of all brackets, then within those that need it: between
   entries, before each `else` and `=>`; then before `when` and `with`; then before `or` and `and`; then after commas.
   Each part has a line of its own, four columns deeper than what it continues, or eight if that opens a brace.
-- A line that fits is never broken, and none is ever joined.
 
 Strings are never touched; a triple-quoted one keeps its own indentation, since its text is part of the tree.
 """

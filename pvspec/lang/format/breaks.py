@@ -57,5 +57,5 @@ def _deeper(line: Line, last: Token) -> int:
 def _rank(before: Token, token: Token) -> int:
     """How early a line is broken before a token, among those that are as deep; 0: not at all."""
     if token.begins is not None:
-        return token.begins is not Begins.REST
+        return 0 if token.begins is Begins.REST else 1
     return _AFTER_COMMA if before.text == "," else _RANKS.get(token.text, 0)
