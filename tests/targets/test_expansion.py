@@ -12,6 +12,7 @@ from pvspec import SpecError, TargetError, check_spec, expand_spec, load_spec
 from pvspec.engine.value import Value
 from pvspec.lang.expansion import without
 from pvspec.lang.parse import Cut
+from pvspec.lang.parse.cuts import GUARDS
 from pvspec.support.paths import resource
 
 from .conftest import MACHINE, TARGETS
@@ -140,6 +141,14 @@ def test_errors(spec: Path) -> None:
     spec.write_text("machine {", encoding="utf-8")
     with pytest.raises(SpecError, match="PV002"):
         expand_spec(spec)
+
+
+def test_each_guard_is_known() -> None:
+    grammar = resource("grammar", "pvspec.lark").read_text(encoding="utf-8")
+    primary = re.search(r"^_primary: (.*?)\n(?=\w)", grammar, re.M | re.S)
+    assert primary is not None
+    rules = set(re.findall(r"\b[a-z_]+\b", primary[1])) - {"guard"}
+    assert rules | {"any_of", "all_of", "negated"} == GUARDS
 
 
 TEXT = """\

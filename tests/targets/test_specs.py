@@ -89,7 +89,7 @@ def test_the_shipped_spec(shipped: Path, release: str, machine: str, folder: str
     [
         ("", "x86_64", "vmlinux: no shipped spec for an unknown version on x86_64; name one with --spec"),
         ("x6.1", "i386", "no shipped spec for x6.1 on i386; name"),
-        ("6.6.9-a", "x86_64", "for 6.6.9-a on x86_64, only for Linux 5.10, 6.1, 6.12 on x86_64; Linux 5.10, 6.1 on i386; n"),
+        ("6.6.9-a", "x86_64", "6.6.9-a on x86_64, only for Linux 5.10, 6.1, 6.12 on x86_64; Linux 5.10, 6.1 on i386;"),
         ("6.12.5", "i386", "no shipped spec for 6.12.5 on i386, only for Linux 5.10"),
         ("5.9.16", "x86_64", "no shipped spec for 5.9.16 on x86_64, only for"),
         ("7.3.0", "x86_64", "no shipped spec for 7.3.0 on x86_64, only for"),
@@ -110,9 +110,9 @@ def test_a_point_release_decides(shipped: Path) -> None:
 
 
 def test_a_spec_that_is_named(shipped: Path) -> None:
-    with pytest.raises(TargetError, match="not Linux 6.6.1 on x86_64"):
+    with pytest.raises(TargetError, match=r"not Linux 6\.6\.1 on x86_64"):
         spec_for(image("6.6.1"), shipped / "linux")
     assert spec_for(image("6.6.1"), shipped / "linux-2.6.23" / "i386").machine.name == "i386"
     assert spec_for(image("6.1.1", "i386"), shipped / "linux").machine.name == "i386"
-    with pytest.raises(TargetError, match="several kernels: Linux 5.10, 6.1 on i386"):
+    with pytest.raises(TargetError, match=r"several kernels: Linux 5\.10, 6\.1 on i386"):
         spec_for(image("", "i386"), shipped / "linux")
