@@ -1,14 +1,15 @@
-"""What a case binds. Each name that it does not bind gets an address of its own; without a CPU the last choice of nops
-counts."""
+"""What a case binds. Each name that it does not bind gets an address of its own; where nops depend on the CPU, and none
+is told, the last choice counts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pvspec.engine.apply import Kernel
 from pvspec.engine.facts import Facts
+from pvspec.engine.guards import CpuNumber, CpuVendor, Guard, questions
 from pvspec.engine.spec import Cpu, Spec
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
@@ -98,8 +99,14 @@ def bind_case(subject: Subject) -> Binding:
     for setting in subject.case.settings:
         _set(setting, bound, subject)
     if bound.vendor is None and bound.nops is None:
-        bound.nops = subject.spec.machine.choices[-1][0]  # what a kernel takes of which nothing else is known
+        bound.nops = _plain_nops(subject.spec.machine.choices)
     return bound
+
+
+def _plain_nops(choices: Sequence[tuple[str, Guard | None]]) -> str | None:
+    """What a kernel takes of whose CPU nothing is known: the last choice; None if none asks for a vendor or a number."""
+    asked = [question for _, guard in choices for question in questions(guard)]
+    return choices[-1][0] if any(isinstance(question, CpuVendor | CpuNumber) for question in asked) else None
 
 
 def _defaults(subject: Subject) -> Binding:

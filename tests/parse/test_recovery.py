@@ -172,6 +172,7 @@ def test_a_construct_on_several_lines_is_one() -> None:
         ("backend b for i {\n    rom r(a u32) {\n        returns { x u32 }\n        otherwise = nop\n}\n", "rom r", 2),
         ("chain c {\n    nop\n\n# between\nchain d {\n    nop\n}\n", "chain c", 1),
         ("family f {\n    each r in eax {\n        nop\n    keep\n}\n", "each r", 2),
+        ("family f {\n    if on m {\n        nop\n}\nchain d {\n    nop\n}\n", "if on", 2),
         ("passes {\n    a, b\ntest t { }\n", "passes", 1),
         ("test t {\n    at 1 => nops\ntest u {\n}\n", "test t", 1),
         ('family f {\n    table x .. y { a u32\n    nop\n}\ninclude "x"\n', "table x", 2),
@@ -195,6 +196,15 @@ def test_a_word_that_may_begin_an_item() -> None:
     """It does where no block is open; in a block it may be a name, unless what follows it makes it certain."""
     assert found("backend b for i {\n    bogus !!\n    test = keep\n}\nchain c { keep }\n") == [(2, "!")]
     assert found("junk\nchain { keep }\nchain d { keep }\n") == [(1, "junk"), (2, "{")]
+
+
+def test_items_in_a_block_of_if() -> None:
+    """They do not end it, and `else` goes on with it."""
+    text = "if before 6.1 {{\nchain c {{\n    nop {}\n}}\n{}\n}} else {{\nchain d {{ keep }}\n}}\nchain e {{ keep }}\n"
+    assert found(text.format("!!", "")) == [(3, "!")]
+    assert found(text.format("", "junk")) == [(5, "junk")]
+    assert found(f"{text.format('', '')}chain f {{ nop !! }}\n") == [(10, "!")]
+    assert found("family f {\n    if on m {\n        nop\n}\nchain d {\n    nop\n}\n") == [(5, "chain")]
 
 
 def test_a_construct_on_several_lines_is_right_beside_a_wrong_one() -> None:

@@ -79,7 +79,7 @@ def _made_odd(chance: Random, made: Trial) -> Trial:
     """The machine with features added and taken away, and perhaps numbers that no CPU has."""
     flags = [f"{chance.choice('+-')}{name}" for name in chance.sample(ANY_FLAG, chance.randint(0, 8))]
     hidden = chance.sample(sorted(PLACES), chance.randint(0, 5))
-    late = [f"{chance.choice('++-')}{name}" for name in chance.sample(ANY_LATE, chance.randint(0, 6))]
+    late = [f"{chance.choice('++-')}{name}" for name in chance.sample(ANY_LATE, chance.choice([0, 0, 0, 1, 2, 4, 6]))]
     if chance.random() < 0.3:
         made = replace(made, model=chance.randrange(256), stepping=chance.randrange(16))
     if made.capabilities is not None or chance.random() < 0.3:
