@@ -29,6 +29,8 @@ def lower(program: Program) -> Lowered:
         {name: _family(family, arms) for name, family in spec.families.items()},
         spec.passes,
         spec.policy,
+        spec.command_line,
+        spec.configs,
         spec.probes,
     )
     return Lowered(value, arms)

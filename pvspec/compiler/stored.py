@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TypeAlias, cast
 
-from pvspec.engine import guards, spec
+from pvspec.engine import command_line, guards, spec
 from pvspec.engine.value import Map, Value
 
 Json: TypeAlias = "bool | int | str | list[Json] | None"
@@ -16,9 +16,12 @@ _CLASSES: dict[str, Callable[..., object]] = {
     for kind in (
         *(spec.Code, spec.Keep, spec.Bug, spec.Query, spec.Aim, spec.Store, spec.Copy, spec.Hole),
         *(spec.Field, spec.Layout, spec.Names, spec.Rom, spec.Target, spec.Backend, spec.Read, spec.Family, spec.Slot),
-        *(spec.Interface, spec.Architecture, spec.Decision, spec.Spec),
+        *(spec.Interface, spec.Architecture, spec.Let, spec.Decision, spec.Listed, spec.Assign, spec.OpenFact),
+        *(spec.Conditional, spec.Decide, spec.Spec),
+        *(command_line.Variable, command_line.Parameter, command_line.CommandLine),
         *(guards.AnyOf, guards.AllOf, guards.Not, guards.CpuHas, guards.CpuVendor, guards.CpuNumber, guards.Cpus),
-        *(guards.CommandLine, guards.KernelHas, guards.Vulnerability, guards.BackendIs, guards.NopsAre),
+        *(guards.VariableIs, guards.VariableCompares, guards.Holds, guards.HasConfig, guards.KernelHas),
+        *(guards.Vulnerability, guards.BackendIs, guards.NopsAre),
         *(guards.OptionSet, guards.OpTargetIs, guards.TargetIs, guards.OpNoreturn, guards.CpuHasField, guards.Within),
         *(guards.Branches, guards.Begins, guards.Nonzero, guards.Compares, guards.HasBits, guards.IsAddress),
     )

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import takewhile
+from collections.abc import Callable, Mapping
 from typing import TypeAlias, assert_never
 
+from pvspec.engine.command_line import read_line
 from pvspec.engine.errors import BindError
 from pvspec.engine.facts import Facts, pick
 from pvspec.engine.guards import (
     BackendIs,
     Begins,
     Branches,
-    CommandLine,
     Compares,
     CpuHas,
     CpuHasField,
@@ -23,6 +22,8 @@ from pvspec.engine.guards import (
     FactQuestion,
     Guard,
     HasBits,
+    HasConfig,
+    Holds,
     IsAddress,
     KernelHas,
     Nonzero,
@@ -34,10 +35,13 @@ from pvspec.engine.guards import (
     TargetIs,
     Test,
     ValueQuestion,
+    VariableCompares,
+    VariableIs,
     Vulnerability,
     Within,
     staged,
 )
+from pvspec.engine.policy import Decisions
 from pvspec.engine.site import Site
 from pvspec.engine.spec import Cpu, Names, Spec, Target
 from pvspec.engine.value import Map
@@ -49,7 +53,8 @@ Condition: TypeAlias = bool | Test
 class Decided:
     """A kernel's facts and what it decides by them; it answers guards.
 
-    `features` are the numbers of those that it decided by, `nops` its nop table with the name `nops_name`.
+    `features` are the numbers of those that it decided by, `nops` its nop table with the name `nops_name`, `line` its
+    command line as it read it, and `decisions` what its policy came to.
     """
 
     def __init__(self, facts: Facts) -> None:
@@ -57,15 +62,17 @@ class Decided:
         spec = facts.spec
         self.facts = facts
         self.backend = None if facts.backend is None else spec.backends[facts.backend]
-        self.words = frozenset(words(facts.cmdline))
+        self.line = read_line(facts.cmdline, spec.command_line)
         self._mask = (1 << spec.machine.bits) - 1
         self._ops = self._op_names()
         self._numbers = {name: number for number, name in self._ops.items()}
         self._conditions: dict[Guard, Condition] = {}
         self.nops_name = facts.nops or ""
-        self.features = spec.machine.always | facts.features
+        self.decisions = Decisions(facts, self.line)
         if facts.cpu is not None:
-            self._decide()
+            self.decisions.run(spec.policy, self._holds_now)
+            self._conditions.clear()
+        self.features = self.decisions.features
         if facts.nops is None:
             choices = spec.machine.choices
             self.nops_name = next((name for name, guard in choices if self.decides(guard)), "")
@@ -131,6 +138,12 @@ class Decided:
         """Whether a guard that asks for no site is true; BindError if it asks for something that is not bound."""
         return guard is None or self.holds(guard, _NO_SITE)
 
+    def _holds_now(self, guard: Guard) -> bool:
+        """As `decides`, while what the answer depends on may still change."""
+        self._conditions.clear()
+        verdict = staged(guard, self)
+        return verdict if isinstance(verdict, bool) else bool(verdict and verdict(_NO_SITE))
+
     def condition(self, guard: Guard) -> Condition:
         """The guard as far as the facts decide it."""
         found = self._conditions.get(guard)
@@ -162,7 +175,7 @@ class Decided:
         facts = self.facts
         match question:
             case CpuHas(feature):
-                return feature in self.features
+                return feature in self.decisions.features
             case CpuVendor(vendor):
                 return self._cpu().vendor == vendor
             case CpuNumber(what, compare, number):
@@ -171,13 +184,20 @@ class Decided:
                 if facts.cpus is None:
                     raise BindError("the number of cpus is not bound")
                 return _COMPARE[compare](facts.cpus, count)
-            case CommandLine(word):
-                return word in self.words
+            case VariableIs(variable, value):
+                return self.decisions.variables[variable] == value
+            case VariableCompares(variable, compare, number):
+                return _COMPARE[compare](int(self.decisions.variables[variable]), number)
+            case Holds(condition):
+                return self.decisions.named[condition]
+            case HasConfig(config):
+                known = facts.config.get(config)
+                return self.decides(self.spec.configs[config]) if known is None else known
             case KernelHas(symbol):
                 return symbol in facts.symbols
             case Vulnerability(file, how, text):
                 said = facts.vulnerabilities.get(file, "")
-                return said.startswith(text) if how == "begins" else text in said
+                return said.startswith(text) if how == "starts" else text in said
             case BackendIs(backend):
                 return facts.backend == backend
             case NopsAre(table):
@@ -255,26 +275,6 @@ class Decided:
         """A symbol's address; 0 for null."""
         return 0 if name is None else self.symbol(name)
 
-    # ---- decisions
-
-    def _decide(self) -> None:
-        """The kernel's decisions about itself, one after the other."""
-        for decision in self.spec.policy:
-            if self.decides(decision.guard):
-                chosen = frozenset((*decision.features, *self._listed(decision.listed, decision.numbers)))
-                self.features = self.features | chosen if decision.sets else self.features - chosen
-                self._conditions.clear()
-
-    def _listed(self, word: str, numbers: bool) -> Iterator[int]:
-        """The features that the command line lists after a word."""
-        shown = self.spec.machine.shown
-        for found in self.words if word else ():
-            names = found[len(word) :].split(",") if found.startswith(word) else []
-            if numbers:
-                names = list(takewhile(str.isdecimal, names))
-            yield from (shown[name] for name in names if name in shown)
-            yield from (int(name) for name in names if name.isdecimal())
-
     def _cpu(self) -> Cpu:
         if self.facts.cpu is None:
             raise BindError("the cpu's vendor and numbers are not bound")
@@ -282,7 +282,10 @@ class Decided:
 
     def _cpu_number(self, what: str) -> int:
         cpu = self._cpu()
-        return {"family": cpu.family, "model": cpu.model, "stepping": cpu.stepping}[what]
+        number: int | None = getattr(cpu, what)
+        if number is None:
+            raise BindError(f"the cpu's {what} is not bound")
+        return number
 
     def _op_names(self) -> Mapping[int, str]:
         interface = self.spec.interface
@@ -313,8 +316,3 @@ _COMPARE: dict[str, Callable[[int, int], bool]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
-
-
-def words(cmdline: str) -> Iterable[str]:
-    """The words of a command line that count; of several NAME=VALUE the last (Linux 6.1 arch/x86/lib/cmdline.c)."""
-    return {name + equals: word for word in cmdline.split() for name, equals, _ in [word.partition("=")]}.values()

@@ -25,7 +25,9 @@ class Facts(Value):
     the kernel decided by; with `cpu` what the CPU has, from which the spec's policy decides the rest. `rom`: name to a
     function from the argument to the answer as the ROM returns it, an integer. `cpus`: processors in the machine, 1 or
     more. `cmdline`: the kernel's command line. `vulnerabilities`: what a running kernel says in the files of that
-    name. `protect`: name of a protected function to its addresses (start, end), the end not included.
+    name. `protect`: name of a protected function to its addresses (start, end), the end not included. `config`: whether
+    the kernel was configured with what the spec calls so; of what is not named its symbols tell. `assumed`: features
+    (names or numbers) that somebody told, whatever the CPU shows: True or False.
 
     BindError: the spec knows no such name, or a value cannot be what it is bound to. What a rule asks for and is not
     bound is a BindError when it asks.
@@ -46,6 +48,8 @@ class Facts(Value):
     cmdline: str
     vulnerabilities: Mapping[str, str]
     protect: Mapping[str, tuple[int, int]]
+    config: Mapping[str, bool]
+    assumed: Mapping[int, bool]
 
     def __init__(
         self,
@@ -65,6 +69,8 @@ class Facts(Value):
         cmdline: str = "",
         vulnerabilities: Mapping[str, str] | None = None,
         protect: Mapping[str, tuple[int, int]] | None = None,
+        config: Mapping[str, bool] | None = None,
+        assumed: Mapping[str | int, bool] | None = None,
     ) -> None:
         check = _Checks(spec, None if backend is None else pick(spec.backends, backend, "backend"))
         chosen = check.options(options)
@@ -84,6 +90,8 @@ class Facts(Value):
             check.text(cmdline, "cmdline"),
             check.vulnerabilities(vulnerabilities),
             check.protect(protect),
+            check.config(config),
+            check.assumed(assumed),
         )
 
     def __repr__(self) -> str:
@@ -206,6 +214,21 @@ class _Checks:
         numbers = frozenset(known.values())
         return frozenset(self._feature(feature, known, numbers) for feature in given)
 
+    def assumed(self, given: Mapping[str | int, bool] | None) -> Map[int, bool]:
+        """Truths by the numbers of features."""
+        known = self.spec.machine.features
+        numbers, found = frozenset(known.values()), {}
+        for feature, value in self._pairs(given, "assumed"):
+            found[self._feature(feature, known, numbers)] = self.truth(value, f"feature {feature}")
+        return Map(found)
+
+    def config(self, given: Mapping[str, bool] | None) -> Map[str, bool]:
+        """Truths by the names that the spec has for a configuration."""
+        for name, value in self._pairs(given, "config"):
+            pick(self.spec.configs, name, "config")
+            self.truth(value, f"config {name}")
+        return Map(given)
+
     def _feature(self, feature: str | int, known: Mapping[str, int], numbers: frozenset[int]) -> int:
         if isinstance(feature, str):
             return pick(known, feature, "feature")
@@ -219,11 +242,13 @@ class _Checks:
 
     def cpu(self, cpu: Cpu) -> Cpu:
         """What a CPU calls itself; a `Cpu` of another module of pvspec's will do."""
-        if not isinstance(cpu, tuple) or len(cpu) != 4:
-            raise BindError(f"cpu is {cpu!r}: it must be Cpu(vendor, family, model, stepping)")
-        vendor, *numbers = cpu
+        if not isinstance(cpu, tuple) or len(cpu) != len(Cpu._fields):
+            raise BindError(f"cpu is {cpu!r}: it must be Cpu({', '.join(Cpu._fields)})")
+        vendor, family, model, stepping, *rest = cpu
         self.text(vendor, "the cpu's vendor")
-        for what, number in zip(("family", "model", "stepping"), numbers, strict=True):
+        numbers = {"family": family, "model": model, "stepping": stepping}
+        numbers.update((what, number) for what, number in zip(Cpu._fields[4:], rest, strict=True) if number is not None)
+        for what, number in numbers.items():
             self.number(number, f"the cpu's {what}", 0)
         return Cpu(*cpu)
 

@@ -51,7 +51,10 @@ class CpuVendor(Value):
 
 
 class CpuNumber(Value):
-    """The CPU's family, model or stepping (`what`) compares so (==, <=, >=, <, >) with a number."""
+    """A number of the CPU compares so (==, <=, >=, <, >) with another one.
+
+    `what`: its family, model, stepping, microcode (revision), or threads (of one core).
+    """
 
     what: str
     compare: str
@@ -59,16 +62,37 @@ class CpuNumber(Value):
 
 
 class Cpus(Value):
-    """The machine's number of processors compares so with a number."""
+    """The number of processors that there were when the kernel patched itself compares so with a number."""
 
     compare: str
     count: int
 
 
-class CommandLine(Value):
-    """The command line has this word, NAME or NAME=VALUE; of several with one name the last counts."""
+class VariableIs(Value):
+    """A variable of the kernel, which its command line or a decision set, has this value."""
 
-    word: str
+    variable: str
+    value: str
+
+
+class VariableCompares(Value):
+    """A variable of the kernel that is a number compares so with a number."""
+
+    variable: str
+    compare: str
+    number: int
+
+
+class Holds(Value):
+    """The condition that a policy gave this name held when it was reached."""
+
+    condition: str
+
+
+class HasConfig(Value):
+    """The kernel was configured with this."""
+
+    config: str
 
 
 class KernelHas(Value):
@@ -78,9 +102,9 @@ class KernelHas(Value):
 
 
 class Vulnerability(Value):
-    """What a running kernel says in a file of /sys/devices/system/cpu/vulnerabilities begins with a text, or has it.
+    """What a running kernel says in a file of /sys/devices/system/cpu/vulnerabilities starts with a text, or has it.
 
-    `how` is "begins" or "has".
+    `how` is "starts" or "contains".
     """
 
     file: str
@@ -194,7 +218,10 @@ FactQuestion: TypeAlias = (
     | CpuVendor
     | CpuNumber
     | Cpus
-    | CommandLine
+    | VariableIs
+    | VariableCompares
+    | Holds
+    | HasConfig
     | KernelHas
     | Vulnerability
     | BackendIs

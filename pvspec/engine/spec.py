@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
+from pvspec.engine.command_line import CommandLine
 from pvspec.engine.guards import Guard
 from pvspec.engine.value import Map, Value
 
@@ -246,35 +247,118 @@ class Architecture(Value):
 
 
 class Cpu(NamedTuple):
-    """What a CPU calls itself: vendor as /proc/cpuinfo has it, and numbers."""
+    """What a CPU calls itself: vendor as /proc/cpuinfo has it, and numbers.
+
+    `microcode`: the revision; `threads`: of one core, 2 or more with SMT; None where they are not known.
+    """
 
     vendor: str
     family: int
     model: int
     stepping: int
+    microcode: int | None = None
+    threads: int | None = None
 
 
-class Decision(Value):
-    """A kernel's decision about itself: these features are set, or cleared, if the guard holds.
+# ---- what a kernel decides
 
-    `listed`: cleared is what the command line lists after such a word, by the names of /proc/cpuinfo or by number;
-    `numbers`: by number, up to the first that is none.
-    """
+
+class Step(Value):
+    """What all steps of a decision have: their place in the spec (FILE:LINE)."""
+
+    where: str
+
+
+class Let(Step):
+    """Gives a condition, as it is now, a name."""
+
+    name: str
+    guard: Guard
+
+
+class Decision(Step):
+    """These features are set, or cleared, if the guard holds; `unless_told`: but for those that the user named."""
 
     sets: bool
     features: tuple[int, ...]
     guard: Guard | None = None
-    listed: str = ""
-    numbers: bool = False
+    unless_told: bool = False
+
+
+class Listed(Step):
+    """Sets, or clears, what the command line lists for a word: features by the names of /proc/cpuinfo or by number.
+
+    `numbers`: by number only, up to the first that is none.
+    """
+
+    sets: bool
+    numbers: bool
+    word: str
+
+
+class Assign(Step):
+    """A variable of the kernel gets a value, if the guard holds."""
+
+    variable: str
+    value: str | int
+    guard: Guard | None = None
+
+
+class OpenFact(Step):
+    """Features that no file of a running machine shows, if the guard holds; `source`: who could tell."""
+
+    features: tuple[int, ...]
+    source: str
+    guard: Guard | None = None
+
+
+class Conditional(Step):
+    """The guard is asked once, and one list of steps done."""
+
+    guard: Guard
+    then: tuple[Steps, ...]
+    otherwise: tuple[Steps, ...] = ()
+
+
+Steps: TypeAlias = Let | Decision | Listed | Assign | OpenFact | Conditional
+
+
+class Decide(Value):
+    """What one of the kernel's functions decides; `file` is the kernel's."""
+
+    name: str
+    file: str
+    steps: tuple[Steps, ...]
 
 
 class Spec(Value):
-    """Everything that one spec says; `probes` are symbols by which it knows how a kernel was configured."""
+    """Everything that one spec says.
+
+    `policy`: what a kernel decides about itself, in its order, with the variables of `command_line`. `configs`: how a
+    kernel shows what it was configured with. `probes` are symbols by which a spec knows how a kernel was configured.
+    """
 
     machine: Architecture
     interface: Interface | None
     backends: Mapping[str, Backend]
     families: Mapping[str, Family]
     passes: tuple[str, ...]
-    policy: tuple[Decision, ...] = ()
+    policy: tuple[Decide, ...] = ()
+    command_line: CommandLine = CommandLine()
+    configs: Mapping[str, Guard] = Map()
     probes: frozenset[str] = frozenset()
+
+
+def all_steps(policy: Sequence[Decide]) -> Iterator[Steps]:
+    """All steps of a policy, those inside others after them."""
+    left = [step for decide in reversed(policy) for step in reversed(decide.steps)]
+    while left:
+        step = left.pop()
+        yield step
+        if isinstance(step, Conditional):
+            left += reversed((*step.then, *step.otherwise))
+
+
+def policy_guards(policy: Sequence[Decide]) -> Iterator[Guard]:
+    """All guards of a policy, in its order."""
+    return (step.guard for step in all_steps(policy) if not isinstance(step, Listed) and step.guard is not None)

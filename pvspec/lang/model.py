@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
+from pvspec.engine.command_line import CommandLine
 from pvspec.engine.guards import Guard, OptionSet, Question
 from pvspec.engine.spec import Architecture as Architecture
-from pvspec.engine.spec import Decision as Decision
-from pvspec.engine.spec import Layout
+from pvspec.engine.spec import Decide, Layout
 from pvspec.engine.spec import Read as Read
 from pvspec.engine.spec import Slot as Slot
 from pvspec.engine.spec import Target as Target
@@ -270,6 +270,13 @@ class Backend(Value):
     targets: tuple[Target, ...]
     shadows: tuple[Shadow, ...] = ()
 
+    def chains(self) -> Iterator[Chain]:
+        """All its chains, those of its ROMs first."""
+        for rom in self.roms.values():
+            yield from rom.chains()
+        for rule in (*self.rules, *([self.otherwise] if self.otherwise else [])):
+            yield rule.chain
+
     def answers(self) -> dict[str, Chain]:
         """The arms for each op."""
         rules = [*self.rules, *([self.otherwise] if self.otherwise else [])]
@@ -303,7 +310,9 @@ class Spec(Value):
     backends: Mapping[str, Backend]
     families: Mapping[str, Family]
     passes: tuple[str, ...]
-    policy: tuple[Decision, ...]
+    policy: tuple[Decide, ...]
+    command_line: CommandLine
+    configs: Mapping[str, Guard]
     probes: frozenset[str]
     tests: tuple[ast.Test, ...]
     sources: tuple[Source, ...]
@@ -326,9 +335,6 @@ class Spec(Value):
     def _chains(self) -> Iterator[Chain]:
         yield from self.chains.values()
         for backend in self.backends.values():
-            for rom in backend.roms.values():
-                yield from rom.chains()
-            for rule in (*backend.rules, *([backend.otherwise] if backend.otherwise else [])):
-                yield rule.chain
+            yield from backend.chains()
         for family in self.families.values():
             yield family.rule

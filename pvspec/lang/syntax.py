@@ -352,6 +352,13 @@ class TextRange(Node):
     end: Number
 
 
+class Constant(Node):
+    """`number NAME = N`: a number with a name."""
+
+    name: Name
+    value: Number
+
+
 class Choice(Node):
     """One arm of `choose nops`."""
 
@@ -388,6 +395,7 @@ class Machine(Node):
     nops: tuple[Nops, ...]
     choices: tuple[Choice, ...]
     texts: tuple[TextRange, ...] = ()
+    constants: tuple[Constant, ...] = ()
 
 
 # ---- the command line
@@ -455,10 +463,11 @@ class Let(Node):
 
 
 class Decision(Node):
-    """`set A, B when …` or `clear …`."""
+    """`set A, B when …` or `clear …`; `unless_told`: but for what the user told."""
 
     sets: bool
     features: tuple[Name, ...]
+    unless_told: bool
     guard: Guard | None
 
 
@@ -503,6 +512,12 @@ class Decide(Node):
     name: Name
     file: Text
     steps: tuple[Step, ...]
+
+
+class Elsewhere(Node):
+    """A function that another kernel has, and this one has not."""
+
+    name: Name
 
 
 class Policy(Node):
@@ -620,6 +635,7 @@ class Interface(Node):
     protects: tuple[Protect, ...]
     ops: tuple[Op, ...]
     meanings: tuple[Meaning, ...] = ()
+    constants: tuple[Constant, ...] = ()
 
 
 class Chain(Node):
@@ -839,6 +855,7 @@ Item: TypeAlias = (
     | Machine
     | CommandLine
     | Decide
+    | Elsewhere
     | Policy
     | Interface
     | Chain

@@ -18,7 +18,6 @@ from pvspec.engine.guards import (
     BackendIs,
     Begins,
     Branches,
-    CommandLine,
     Compares,
     CpuHas,
     CpuHasField,
@@ -27,6 +26,8 @@ from pvspec.engine.guards import (
     CpuVendor,
     Guard,
     HasBits,
+    HasConfig,
+    Holds,
     IsAddress,
     KernelHas,
     Nonzero,
@@ -36,6 +37,8 @@ from pvspec.engine.guards import (
     OptionSet,
     Question,
     TargetIs,
+    VariableCompares,
+    VariableIs,
     Vulnerability,
     Within,
     both,
@@ -342,8 +345,10 @@ def _subject(variable: Variable, names: Mapping[Variable, str]) -> str:
             return f"cpu {what} {compare} {number}"
         case Cpus(compare, count):
             return f"cpus {compare} {count}"
-        case CommandLine(word):
-            return f"cmdline has {word}"
+        case VariableCompares(name, compare, number):
+            return f"{name} {compare} {number}"
+        case HasConfig(name):
+            return f"config {name}"
         case KernelHas(name):
             return f"kernel has {name}"
         case Vulnerability(file, how, text):
@@ -356,7 +361,7 @@ def _subject(variable: Variable, names: Mapping[Variable, str]) -> str:
             return f"target of {op} is {symbol or 'null'}"
         case TargetIs():
             return "target"
-        case OptionSet(name) | Nonzero(name):
+        case OptionSet(name) | Nonzero(name) | Holds(name) | VariableIs(name):
             return name
         case OpNoreturn():
             return "op is noreturn"

@@ -15,7 +15,19 @@ from typing import TypeAlias
 
 from pvspec.compiler.assemble import Program
 from pvspec.compiler.sound.fit import is_own, rules, site_limit, too_long
-from pvspec.engine.guards import AllOf, AnyOf, Compares, Guard, Not, OpNoreturn, Question, TargetIs, evaluate, questions
+from pvspec.engine.guards import (
+    AllOf,
+    AnyOf,
+    Compares,
+    Guard,
+    Not,
+    OpNoreturn,
+    Question,
+    TargetIs,
+    VariableIs,
+    evaluate,
+    questions,
+)
 from pvspec.lang import model
 from pvspec.lang.diagnostics import Findings, Work
 
@@ -177,6 +189,8 @@ def variable(question: Question) -> Question:
             return TargetIs(None)
         case Compares(value, "=="):
             return Compares(value, "==", 0)
+        case VariableIs(name):
+            return VariableIs(name, "")
     return question
 
 
@@ -187,6 +201,8 @@ def required_answer(question: Question) -> Answer:
             return (symbol,)
         case Compares(_, "==", number):
             return (number,)
+        case VariableIs(_, value):
+            return (value,)
     return True
 
 

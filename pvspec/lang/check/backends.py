@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from pvspec.engine.spec import Architecture, Layout, Target
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
-from pvspec.lang.check.guards import guard
+from pvspec.lang.check.guards import Scope, guard
 from pvspec.lang.check.meanings import shadows
 from pvspec.lang.check.names import Declared, option_names, symbol_names, unknown
 from pvspec.lang.check.numbers import in_range
@@ -21,16 +19,18 @@ _SHARED = 4  # names that several parts share and that cost a unit of work in ea
 _ADOPTED, _OP = 80, 4  # units of work that a rule which another backend has costs, and an op of a rule
 
 
-def op_scope(machine: Architecture, interface: model.Interface, backends: Collection[str]) -> ArmScope:
+def op_scope(common: Scope, machine: Architecture, interface: model.Interface) -> ArmScope:
     """What an arm for an interface's sites may refer to, in a backend as well as in a chain."""
     return ArmScope(
-        features=machine.features,
+        features=common.features,
         options=interface.names.options,
         symbols=interface.names.symbols,
         ops=True,
         op_names=interface.ops,
-        backends=backends,
-        nops=machine.nops,
+        backends=common.backends,
+        nops=common.nops,
+        variables=common.variables,
+        configs=common.configs,
         bits=machine.bits,
         targets=frozenset({"target"}),
         clobbers=interface.clobbers,
@@ -86,22 +86,26 @@ def _like(item: ast.Backend, scope: ArmScope) -> model.Backend | None:
 
 
 def _target(item: ast.Target, interface: model.Interface, scope: ArmScope, findings: Findings) -> Target:
-    ops = [name for first, last in item.ops for name in _op_range(first, last, interface, findings)]
+    ops = [name for part in item.ops for name in _op_range(part, interface, findings)]
     symbol = None if item.symbol.text == "null" else item.symbol.text
     condition = guard(item.guard, scope.changed(ops=False), findings)
     return Target(tuple(ops), symbol, item.table, condition)
 
 
-def _op_range(first: ast.Name, last: ast.Name | None, interface: model.Interface, findings: Findings) -> list[str]:
-    """The ops from the first to the last, in the interface's order."""
-    if _op(first, interface, findings) is None or (last is not None and _op(last, interface, findings) is None):
+def _op_range(item: ast.OpRange, interface: model.Interface, findings: Findings) -> list[str]:
+    """The ops from the first up to, not including, the second one, in the interface's order."""
+    first, end = item.first, item.end
+    if _op(first, interface, findings) is None or (end is not None and _op(end, interface, findings) is None):
         return []
+    if not item.is_range:
+        return [first.text]
     findings.work.add(len(interface.ops), "these ops", first.span)
     names = list(interface.ops)
-    start, end = names.index(first.text), names.index(first.text if last is None else last.text)
-    if last is not None and end < start:
-        findings.add("PV202", "this range of ops ends before it starts", (last.span, f"comes before `{first.text}`"))
-    return names[start : end + 1]
+    start, stop = names.index(first.text), len(names) if end is None else names.index(end.text)
+    if end is not None and stop <= start:
+        where = f"is `{first.text}` itself" if stop == start else f"comes before `{first.text}`"
+        findings.add("PV202", "this range of ops ends before it starts", (end.span, where))
+    return names[start:stop]
 
 
 def _op(name: ast.Name, interface: model.Interface, findings: Findings) -> model.Op | None:

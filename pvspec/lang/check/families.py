@@ -9,6 +9,7 @@ from pvspec.engine.value import Value
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
 from pvspec.lang.check.chains import chains, reached
+from pvspec.lang.check.guards import Scope
 from pvspec.lang.check.names import Declared, option_names, protected_names, symbol_names, unknown
 from pvspec.lang.check.numbers import in_range
 from pvspec.lang.check.records import the_table
@@ -21,9 +22,9 @@ _SHARED = 4  # names that several parts share and that cost a unit of work in ea
 
 
 class Common(Value):
-    """What all families may name: the backends, the symbols that any family declares, and the chains."""
+    """What all families may name: what all guards may, the symbols that any family declares, and the chains."""
 
-    backends: Collection[str]
+    scope: Scope
     symbols: Mapping[str, model.Symbol]
     chains: Mapping[str, ast.Chain]
 
@@ -50,7 +51,7 @@ def family(
     reads = _reads(item, fields, symbols, findings)
     calls_ops = interface is not None and interface.functions is not None
     scope = ArmScope(
-        features=machine.features,
+        features=common.scope.features,
         options=options,
         symbols={**(interface.names.symbols if interface else {}), **common.symbols, **symbols},
         fields=fields,
@@ -58,8 +59,10 @@ def family(
         ops=calls_ops,
         site=True,
         op_names=interface.ops if interface else (),
-        backends=common.backends,
-        nops=machine.nops,
+        backends=common.scope.backends,
+        nops=common.scope.nops,
+        variables=common.scope.variables,
+        configs=common.scope.configs,
         bits=machine.bits,
         targets=frozenset({*fields, *reads, *(["target"] if calls_ops else [])}),
     )

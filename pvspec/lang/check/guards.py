@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from pvspec.engine import guards
+from pvspec.engine.command_line import Variable
 from pvspec.engine.guards import Guard, questions
 from pvspec.engine.spec import Read
 from pvspec.engine.value import Map, Value
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
+from pvspec.lang.check.command_line import setting
 from pvspec.lang.check.names import look_up, unknown
 from pvspec.lang.check.numbers import hex_pattern
 from pvspec.lang.diagnostics import Findings
@@ -35,7 +37,8 @@ class Scope(Value):
     """What a guard or an action may refer to where it is written.
 
     `fields` are the record's, `reads` the values that it leads to; `ops`: the site is an op's, `site`: a family's.
-    `op_names` are the interface's, `backends` and `nops` the spec's backends and nop tables.
+    `op_names` are the interface's, `backends` and `nops` the spec's backends and nop tables. `variables` are the
+    kernel's, `conditions` what `let` named so far.
     """
 
     features: Mapping[str, int] = Map()
@@ -48,6 +51,9 @@ class Scope(Value):
     op_names: Collection[str] = ()
     backends: Collection[str] = ()
     nops: Collection[str] = ()
+    variables: Mapping[str, Variable] = Map()
+    configs: Collection[str] = ()
+    conditions: Collection[str] = ()
 
     @property
     def values(self) -> Collection[str]:
@@ -64,11 +70,19 @@ def guard(item: ast.Guard | None, scope: Scope, findings: Findings) -> Guard | N
     return None if item is None else _Guards(scope, findings).guard(item)
 
 
-def probes(item: Guard | None) -> Iterator[str]:
-    """The symbols that a guard tests with `kernel has`."""
-    for question in questions(item):
-        if isinstance(question, guards.KernelHas):
-            yield question.symbol
+def decided(item: ast.Guard | bool, scope: Scope, findings: Findings) -> Guard:
+    """As `guard`, of one that the kernel's version may have decided."""
+    if isinstance(item, bool):
+        return guards.AllOf(()) if item else guards.AnyOf(())
+    return _Guards(scope, findings).guard(item)
+
+
+def probes(items: Iterable[Guard | None]) -> Iterator[str]:
+    """The symbols that guards test with `kernel has`."""
+    for item in items:
+        for question in questions(item):
+            if isinstance(question, guards.KernelHas):
+                yield question.symbol
 
 
 class _Guards:
@@ -88,7 +102,7 @@ class _Guards:
                 return self._of_op(item)
             case ast.CpuHas() | ast.CpuVendor() | ast.CpuNumber() | ast.Cpus():
                 return self._cpu(item)
-            case ast.Cmdline() | ast.BackendIs() | ast.NopsIs():
+            case ast.BackendIs() | ast.NopsIs() | ast.HasConfig():
                 return self._choice(item)
             case ast.KernelHas():
                 return guards.KernelHas(item.name.text)
@@ -96,7 +110,7 @@ class _Guards:
                 return guards.Vulnerability(item.name.text, item.how, item.text.value)
             case ast.Within() | ast.Branches() | ast.Begins():
                 return self._of_site(item)
-            case ast.Compares() | ast.BitsOf() | ast.IsSymbol():
+            case ast.Compares() | ast.BitsOf() | ast.IsName():
                 return self._of_value(item)
         return self._truth(item.name)
 
@@ -130,21 +144,21 @@ class _Guards:
             return guards.CpuHasField(item.name.text)
         return guards.CpuHas(look_up(self.scope.features, item.name, "feature", self.findings) or 0)
 
-    def _choice(self, item: ast.Cmdline | ast.BackendIs | ast.NopsIs) -> Guard:
-        if isinstance(item, ast.Cmdline):
-            if len(item.word.value.split()) != 1:
-                self.findings.add(
-                    "PV305",
-                    "not a single word of a command line",
-                    (item.word.span, "no command line contains such a word"),
-                )
-            return guards.CommandLine(item.word.value)
-        what, known = (
-            ("backend", self.scope.backends) if isinstance(item, ast.BackendIs) else ("nop table", self.scope.nops)
-        )
-        if item.name.text not in known:
-            unknown(item.name, what, known, self.findings)
-        return guards.BackendIs(item.name.text) if isinstance(item, ast.BackendIs) else guards.NopsAre(item.name.text)
+    def _choice(self, item: ast.BackendIs | ast.NopsIs | ast.HasConfig) -> Guard:
+        scope, name = self.scope, item.name
+        match item:
+            case ast.BackendIs():
+                self._known(name, "backend", scope.backends)
+                return guards.BackendIs(name.text)
+            case ast.NopsIs():
+                self._known(name, "nop table", scope.nops)
+                return guards.NopsAre(name.text)
+        self._known(name, "config", scope.configs)
+        return guards.HasConfig(name.text)
+
+    def _known(self, name: ast.Name, what: str, known: Collection[str]) -> None:
+        if name.text not in known:
+            unknown(name, what, known, self.findings)
 
     def _of_site(self, item: ast.Within | ast.Branches | ast.Begins) -> Guard:
         if not self.scope.site:
@@ -162,32 +176,51 @@ class _Guards:
             look_up(self.scope.symbols, name, "symbol", self.findings)
         return guards.Within(item.name.text, item.first.text, item.last.text)
 
-    def _of_value(self, item: ast.Compares | ast.BitsOf | ast.IsSymbol) -> Guard:
+    def _of_value(self, item: ast.Compares | ast.BitsOf | ast.IsName) -> Guard:
         match item:
             case ast.Compares():
-                self._value(item.name)
-                return guards.Compares(item.name.text, item.compare, item.value.value)
+                return self._compares(item)
             case ast.BitsOf():
                 self._value(item.name)
                 return guards.HasBits(item.name.text, item.addend, item.mask.value)
-        self._value(item.field)
+        subject = item.subject
+        if self._is_variable(subject):
+            value = setting(subject, item.name, self.scope.variables, self.findings)
+            return guards.VariableIs(subject.text, str(value[1]) if value is not None else "")
+        self._value(subject)
         if item.name.text != "null":
             self._symbol_or_value(item.name)
-        return guards.IsAddress(item.field.text, None if item.name.text == "null" else item.name.text)
+        return guards.IsAddress(subject.text, None if item.name.text == "null" else item.name.text)
+
+    def _compares(self, item: ast.Compares) -> Guard:
+        name, number = item.name, item.value.value
+        if not self._is_variable(name):
+            self._value(name)
+            return guards.Compares(name.text, item.compare, number)
+        setting(name, item.value, self.scope.variables, self.findings)
+        return guards.VariableCompares(name.text, item.compare, number)
+
+    def _is_variable(self, name: ast.Name) -> bool:
+        return name.text in self.scope.variables and not self.scope.has_value(name.text)
 
     def _symbol_or_value(self, name: ast.Name) -> None:
-        known = [*self.scope.values, *self.scope.symbols]
-        if name.text not in known:
-            unknown(name, "symbol, field or read", known, self.findings)
+        self._known(name, "symbol, field or read", [*self.scope.values, *self.scope.symbols])
 
     def _value(self, name: ast.Name) -> None:
         if not self.scope.has_value(name.text) and not (name.text == "site" and self.scope.site):
-            unknown(name, "field", self.scope.values, self.findings)
+            what = "field or variable" if self.scope.site else "variable"
+            unknown(name, what, [*self.scope.values, *self.scope.variables], self.findings)
 
     def _truth(self, name: ast.Name) -> Guard:
+        if name.text in self.scope.conditions:
+            return guards.Holds(name.text)
         if self.scope.has_value(name.text):
             return guards.Nonzero(name.text)
-        look_up(self.scope.options, name, "option", self.findings)
+        if name.text in self.scope.variables and name.text not in self.scope.options:
+            self._misplaced(name.span, f"`{name.text}` is a variable: ask which value it has, as in `{name.text} is …`")
+        else:
+            what = "option or condition" if self.scope.conditions else "option"
+            self._known(name, what, [*self.scope.options, *self.scope.conditions])
         return guards.OptionSet(name.text)
 
     def _misplaced(self, span: Span, why: str) -> None:

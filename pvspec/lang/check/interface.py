@@ -20,7 +20,7 @@ from pvspec.lang.check.names import (
     result_bytes,
     symbol_names,
 )
-from pvspec.lang.check.numbers import check_names, evaluate, hex_bytes, in_range
+from pvspec.lang.check.numbers import check_names, constants, evaluate, hex_bytes, in_range
 from pvspec.lang.check.records import the_table
 from pvspec.lang.diagnostics import Findings
 
@@ -56,8 +56,9 @@ def interface(item: ast.Interface, machine: Architecture, findings: Findings) ->
     slots = tuple(_slot(slot, findings) for slot in item.slots[:MAX_SLOTS])
     result = model.Interface(item.name.text, item.name.span, record, max_len, slots, functions, clobbers, names, {})
     ops = Declared[model.Op]("op", findings)
+    named = constants(item.constants, findings)
     for op in item.ops:
-        ops.declare(op.name, _op(op, result, machine, findings))
+        ops.declare(op.name, _op(op, result, named, machine, findings))
     _check_spelling(ops.values(), findings)
     _check_clashes(ops.values(), result, findings)
     result = result.changed(ops=dict(ops))
@@ -122,10 +123,12 @@ def _slot(item: ast.Slot, findings: Findings) -> Slot:
     return Slot(hex_bytes(item.prefix, findings), int(item.type.text.lstrip("urel")) // 8, relative)
 
 
-def _op(item: ast.Op, owner: model.Interface, machine: Architecture, findings: Findings) -> model.Op:
+def _op(
+    item: ast.Op, owner: model.Interface, named: Mapping[str, int], machine: Architecture, findings: Findings
+) -> model.Op:
     if not item.name.text[0].isalpha():
         findings.add("PV103", f"`{item.name.text}` cannot name an op", (item.name.span, "must begin with a letter"))
-    check_names(item.number, owner.names.options, findings)
+    check_names(item.number, {**named, **owner.names.options}, "option or number", findings)
     exists = guard(item.guard, Scope(options=owner.names.options), findings)
     length = None if item.length is None else in_range(item.length, 1, owner.max_len, "len", findings)
     bits = machine.bits
@@ -135,7 +138,7 @@ def _op(item: ast.Op, owner: model.Interface, machine: Architecture, findings: F
     return model.Op(
         item.name.text,
         item.name.span,
-        _numbers(item, exists, owner, findings),
+        _numbers(item, exists, owner, named, findings),
         contract_parts(item.inputs, bits, findings),
         result_flags | results.keys(),
         flags | clobber_registers(others, frozenset(owner.clobbers), bits, findings),
@@ -147,7 +150,7 @@ def _op(item: ast.Op, owner: model.Interface, machine: Architecture, findings: F
 
 
 def _numbers(
-    item: ast.Op, exists: Guard | None, owner: model.Interface, findings: Findings
+    item: ast.Op, exists: Guard | None, owner: model.Interface, named: Mapping[str, int], findings: Findings
 ) -> dict[model.Configuration, int]:
     limit, numbers = (1 << _bits_of(owner.layout, "type")) - 1, {}
     length = (
@@ -160,7 +163,7 @@ def _numbers(
         options = dict(zip(owner.names.options, configuration, strict=True))
         if exists is not None and not guards.evaluate(exists, model.OptionSettings(options)):
             continue
-        number = numbers[configuration] = evaluate(item.number, options)
+        number = numbers[configuration] = evaluate(item.number, {**named, **options})
         if not 0 <= number <= limit:
             findings.add(
                 "PV202",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from pvspec.engine.command_line import Variable
 from pvspec.engine.guards import Guard
 from pvspec.engine.spec import Architecture
 from pvspec.lang import syntax as ast
 from pvspec.lang.check.guards import Scope, guard
 from pvspec.lang.check.names import Declared, look_up
-from pvspec.lang.check.numbers import check_names, evaluate, hex_bytes, in_range
+from pvspec.lang.check.numbers import check_names, constants, evaluate, hex_bytes, in_range
 from pvspec.lang.diagnostics import Findings, count
 
 MAX_FEATURE = (1 << 16) - 1
@@ -19,15 +20,49 @@ MAX_NOP = 15
 _BYTE = 15  # units of work that a byte of a nop costs
 
 
-def machine(item: ast.Machine, findings: Findings) -> Architecture:
+def together(items: Sequence[ast.Machine], name: str | None, findings: Findings) -> ast.Machine | None:
+    """One machine of all its blocks, at least one; None, with a finding, if they are not of one machine.
+
+    `name`: the machine that was chosen; without it the only one that they all can be.
+    """
+    first = items[0]
+    known = {each.text: each for each in first.names if name in (None, each.text)}
+    for item in items:
+        mine = {each.text for each in item.names}
+        if known.keys().isdisjoint(mine):
+            labels = (item.names[0].span, "again here"), (first.names[0].span, "first here")
+            findings.add("PV102", "a second machine is declared", *labels)
+            return None
+        known = {each: at for each, at in known.items() if each in mine}
+    if len(known) > 1:
+        findings.add(
+            "PV104",
+            f"this spec is for several machines: {', '.join(known)}",
+            (first.span, "one must be chosen"),
+            help="name it with `--machine`",
+        )
+        return None
+    return ast.Machine(
+        first.span,
+        tuple(known.values()),
+        tuple(part for item in items for part in item.bits),
+        tuple(part for item in items for part in item.features),
+        tuple(part for item in items for part in item.nops),
+        tuple(part for item in items for part in item.choices),
+        tuple(part for item in items for part in item.texts),
+        tuple(part for item in items for part in item.constants),
+    )
+
+
+def machine(item: ast.Machine, variables: Mapping[str, Variable], findings: Findings) -> Architecture:
     """The machine; invalid parts are replaced by harmless ones."""
     features, always, shown = _features(item, findings)
     tables = Declared[tuple[bytes, ...]]("nop table", findings)
     for nops in item.nops:
         tables.declare(nops.name, _nop_table(nops, findings))
-    scope = Scope(features=features, nops=tables)
+    scope = Scope(features=features, nops=tables, variables=variables)
     return Architecture(
-        item.name.text,
+        item.names[0].text,
         _bits(item, findings),
         features,
         always,
@@ -55,7 +90,9 @@ def text_range(item: ast.Machine, findings: Findings) -> tuple[int, int] | None:
 def _bits(item: ast.Machine, findings: Findings) -> int:
     if len(item.bits) != 1:
         findings.add(
-            "PV104", f"machine `{item.name.text}` needs one `bits`", (item.name.span, "add `bits 32` or `bits 64`")
+            "PV104",
+            f"machine `{item.names[0].text}` needs one `bits`",
+            (item.names[0].span, "add `bits 32` or `bits 64`"),
         )
         return 32
     (bits,) = item.bits
@@ -68,8 +105,9 @@ def _bits(item: ast.Machine, findings: Findings) -> int:
 def _features(item: ast.Machine, findings: Findings) -> tuple[dict[str, int], frozenset[int], dict[str, int]]:
     """Features by name, those of every CPU, and features by the names of /proc/cpuinfo."""
     features, shown = Declared[int]("feature", findings), Declared[int]("name in /proc/cpuinfo", findings)
+    named = constants(item.constants, findings)
     for feature in item.features:
-        number = -1 - len(features) if feature.number is None else _number(feature.number, findings)
+        number = -1 - len(features) if feature.number is None else _number(feature.number, named, findings)
         features.declare(feature.name, number)
         if feature.shown is not None:
             kind = "bug " if feature.name.text.startswith("BUG_") else ""
@@ -77,9 +115,9 @@ def _features(item: ast.Machine, findings: Findings) -> tuple[dict[str, int], fr
     return dict(features), frozenset(features[f.name.text] for f in item.features if f.always), dict(shown)
 
 
-def _number(expr: ast.Expr, findings: Findings) -> int:
-    check_names(expr, {}, findings)
-    return in_range(ast.Number(expr.span, max(0, evaluate(expr, {}))), 0, MAX_FEATURE, "feature", findings)
+def _number(expr: ast.Expr, named: Mapping[str, int], findings: Findings) -> int:
+    check_names(expr, named, "number", findings)
+    return in_range(ast.Number(expr.span, max(0, evaluate(expr, named))), 0, MAX_FEATURE, "feature", findings)
 
 
 def _nop_table(nops: ast.Nops, findings: Findings) -> tuple[bytes, ...]:
@@ -104,7 +142,9 @@ def _choices(
             choices.append((choice.nops.text, guard(choice.guard, scope, findings)))
     if not item.choices:
         findings.add(
-            "PV104", f"machine `{item.name.text}` does not `choose nops`", (item.name.span, "padding needs a nop table")
+            "PV104",
+            f"machine `{item.names[0].text}` does not `choose nops`",
+            (item.names[0].span, "padding needs a nop table"),
         )
     elif item.choices[-1].guard is not None:
         findings.add(

@@ -4,42 +4,50 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from pvspec.lang import syntax as ast
-from pvspec.lang.check.names import look_up
+from pvspec.lang.check.names import Declared, look_up
 from pvspec.lang.diagnostics import Findings
 
 MAX_FACTORS = 8
 """Factors of a product in a spec; one with more is refused."""
 
 
-def evaluate(expr: ast.Sum, options: Mapping[str, bool]) -> int:
-    """The value of an expression; a name that is not an option counts as 0."""
+def evaluate(expr: ast.Sum, named: Mapping[str, int]) -> int:
+    """The value of an expression, in which options count 0 or 1; an unknown name counts 0."""
     return sum(
-        sign * math.prod(_factor(f, options) for f in product.factors[:MAX_FACTORS]) for sign, product in expr.parts
+        sign * math.prod(_factor(f, named) for f in product.factors[:MAX_FACTORS]) for sign, product in expr.parts
     )
 
 
-def _factor(factor: ast.Number | ast.Name | ast.Sum, options: Mapping[str, bool]) -> int:
+def _factor(factor: ast.Number | ast.Name | ast.Sum, named: Mapping[str, int]) -> int:
     match factor:
         case ast.Number():
             return factor.value
         case ast.Name():
-            return int(options.get(factor.text, False))
-    return evaluate(factor, options)
+            return int(named.get(factor.text, 0))
+    return evaluate(factor, named)
 
 
-def check_names(expr: ast.Sum, options: Mapping[str, bool], findings: Findings) -> None:
-    """A finding for each name in an expression that is not an option."""
+def constants(items: Iterable[ast.Constant], findings: Findings) -> Declared[int]:
+    """The numbers that have names."""
+    named = Declared[int]("number", findings)
+    for item in items:
+        named.declare(item.name, item.value.value)
+    return named
+
+
+def check_names(expr: ast.Sum, named: Mapping[str, int], what: str, findings: Findings) -> None:
+    """A finding for each unknown name in an expression; `what`: what it could have been."""
     for _, product in expr.parts:
         if len(product.factors) > MAX_FACTORS:
             findings.add("PV003", f"a product has more than {MAX_FACTORS} factors", (product.span, "use fewer"))
         for factor in product.factors:
             if isinstance(factor, ast.Name):
-                look_up(options, factor, "option", findings)
+                look_up(named, factor, what, findings)
             elif isinstance(factor, ast.Sum):
-                check_names(factor, options, findings)
+                check_names(factor, named, what, findings)
 
 
 def in_range(number: ast.Number, low: int, high: int, what: str, findings: Findings) -> int:

@@ -2,36 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from pvspec.engine.spec import Architecture
+from pvspec.engine.command_line import CommandLine
+from pvspec.engine.guards import Guard
+from pvspec.engine.spec import Architecture, policy_guards
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
 from pvspec.lang.check.ambiguities import check_ambiguities
 from pvspec.lang.check.backends import backend, op_scope
 from pvspec.lang.check.chains import arms_of, chains, reached
+from pvspec.lang.check.command_line import command_line
 from pvspec.lang.check.families import Common, family
-from pvspec.lang.check.guards import Scope, guard, probes
+from pvspec.lang.check.guards import Scope, probes
 from pvspec.lang.check.interface import interface
-from pvspec.lang.check.machine import machine, text_range
+from pvspec.lang.check.machine import machine, text_range, together
 from pvspec.lang.check.names import Declared, look_up, symbol_names
+from pvspec.lang.check.policy import configs, policy
 from pvspec.lang.check.tests import sound_tests
 from pvspec.lang.check.unused import check_unused
 from pvspec.lang.diagnostics import Findings
 from pvspec.lang.source import Source
+from pvspec.lang.target import ANY, Target
 
-T = TypeVar("T", ast.Machine, ast.Interface)
 
+def check(
+    items: Sequence[ast.Item], sources: Iterable[Source], findings: Findings, target: Target = ANY
+) -> model.Spec | None:
+    """The model of these items, which were read for the target; what is wrong is a finding and is left out.
 
-def check(items: Sequence[ast.Item], sources: Iterable[Source], findings: Findings) -> model.Spec | None:
-    """The model of these items; what is wrong is a finding and is left out. None without a machine."""
-    machine_item = _the_one([item for item in items if isinstance(item, ast.Machine)], "machine", findings)
-    if machine_item is None:
+    None without a machine.
+    """
+    machines = [item for item in items if isinstance(item, ast.Machine)]
+    if not machines:
         findings.add("PV104", "no `machine` is declared", help="declare one, or include the file that does")
         return None
-    the_machine = machine(machine_item, findings)
-    parts = _Parts(items, the_machine, findings)
+    machine_item = together(machines, target.machine, findings)
+    if machine_item is None:
+        return None
+    line = command_line([item for item in items if isinstance(item, ast.CommandLine)], findings)
+    the_machine = machine(machine_item, line.variables, findings)
+    parts = _Parts(items, the_machine, line, findings)
     spec = model.Spec(
         the_machine,
         parts.interface,
@@ -40,7 +51,9 @@ def check(items: Sequence[ast.Item], sources: Iterable[Source], findings: Findin
         parts.families,
         parts.passes,
         parts.policy,
-        parts.probes,
+        line,
+        parts.configs,
+        frozenset(probes(parts.guards())),
         parts.tests,
         tuple(sources),
         text_range(machine_item, findings),
@@ -53,36 +66,35 @@ def check(items: Sequence[ast.Item], sources: Iterable[Source], findings: Findin
     return spec
 
 
-def _the_one(items: list[T], what: str, findings: Findings) -> T | None:
-    for item in items[1:]:
-        findings.add(
-            "PV102", f"a second {what} is declared", (item.name.span, "again here"), (items[0].name.span, "first here")
-        )
-    return items[0] if items else None
-
-
 class _Parts:
-    def __init__(self, items: Sequence[ast.Item], machine: Architecture, findings: Findings) -> None:
+    def __init__(self, items: Sequence[ast.Item], machine: Architecture, line: CommandLine, findings: Findings) -> None:
         self.items = items
         self.machine = machine
         self.findings = findings
         self.backend_names = [item.name.text for item in items if isinstance(item, ast.Backend)]
+        self.configs = configs((item for item in items if isinstance(item, ast.Config)), findings)
+        self.scope = Scope(
+            features=machine.features,
+            backends=self.backend_names,
+            nops=machine.nops,
+            variables=line.variables,
+            configs=self.configs,
+        )
         self.interface = self._interface()
         self.declared = self._declared()
         self.chains = self._chains()
         self.backends = self._backends()
         self.families = self._families()
         self.passes = self._passes()
-        self.policy = self._policy()
-        self.probes = frozenset(name for decision in self.policy for name in probes(decision.guard))
+        self.policy = policy(items, self._policy_scope(), line, findings)
         self.tests = self._tests()
 
     def _interface(self) -> model.Interface | None:
-        item = _the_one([item for item in self.items if isinstance(item, ast.Interface)], "interface", self.findings)
-        if item is None:
-            return None
-        look_up({self.machine.name: self.machine}, item.machine, "machine", self.findings)
-        return interface(item, self.machine, self.findings)
+        items = [item for item in self.items if isinstance(item, ast.Interface)]
+        for item in items[1:]:
+            labels = (item.name.span, "again here"), (items[0].name.span, "first here")
+            self.findings.add("PV102", "a second interface is declared", *labels)
+        return interface(items[0], self.machine, self.findings) if items else None
 
     def _declared(self) -> Declared[ast.Chain]:
         declared = Declared[ast.Chain]("chain", self.findings)
@@ -98,7 +110,7 @@ class _Parts:
         families = reached((arm for i in self.items if isinstance(i, ast.Family) for arm in i.arms), self.declared)
         backends = reached((arm for i in self.items if isinstance(i, ast.Backend) for arm in arms_of(i)), self.declared)
         mine = {name: item for name, item in self.declared.items() if name in backends or name not in families}
-        return chains(mine, op_scope(self.machine, self.interface, self.backend_names), self.findings)
+        return chains(mine, op_scope(self.scope, self.machine, self.interface), self.findings)
 
     def _backends(self) -> dict[str, model.Backend]:
         backends = Declared[model.Backend]("backend", self.findings)
@@ -109,7 +121,7 @@ class _Parts:
         for item in sorted(items, key=lambda item: _refers_to(item, names)):
             look_up(known, item.interface, "interface", self.findings)
             if self.interface is not None and item.interface.text == self.interface.name:
-                scope = op_scope(self.machine, self.interface, self.backend_names)
+                scope = op_scope(self.scope, self.machine, self.interface)
                 scope = scope.changed(chains=self.chains, answered=dict(backends))
                 backends.declare(item.name, backend(item, self.machine, self.interface, scope, self.findings))
         return {name: backends[name] for name in self.backend_names if name in backends}
@@ -119,7 +131,6 @@ class _Parts:
         common = self._common()
         for item in self.items:
             if isinstance(item, ast.Family):
-                look_up({self.machine.name: self.machine}, item.machine, "machine", self.findings)
                 made = family(item, self.machine, self.interface, common, self.findings)
                 if made is not None:
                     families.declare(item.name, made)
@@ -133,7 +144,7 @@ class _Parts:
         symbols: dict[str, model.Symbol] = {}
         for item in declared:
             symbols.update(symbol_names([item], self.machine.bits, frozenset(), quiet))
-        return Common(self.backend_names, symbols, self.declared)
+        return Common(self.scope, symbols, self.declared)
 
     def _passes(self) -> tuple[str, ...]:
         tables = {item.name.text for item in self.items if isinstance(item, ast.Family)}
@@ -147,32 +158,23 @@ class _Parts:
                     order.declare(name, None)
         return tuple(order) or tuple(sorted(tables))
 
-    def _policy(self) -> tuple[model.Decision, ...]:
-        scope = self._policy_scope()
-        decisions = []
-        for item in self.items:
-            if not isinstance(item, ast.Policy):
-                continue
-            look_up({self.machine.name: self.machine}, item.machine, "machine", self.findings)
-            for decision in item.decisions:
-                numbers = [look_up(self.machine.features, n, "feature", self.findings) for n in decision.features]
-                chosen = tuple(number for number in numbers if number is not None)
-                condition = guard(decision.guard, scope, self.findings)
-                listed = decision.listed.value if decision.listed else ""
-                decisions.append(model.Decision(decision.sets, chosen, condition, listed, decision.numbers))
-        return tuple(decisions)
-
     def _policy_scope(self) -> Scope:
         """What a policy's guards may refer to."""
         interface = self.interface
-        return Scope(
-            features=self.machine.features,
-            options=interface.names.options if interface else {},
-            symbols=interface.names.symbols if interface else {},
-            op_names=interface.ops if interface else (),
-            backends=self.backend_names,
-            nops=self.machine.nops,
-        )
+        if interface is None:
+            return self.scope
+        names = interface.names
+        return self.scope.changed(options=names.options, symbols=names.symbols, op_names=interface.ops)
+
+    def guards(self) -> Iterator[Guard | None]:
+        """All guards that are asked of a kernel."""
+        yield from policy_guards(self.policy)
+        yield from self.configs.values()
+        yield from (guard for _, guard in self.machine.choices)
+        yield from (target.guard for answers in self.backends.values() for target in answers.targets)
+        rules = [chain for answers in self.backends.values() for chain in answers.chains()]
+        rules += [sites.rule for sites in self.families.values()]
+        yield from (arm.guard for rule in rules for arm in rule)
 
     def _tests(self) -> tuple[ast.Test, ...]:
         tests = [item for item in self.items if isinstance(item, ast.Test)]

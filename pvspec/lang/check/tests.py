@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from pvspec.engine.guards import Vulnerability, questions
 from pvspec.engine.records import fits
-from pvspec.engine.spec import Field
+from pvspec.engine.spec import Field, policy_guards
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
 from pvspec.lang.check.guards import VENDORS
@@ -28,8 +28,8 @@ def sound_tests(spec: model.Spec, findings: Findings) -> tuple[ast.Test, ...]:
     """The tests without the cases that cannot be run or whose settings have no effect: those are findings."""
     files = frozenset(
         question.file
-        for decision in spec.policy
-        for question in questions(decision.guard)
+        for guard in policy_guards(spec.policy)
+        for question in questions(guard)
         if isinstance(question, Vulnerability)
     )
     return tuple(test.changed(cases=tuple(_sound_cases(test, spec, files, findings))) for test in spec.tests)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container, Iterable, Sequence
 
 from pvspec.lang import syntax as ast
 from pvspec.lang.check.chains import arms_of, reached
+from pvspec.lang.check.needless import check_needless
+from pvspec.lang.check.uses import Uses, names_features, of_backend, of_family, of_interface, of_step, steps_in
 from pvspec.lang.diagnostics import Findings
-from pvspec.lang.source import Span
-
-_WORD = re.compile(r"[A-Za-z_$.][\w$.]*", re.ASCII)
-_COMMENT = re.compile(r"#[^\n]*")
 
 
 def check_unused(items: Sequence[ast.Item], findings: Findings) -> None:
@@ -22,51 +19,8 @@ def check_unused(items: Sequence[ast.Item], findings: Findings) -> None:
         parts.check_interfaces()
         parts.check_backends()
         parts.check_families()
-        parts.check_features()
-
-
-class _Uses:
-    """The names that a part of a spec looks up; features are counted separately."""
-
-    def __init__(self, arms: Iterable[ast.Arm] = ()) -> None:
-        self.words: set[str] = set()
-        self.features: set[str] = set()
-        for arm in arms:
-            self.guard(arm.guard)
-            self.names(arm.action)
-            if isinstance(arm.action, ast.Asm):
-                self.code(arm.action.source)
-
-    def guard(self, item: ast.Guard | None) -> None:
-        """Count what a guard tests."""
-        if isinstance(item, ast.AnyOf | ast.AllOf):
-            for part in item.parts:
-                self.guard(part)
-        elif isinstance(item, ast.Not):
-            self.guard(item.part)
-        elif isinstance(item, ast.CpuHas):
-            self.features.add(item.name.text)
-        elif item is not None:
-            self.names(item)
-
-    def names(self, node: ast.Node) -> None:
-        """Count all names in a node, whatever they refer to: so new kinds of guards and actions are covered."""
-        for part in vars(node).values():
-            if isinstance(part, ast.Name):
-                self.words.add(part.text)
-
-    def code(self, source: ast.Text) -> None:
-        """Count the words in assembly."""
-        self.words.update(_WORD.findall(_COMMENT.sub("", source.value)))
-
-    def number(self, expr: ast.Sum) -> None:
-        """Count the options on which a number depends."""
-        for _, product in expr.parts:
-            for factor in product.factors:
-                if isinstance(factor, ast.Sum):
-                    self.number(factor)
-                elif isinstance(factor, ast.Name):
-                    self.words.add(factor.text)
+        never = {*parts.check_policy(), *parts.check_features()}
+        check_needless(items, parts.by_kernel, never, findings)
 
 
 class _Parts:
@@ -79,21 +33,26 @@ class _Parts:
         self.backends = [item for item in items if isinstance(item, ast.Backend)]
         self.families = [item for item in items if isinstance(item, ast.Family)]
         self.chains = {item.name.text: item for item in items if isinstance(item, ast.Chain)}
-        self.decisions = [
-            (decision, _of_decision(decision))
-            for item in items
-            if isinstance(item, ast.Policy)
-            for decision in item.decisions
-        ]
-        self.by_chain = {name: _Uses(item.arms) for name, item in self.chains.items()}
-        self.by_backend = [(item, _of_backend(item)) for item in self.backends]
-        self.by_family = [(item, _of_family(item)) for item in self.families]
-        self.by_rest = _Uses()
+        self.lines = [item for item in items if isinstance(item, ast.CommandLine)]
+        self.configs = [item for item in items if isinstance(item, ast.Config)]
+        self.decides = [item for item in items if isinstance(item, ast.Decide)]
+        self.steps = [step for item in self.decides for step in steps_in(item.steps)]
+        self.by_policy = Uses()
+        for step in self.steps:
+            self.by_policy.add(of_step(step))
+        self.by_chain = {name: Uses(item.arms) for name, item in self.chains.items()}
+        self.by_backend = [(item, of_backend(item)) for item in self.backends]
+        self.by_family = [(item, of_family(item)) for item in self.families]
+        self.by_rest = Uses()
         for interface in self.interfaces:
-            _of_interface(interface, self.by_rest)
+            of_interface(interface, self.by_rest)
         for machine in self.machines:
             for choice in machine.choices:
                 self.by_rest.guard(choice.guard)
+        self.by_kernel = Uses()
+        for part in (self.by_rest, *self.by_chain.values(), *(uses for _, uses in (*self.by_backend, *self.by_family))):
+            self.by_kernel.add(part)
+        self.words = self.by_kernel.words | self.by_policy.words
 
     def check_chains(self) -> None:
         """Chains that no rule uses."""
@@ -103,14 +62,11 @@ class _Parts:
         self._unused("chain", (item.name for item in self.chains.values()), used, "no rule uses it")
 
     def check_interfaces(self) -> None:
-        """Options and symbols of the interface, which any part may use."""
-        words = set(self.by_rest.words)
-        for _, uses in (*self.by_chain.items(), *self.by_backend, *self.by_family):
-            words |= uses.words
-        words.update(word for _, uses in self.decisions for word in uses.words)
+        """Options and symbols of the interface, which any part may use, and the numbers with names."""
         for item in self.interfaces:
-            self._unused("option", (name for option in item.options for name in option.names), words)
-            self._unused("symbol", (name for symbol in item.symbols for name in symbol.names), words)
+            self._unused("option", (name for option in item.options for name in option.names), self.words)
+            self._unused("symbol", (name for symbol in item.symbols for name in symbol.names), self.words)
+            self._unused("number", (constant.name for constant in item.constants), self.words)
 
     def check_backends(self) -> None:
         """A backend's own options, symbols and roms."""
@@ -131,6 +87,32 @@ class _Parts:
         for owner in owners:
             self._unused("symbol", (name for symbol in owner.symbols for name in symbol.names), shared)
 
+    def check_policy(self) -> set[str]:
+        """What a policy declares for itself; the variables that nothing asks for."""
+        self._unused("config", (item.name for item in self.configs), self.words)
+        listed = {step.word.value for step in self.steps if isinstance(step, ast.Listed)}
+        parameters = (parameter for line in self.lines for parameter in line.parameters)
+        words = (parameter.word for parameter in parameters if parameter.kind == "features")
+        names = (ast.Name(word.span, word.value) for word in words)
+        self._unused("word", names, listed, "no step sets or clears what it lists")
+        for item in self.decides:
+            self._check_conditions(item.steps)
+        variables = [variable.name for line in self.lines for variable in line.variables]
+        self._unused("variable", variables, self.words, "no guard asks for it")
+        return {name.text for name in variables} - self.words
+
+    def _check_conditions(self, steps: Sequence[ast.Step]) -> None:
+        """What `let` names and nothing in the rest of the block asks for."""
+        after = Uses()
+        for step in reversed(steps):
+            if isinstance(step, ast.Let):
+                self._unused("condition", [step.name], after.words, "nothing in the rest of its block asks for it")
+            if isinstance(step, ast.Conditional):
+                self._check_conditions(step.then)
+                self._check_conditions(step.otherwise)
+            for part in steps_in([step]):
+                after.add(of_step(part))
+
     def _unused(
         self, what: str, names: Iterable[ast.Name], known: Container[str], why: str = "nothing refers to it"
     ) -> None:
@@ -138,89 +120,22 @@ class _Parts:
             if name.text not in known:
                 self.findings.add("PV701", f"{what} `{name.text}` is never used", (name.span, why))
 
-    # ---- features
-
-    def check_features(self) -> None:
-        """Features that nothing tests, and decisions about the others that have no effect."""
-        asked = set(self.by_rest.features)
-        for _, uses in (*self.by_chain.items(), *self.by_backend, *self.by_family):
-            asked |= uses.features
-        numbered = {f.name.text for machine in self.machines for f in machine.features if f.number is not None}
-        if any(_names_features(item, uses) for item, uses in self.by_family):
-            asked |= numbered
-        never = self._never_asked(asked)
-        live, anew = asked, dict[str, Span]()
-        for decision, uses in reversed(self.decisions):
-            for name in decision.features:
-                if name.text not in live and name.text not in never:
-                    self._never_matters(name, anew.get(name.text))
-            if decision.guard is None:
-                live = live.difference(name.text for name in decision.features)
-                anew.update((name.text, name.span) for name in decision.features)
-            live = live | uses.features
-
-    def _never_asked(self, asked: set[str]) -> set[str]:
-        """The features that no guard tests, each a finding."""
-        asked = asked.union(*(uses.features for _, uses in self.decisions))
-        by_name = {name.text: name for decision, _ in reversed(self.decisions) for name in decision.features}
-        never = [f.name for machine in self.machines for f in machine.features if f.name.text not in asked]
+    def check_features(self) -> set[str]:
+        """The features that no guard tests, each a finding; and numbers with names."""
+        features = [feature for machine in self.machines for feature in machine.features]
+        named = Uses()
+        for feature in features:
+            if feature.number is not None:
+                named.number(feature.number)
+        self._unused("number", (item.name for machine in self.machines for item in machine.constants), named.words)
+        if any(names_features(item, uses) for item, uses in self.by_family):
+            self.by_kernel.features.update(feature.name.text for feature in features if feature.number is not None)
+        asked = self.by_kernel.features | self.by_policy.features
+        decisions = [step for step in self.steps if isinstance(step, ast.Decision | ast.OpenFact)]
+        by_name = {name.text: name for step in reversed(decisions) for name in step.features}
+        never = [feature.name for feature in features if feature.name.text not in asked]
         for name in never:
             where = [(by_name[name.text].span, "this decision has no effect")] if name.text in by_name else []
             text = "no guard tests it, and no record can name it"
             self.findings.add("PV702", f"feature `{name.text}` is never tested", (name.span, text), *where)
         return {name.text for name in never}
-
-    def _never_matters(self, name: ast.Name, anew: Span | None) -> None:
-        text = "overridden before anything tests it" if anew else "nothing tests it after this"
-        where = [(anew, "here")] if anew else []
-        self.findings.add("PV703", f"this decision about `{name.text}` never matters", (name.span, text), *where)
-
-
-def _of_interface(item: ast.Interface, uses: _Uses) -> None:
-    for op in item.ops:
-        uses.number(op.number)
-        uses.guard(op.guard)
-    for meaning in item.meanings:
-        if meaning.code is not None:
-            uses.code(meaning.code.source)
-    for functions in item.functions:
-        uses.names(functions)
-    _of_tables(item.tables, uses)
-
-
-def _of_decision(item: ast.Decision) -> _Uses:
-    uses = _Uses()
-    uses.guard(item.guard)
-    return uses
-
-
-def _of_backend(item: ast.Backend) -> _Uses:
-    uses = _Uses(arms_of(item))
-    for target in item.targets:
-        uses.names(target)
-        uses.guard(target.guard)
-    for shadow in item.shadows:
-        uses.code(shadow.operand)
-        uses.guard(shadow.guard)
-    return uses
-
-
-def _of_family(item: ast.Family) -> _Uses:
-    uses = _Uses(item.arms)
-    for at in item.site_at:
-        uses.names(at)
-    for read in item.reads:
-        uses.words.add(read.base.text)
-    _of_tables(item.tables, uses)
-    return uses
-
-
-def _of_tables(tables: Iterable[ast.Table], uses: _Uses) -> None:
-    for table in tables:
-        uses.words.update(name.text for name in table.bounds or ())
-
-
-def _names_features(item: ast.Family, uses: _Uses) -> bool:
-    """Whether a field of the record holds a feature's number, so that tables may name any feature."""
-    fields = {field.name.text for table in item.tables for field in table.fields if field.name is not None}
-    return not fields.isdisjoint(uses.features)

@@ -7,6 +7,7 @@ the valid parts of an invalid text, and `builder` makes our tree from lark's.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 
 from lark import Token, Tree
@@ -56,15 +57,24 @@ def parse_what_can_be(source: Source, work: Work | None = None, target: Target =
     hidden = hidden_characters(source)
     grammatical = partial(_tree, source, work)
     try:
-        return Parsed(tuple(Builder(source, target).items(grammatical(source.text).children)), tuple(hidden))
+        return _built(source, target, [(grammatical(source.text), 0)], hidden)
     except Refused:
         from pvspec.lang.parse.recovery import recover  # a text that is right does not pay for it
 
         found = recover(source, grammatical)
-    items = tuple(item for tree, start in found.trees for item in Builder(source, target, start).items(tree.children))
     known = {diagnostic.labels[0].span.start for diagnostic in found.diagnostics if diagnostic.labels}
     others = [diagnostic for diagnostic in hidden if diagnostic.labels[0].span.start not in known]
-    return Parsed(items, (*found.diagnostics, *others), frozenset(found.words), found.lost_include)
+    parsed = _built(source, target, found.trees, [*found.diagnostics, *others])
+    return parsed.changed(words=frozenset(found.words), lost_include=found.lost_include)
+
+
+def _built(
+    source: Source, target: Target, trees: Iterable[tuple[Tree[Token], int]], found: Iterable[Diagnostic]
+) -> Parsed:
+    """What is made of trees, each of which begins at an offset, and all that is wrong."""
+    builders = [(Builder(source, target, start), tree) for tree, start in trees]
+    items = tuple(item for builder, tree in builders for item in builder.items(tree.children))
+    return Parsed(items, (*found, *(finding for builder, _ in builders for finding in builder.found)))
 
 
 def _tree(source: Source, work: Work, text: str) -> Tree[Token]:

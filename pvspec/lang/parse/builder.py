@@ -8,6 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 from lark import Token, Tree
 
 from pvspec.lang import syntax as ast
+from pvspec.lang.diagnostics import Diagnostic, Label
 from pvspec.lang.parse.each import with_word
 from pvspec.lang.parse.limits import number
 from pvspec.lang.source import Source, Span
@@ -28,12 +29,10 @@ class Builder:
 
     def __init__(self, source: Source, target: Target, start: int = 0) -> None:
         self.source = source
-        self.target = target
+        self.chosen = target
         self.start = start
-        self.undecided: list[tuple[Span, Span]] = []
-        """Declarations, and the guards around them, that ask for more than a version and a machine."""
-        self.unclear: list[Span] = []
-        """Lists of names after `has` that say neither `any` nor `all`."""
+        self.found: list[Diagnostic] = []
+        """What no grammar tells."""
 
     def items(self, children: Iterable[_Child]) -> Iterator[Any]:
         """The nodes of these subtrees, for this kernel."""
@@ -41,6 +40,8 @@ class Builder:
             if not isinstance(child, Tree) or self._is_meant(child):
                 node = self.node(child)
                 yield from node if isinstance(node, list) else [node]
+            else:
+                yield from self._elsewhere([child])
 
     def node(self, child: _Child) -> Any:
         """The node of one subtree or token; None stays None."""
@@ -69,30 +70,33 @@ class Builder:
         return last is None or all(self.node(condition) for condition in last.children)
 
     def since(self, tree: _Tree) -> bool:
-        return self.target.is_since(self.node(tree.children[0]).numbers)
+        version: ast.Version = self.node(tree.children[0])
+        return self.chosen.is_since(version.numbers)
 
     def before(self, tree: _Tree) -> bool:
         return not self.since(tree)
 
     def on_machine(self, tree: _Tree) -> bool:
-        return self.target.machine == str(tree.children[0])
+        return self.chosen.machine == str(tree.children[0])
 
     def version(self, token: Token) -> ast.Version:
         return ast.Version(self.span(token), tuple(map(int, token.split("."))))
 
     def kernels(self, tree: _Tree) -> ast.Kernels:
         *versions, only = tree.children
-        machines = [self.node(on.children[0]) for on in only.children if on.data == "on_machine"]
+        conditions = only.children if isinstance(only, Tree) else []
+        machines = [self.node(on.children[0]) for on in conditions if isinstance(on, Tree) and on.data == "on_machine"]
         return ast.Kernels(self.span(tree), tuple(map(self.node, versions)), tuple(machines))
 
     def conditional(self, tree: _Tree) -> list[Any]:
         """What is in the block whose guard holds; as far as its guard is left, it becomes a part of theirs."""
         condition, *items, alternative = tree.children
         guard: ast.Guard | bool = self.node(condition)
-        then = list(self.items(items)) if guard is not False else []
-        otherwise = self.node(alternative) if guard is not True and alternative is not None else []
+        then = list(self.items(items) if guard is not False else self._elsewhere(items))
+        rest = [] if alternative is None else [alternative]
+        otherwise = list(self.items(rest) if guard is not True else self._elsewhere(rest))
         if isinstance(guard, bool):
-            return then if guard else otherwise
+            return [*then, *otherwise]
         if any(isinstance(item, ast.Step) for item in (*then, *otherwise)):
             return [ast.Conditional(self.span(tree), guard, tuple(then), tuple(otherwise))]
         unless = ast.Not(guard.span, guard)
@@ -101,14 +105,29 @@ class Builder:
     def alternative(self, tree: _Tree) -> list[Any]:
         return self.parts(tree)
 
+    def _elsewhere(self, children: Iterable[_Child]) -> Iterator[ast.Elsewhere]:
+        """The functions in what is not for this kernel: their order may be told all the same."""
+        for child in children:
+            if isinstance(child, Tree) and child.data in ("conditional", "alternative"):
+                yield from self._elsewhere(child.children)
+            elif isinstance(child, Tree) and child.data == "decide":
+                yield ast.Elsewhere(self.span(child), self.node(child.children[0]))
+
     def _guarded(self, item: Any, guard: ast.Guard) -> Any:
         if isinstance(item, ast.Rule | ast.Otherwise):
             return item.changed(arms=tuple(self._guarded(arm, guard) for arm in item.arms))
         if not isinstance(item, ast.Arm | ast.Target | ast.Shadow | ast.Op):
-            self.undecided.append((item.span, guard.span))
+            self._undecided(item, guard)
             return item
         both = guard if item.guard is None else ast.AllOf(item.guard.span, (guard, item.guard))
         return item.changed(guard=both)
+
+    def _undecided(self, item: Any, guard: ast.Guard) -> None:
+        asked = Label(guard.span, "a kernel's version and its machine decide what is declared; this is known later")
+        inside = [Label(item.span, "this cannot depend on it")] if isinstance(item, ast.Node) else []
+        help = "write the guard behind what may depend on it: arms, targets and steps"
+        message = "a block of declarations asks for more than the kernel's version and machine"
+        self.found.append(Diagnostic("PV305", message, (asked, *inside), help=help))
 
     # tokens
 
@@ -136,7 +155,7 @@ class Builder:
         parts = self.parts(tree)
         names = _only(parts, ast.Name)
         items = parts[len(names) :]
-        if self.target.machine not in (None, *(name.text for name in names)):
+        if self.chosen.machine not in (None, *(name.text for name in names)):
             return []
         choices = tuple(choice for item in items if isinstance(item, tuple) for choice in item)
         return ast.Machine(
@@ -147,10 +166,14 @@ class Builder:
             _only(items, ast.Nops),
             choices,
             _only(items, ast.TextRange),
+            _only(items, ast.Constant),
         )
 
     def text_range(self, tree: _Tree) -> ast.TextRange:
         return ast.TextRange(self.span(tree), *self.parts(tree))
+
+    def constant(self, tree: _Tree) -> ast.Constant:
+        return ast.Constant(self.span(tree), *self.parts(tree))
 
     def bits(self, tree: _Tree) -> ast.Number:
         number: ast.Number = self.node(tree.children[0])
@@ -224,8 +247,9 @@ class Builder:
         return ast.Let(self.span(tree), *self.parts(tree))
 
     def decision(self, tree: _Tree) -> ast.Decision | list[ast.Decision]:
-        word, *names, guard = self.parts(tree)
-        return _when(guard, lambda left: ast.Decision(self.span(tree), word == "set", tuple(names), left))
+        word, *names, told, guard = self.parts(tree)
+        sets, chosen, unless_told = word == "set", tuple(names), told is not None
+        return _when(guard, lambda left: ast.Decision(self.span(tree), sets, chosen, unless_told, left))
 
     def listed(self, tree: _Tree) -> ast.Listed:
         action, numbers, word = self.parts(tree)
@@ -264,6 +288,7 @@ class Builder:
             _only(items, ast.Protect),
             _only(items, ast.Op),
             _only(items, ast.Meaning),
+            _only(items, ast.Constant),
         )
 
     def meaning(self, tree: _Tree) -> ast.Meaning:
@@ -555,7 +580,9 @@ class Builder:
         how, *names = self.parts(tree)
         kind: type[ast.AnyOf | ast.AllOf] = ast.AllOf if how == "all" else ast.AnyOf
         if how is None and len(names) > 1:
-            self.unclear.append(self.span(tree))
+            label = Label(self.span(tree), "which of them?")
+            help = "write `has any …` or `has all …`"
+            self.found.append(Diagnostic("PV002", "several names after `has`", (label,), help=help))
         return _joined(self.span(tree), kind, kind is ast.AnyOf, [question(name) for name in names])
 
     def _compared(
@@ -695,7 +722,7 @@ class Builder:
 
 _WORDS = """
     SIGN ALWAYS JUMPS SET CLEAR CALL JMP SHORT CS PADDED STACKED LONGEST NORETURN RELOCATED THROUGHOUT INSTRUCTION
-    COMPARE CPU_NUMBER TEXT_HAS NUMBERS BUILT NOT ANY ALL UPTO OTHER LIST NUMBER FEATURES
+    COMPARE CPU_NUMBER TEXT_HAS NUMBERS BUILT NOT ANY ALL UPTO OTHER LIST NUMBER FEATURES TOLD
     EARLY_PARAM SETUP FIND_OPTION FIND_OPTION_BOOL
 """
 _TOKENS: dict[str, Callable[[Builder, Token], Any]] = {

@@ -13,15 +13,17 @@ from pvspec.lang.parse.grammar import WordsRunTogether, keywords
 from pvspec.lang.source import Source, Span
 
 Further = Callable[[str, int], bool]  # whether this text can be parsed beyond this offset
-_LAST_WORD = re.compile(r'("[^"\n]*"|[A-Za-z0-9_$]+|[=-]>|[<>=]=|\.\.|\S)\s*$')
+_LAST_WORD = re.compile(r'("[^"\n]*"|[A-Za-z0-9_$]+|[=-]>|[<>=!]=|\.\.|\S)\s*$')
 _FOREIGN = (  # how other languages write something, how it is written here, and the help for it
     (re.compile(r"\|\|?"), "or", "write `or`"),
     (re.compile(r"&&"), "and", "write `and`"),
     (re.compile(r"!(?!=)"), "not ", "write `not`"),
     (re.compile(r"=(?!=)"), "==", "write `==` to compare"),
-    (re.compile(r"!="), None, "write `not … == …`"),
+    (re.compile(r"!="), "is not", "write `is not`"),
     (re.compile(r"'"), None, 'strings are written `"…"`'),
 )
+_BESIDE = {"and": "or", "or": "and"}
+_NAME = re.compile(r"[A-Za-z_]")
 _ATT = re.compile(r"[%$]-?([A-Za-z0-9_]+)")
 _STANDS_FOR = {"\u00d7": "*", "\u2026": "..", "\u2212": "-"}
 
@@ -115,7 +117,15 @@ def _foreign(
         match = pattern.match(text, at)
         if match and (here is None or further(text[:at] + here + text[match.end() :], at + len(here))):
             return named(len(match[0]), f"unexpected `{match[0]}`", "", help)
+    if word in _BESIDE and _BESIDE[word].upper() in expected:
+        help = "put what belongs together in brackets, as in `(… and …) or …`"
+        return named(len(word), f"`{word}` beside `{_BESIDE[word]}`", "which of the two comes first?", help)
     before = _LAST_WORD.search(text[max(0, at - 80) : at])
+    if before is not None and before[1] in ("==", "!=") and _NAME.match(word):
+        instead = "is" if before[1] == "==" else "is not"
+        return named(
+            len(word), f"unexpected `{shortened(word)}`", "expected a number", f"write `{instead} {shortened(word)}`"
+        )
     if before is not None and before[1] in ("asm", "bytes") and "STRING" in expected:
         help = f'write `{before[1]} "…"`'
         return named(max(len(word), 1), f"unexpected `{shortened(word)}`", "expected a string", help)
@@ -179,7 +189,8 @@ _SPOKEN = {
     "READ_TYPE": "a type (u8, s32, …)",
     "COMPARE": "a comparison",
     "SIGN": "`+` or `-`",
-    "CPU_NUMBER": "`family`, `model` or `stepping`",
+    "CPU_NUMBER": "`family`, `model`, `stepping`, `microcode` or `threads`",
+    "VERSION": "a version, as 6.1",
 }
 
 

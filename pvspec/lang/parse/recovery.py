@@ -29,27 +29,30 @@ _LEXEME = re.compile(
     \#[^\n]* | //[^\n]* | /\*(?:[\s\S]*?\*/|[\s\S]*)    # comments, here and elsewhere
     | (?:(?<=\n)|(?<![\s\S]))[ \t]*;[^\n]*               # so is a line that begins with `;`
     | \"{3}(?:[\s\S]*?\"{3}|[\s\S]*) | "[^"\n]*"?
-    | [<>=]= | => | -> | \.\. | [A-Za-z0-9_$]+ | [^ \t\f\r\n]
+    | [<>=!]= | => | -> | \.\. | [A-Za-z0-9_$]+ | [^ \t\f\r\n]
     """,
     re.VERBOSE,
 )
 _WORD = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
 _HEADS = {  # what follows the word that begins an item; NAME and STRING stand for any name and string
     "include": ["STRING"],
+    "config": ["NAME", "="],
     "machine": ["NAME", "{"],
-    "policy": ["on", "NAME", "{"],
-    "interface": ["NAME", "on", "NAME", "{"],
+    "cmdline": ["{"],
+    "decide": ["NAME", "in", "STRING", "{"],
+    "policy": ["{"],
+    "interface": ["NAME", "{"],
     "chain": ["NAME", "{"],
     "backend": ["NAME", "for", "NAME", "{"],
-    "family": ["NAME", "on", "NAME", "{"],
+    "family": ["NAME", "{"],
     "passes": ["{"],
     "test": ["NAME", "{"],
 }
 _MAX_JOINED = 4096
 """Characters of a construct that is parsed more than once to find its syntax errors; a longer one is left out."""
-_BLOCKS = _HEADS.keys() | {"table", "nops", "clobbers", "rom", "returns", "targets", "each", "sites"}
+_BLOCKS = _HEADS.keys() | {"table", "nops", "registers", "if", "else", "rom", "returns", "targets", "each", "sites"}
 _FILLER = {"chain": "keep"}  # the least that a block must contain
-_GOES_ON_BEFORE = frozenset(["else", "when", "and", "or", "with", "clobbers", "clobbering"])
+_GOES_ON_BEFORE = frozenset(["else", "when", "and", "or", "with", "clobbers", "since", "before", "on"])
 _GOES_ON_AFTER = frozenset([",", "and", "or", "not", "else"])
 _Tree: TypeAlias = Tree[LarkToken]
 Parse: TypeAlias = Callable[[str], _Tree]
@@ -178,7 +181,7 @@ class _Recovery:
         if self._is_head(first) and self.tokens[first].text == "include":
             return _Item(first, first + 2, [])
         for index in range(first, len(self.tokens)):
-            if index > first and (self._is_head(index) if open_ else self._may_be_head(index)):
+            if index > first and self._ends_before(index, open_):
                 return _Item(first, index, open_)
             word = self.tokens[index].text
             if word == "{":
@@ -186,9 +189,18 @@ class _Recovery:
             elif word == "}":
                 if open_:
                     open_.pop()
-                if not open_:
+                if not open_ and not self._goes_on(index + 1):
                     return _Item(first, index + 1, [])
         return _Item(first, len(self.tokens), open_)
+
+    def _ends_before(self, index: int, open_: Sequence[int]) -> bool:
+        """Whether the item ends before this token, with these braces open; the block of an `if` may contain items."""
+        if not open_:
+            return self._may_be_head(index)
+        return self._is_head(index) and self._begins(open_[-1])[-1:] not in (["if"], ["else"])
+
+    def _goes_on(self, index: int) -> bool:
+        return index < len(self.tokens) and self.tokens[index].text == "else"
 
     def _may_be_head(self, index: int) -> bool:
         return self.tokens[index].is_first and self.tokens[index].text in _HEADS
@@ -259,16 +271,18 @@ class _Recovery:
 
     def _begins_block(self, opener: int) -> bool:
         """Whether a block can follow the words before a brace."""
-        first = self._line_start(opener)
-        line = self.tokens[first:opener]
-        begins = [a for a, b in zip(line, [None, *line], strict=False) if b is None or b.text in ("{", "}")]
-        return any(token.text in _BLOCKS for token in begins)
+        return not _BLOCKS.isdisjoint(self._begins(opener))
+
+    def _begins(self, opener: int) -> list[str]:
+        """The words of the brace's line with which something may begin."""
+        line = self.tokens[self._line_start(opener) : opener]
+        return [a.text for a, b in zip(line, [None, *line], strict=False) if b is None or b.text in ("{", "}")]
 
     def _block(self, item: _Item, opener: int) -> tuple[str, Span]:
         """A block's first words, and its location."""
         first = max(self._line_start(opener), item.first)
         named = [token.text for token in self.tokens[first : min(first + 3, opener)]]
-        words = " ".join(named if named[:1] == ["policy"] else named[:2]) or "{"
+        words = " ".join(named[:2]) or "{"
         return words, Span(self.source, self.tokens[first].start, self.tokens[opener].end)
 
     def _unclosed(self, item: _Item, opener: int) -> Diagnostic:
