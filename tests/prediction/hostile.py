@@ -37,7 +37,7 @@ machine x86_64 {
     choose nops p6
 }
 
-family alternatives on x86_64 {
+family alternatives {
     table ".altinstructions" { site u64  repl u64  cpuid u16  len u8  repl_len u8 }
     stacked
     longest
@@ -45,13 +45,13 @@ family alternatives on x86_64 {
     copy repl repl_len relocated throughout  when cpu has cpuid
 }
 
-family smp_locks on x86_64 {
+family smp_locks {
     table ".smp_locks" { site u64 }
     len 1
     bytes "3e"  when site begins "90"
 }
 
-family jump_labels on x86_64 {
+family jump_labels {
     table __start_jumps .. __stop_jumps { site u64  dest u64  key u64 }
     reads enabled s32 at key
     len 2

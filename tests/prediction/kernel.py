@@ -80,24 +80,29 @@ machine x86_64 {
     choose nops p6
 }
 
-policy on x86_64 {
-    clear UNRET  when cmdline has "mitigations=off"
-    set   UNRET  when cpu has BUG_RETBLEED and not cmdline has "mitigations=off"
+cmdline {
+    variable mitigations = auto { auto, off }
+    early_param "mitigations" -> mitigations { "auto"  "off" }
 }
 
-family alternatives on x86_64 {
+decide retbleed_select_mitigation in "bugs.c" {
+    clear UNRET  when mitigations is off
+    set   UNRET  when cpu has BUG_RETBLEED and mitigations is not off
+}
+
+family alternatives {
     table ".altinstructions" { site rel32  repl rel32  cpuid u32  len u8  repl_len u8 }
     stacked
     copy repl repl_len relocated throughout  when cpu has cpuid
 }
 
-family smp_locks on x86_64 {
+family smp_locks {
     table ".smp_locks" { site rel32 }
     len 1
     bytes "3e"  when cpus == 1 and site begins "f0"
 }
 
-family returns on x86_64 {
+family returns {
     table ".return_sites" { site rel32 }
     len 5
     symbol __x86_return_thunk
@@ -105,15 +110,15 @@ family returns on x86_64 {
     bytes "c3 cc cc cc cc"  when site is jmp __x86_return_thunk
 }
 
-family jump_labels on x86_64 {
+family jump_labels {
     table __start_jumps .. __stop_jumps { site rel32  to rel32  branch u1  init u1  key rel30 << 2 }
     reads enabled s32 at key
     len 5
-    jmp to  when enabled and not branch or branch and not enabled
+    jmp to  when (enabled and not branch) or (branch and not enabled)
     nop
 }
 
-family static_calls on x86_64 {
+family static_calls {
     table __start_calls .. __stop_calls { site rel32  key rel32 }
     reads function u64 at key
     len 5
@@ -121,7 +126,7 @@ family static_calls on x86_64 {
     call function
 }
 
-family trampolines on x86_64 {
+family trampolines {
     sites "__SCT__*" {
         key "__SCK__*"
     }
@@ -131,7 +136,7 @@ family trampolines on x86_64 {
     bytes "c3 cc cc cc cc"
 }
 
-family constants on x86_64 {
+family constants {
     sites "constant" { }
     site site + 1
     reads value u8 at shift

@@ -26,7 +26,7 @@ MARKS = """
     __stop_marks:
 """
 FAMILY = """
-family marks on x86_64 {
+family marks {
     table __start_marks .. __stop_marks padded { site u64 }
     len 1
     bytes "f4"  when site begins "c3"
