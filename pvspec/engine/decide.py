@@ -209,15 +209,15 @@ class Decided:
                 known: int | None = getattr(self._cpu(), what)
                 if known is None:
                     return self._answered(question, f"the cpu's {what}")
-                return _COMPARE[compare](known, number)
+                return COMPARE[compare](known, number)
             case Cpus(compare, count):
                 if facts.cpus is None:
                     return self._answered(question, "the number of cpus")
-                return _COMPARE[compare](facts.cpus, count)
+                return COMPARE[compare](facts.cpus, count)
             case VariableIs(variable, value):
                 return self.decisions.variables[variable] == value
             case VariableCompares(variable, compare, number):
-                return _COMPARE[compare](int(self.decisions.variables[variable]), number)
+                return COMPARE[compare](int(self.decisions.variables[variable]), number)
             case Holds(condition):
                 return self.decisions.named[condition]
             case HasConfig(config):
@@ -279,7 +279,7 @@ class Decided:
             case Nonzero(value):
                 return lambda site: bool(site[value])
             case Compares(value, compare, number):
-                compares = _COMPARE[compare]
+                compares = COMPARE[compare]
                 return lambda site: compares(site[value], number)
             case HasBits(value, addend, mask):
                 return lambda site: bool(site[value] + addend & mask)
@@ -351,7 +351,7 @@ def _short_jump(site: Site, mask: int) -> int | None:
 
 _NO_SITE = Site()
 _SHORT_JUMP = 0xEB
-_COMPARE: dict[str, Callable[[int, int], bool]] = {
+COMPARE: dict[str, Callable[[int, int], bool]] = {
     "==": operator.eq,
     "<=": operator.le,
     ">=": operator.ge,

@@ -1,0 +1,301 @@
+"""The texts of other worlds, without patching all of them anew.
+
+A record comes out in another world as it was predicted if that world's kernel answers its rule alike, and if no byte
+that was read for it is another one there. So what the predicted passes read is watched: a record that a world answers
+otherwise, or for which a byte was read that differs there, is patched once more, by that world's kernel in its text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
+
+from pvspec.engine.apply import Kernel
+from pvspec.engine.errors import PatchError
+from pvspec.engine.families import FamilySites, Outcome
+from pvspec.engine.guards import CpuHasField, questions
+from pvspec.engine.patch import UNCHANGED, Row
+from pvspec.engine.records import PatchSite
+from pvspec.engine.sites import FamilySite
+from pvspec.engine.spec import Family
+from pvspec.engine.text import Text
+from pvspec.kernel.work import Work
+from pvspec.prediction.alike import rules_alike
+from pvspec.prediction.family_sites import LenientSites, PassedOver
+from pvspec.prediction.forms import FamilyForms, Form
+
+_AGAIN_WORK = 110  # units: to patch a record once more
+_WHAT = "what is open of its machine (--assume settles it)"
+_BLOCK = 6  # bits of an address in a block
+
+Kind: TypeAlias = tuple[int, int, int]
+"""Type, length and clobber mask of an interface's site."""
+
+
+class OtherText(Text):
+    """Another world's text: the predicted one as it is now, but for the bytes of its `own`, by address."""
+
+    def __init__(self, predicted: Text) -> None:
+        super().__init__(predicted.buffer, predicted.base, predicted.executable)
+        self.own: dict[int, int] = {}
+
+    def read(self, address: int, size: int) -> bytes:
+        """As `Text.read`."""
+        return self.over(address, super().read(address, size))
+
+    def up_to(self, address: int, size: int) -> bytes:
+        """As `Text.up_to`."""
+        return self.over(address, super().up_to(address, size))
+
+    def poke(self, address: int, insnbuf: bytes) -> None:
+        """As `Text.poke`."""
+        self.own.update(enumerate(insnbuf, address))
+
+    def over(self, address: int, predicted: bytes) -> bytes:
+        """What this world has where the predicted text has these bytes."""
+        own = self.own
+        return bytes([own.get(at, byte) for at, byte in enumerate(predicted, address)]) if own else predicted
+
+
+class WatchedText(Text):
+    """The predicted text; in `seen` the worlds are collected, a bit each, in which bytes differ that were read."""
+
+    def __init__(self, text: Text, differing: dict[int, int]) -> None:
+        super().__init__(text.buffer, text.base, text.executable)
+        self.seen = 0
+        self._differing = differing  # worlds by block
+
+    def read(self, address: int, size: int) -> bytes:
+        """As `Text.read`."""
+        self._look(address, size)
+        return super().read(address, size)
+
+    def up_to(self, address: int, size: int) -> bytes:
+        """As `Text.up_to`."""
+        self._look(address, size)
+        return super().up_to(address, size)
+
+    def _look(self, address: int, size: int) -> None:
+        for block in range(address >> _BLOCK, (address + size - 1 >> _BLOCK) + 1):
+            self.seen |= self._differing.get(block, 0)
+
+
+class OtherWorld:
+    """A world's kernel and its text so far; `failed`: why it stops there."""
+
+    def __init__(self, kernel: Kernel, predicted: Text) -> None:
+        self.kernel = kernel
+        self.text = OtherText(predicted)
+        self.failed = ""
+
+
+class OtherSite(NamedTuple):
+    """What a world made of a record, other than predicted, and the rule's place; `forms`: where it leaves several."""
+
+    world: int
+    table: str
+    record: int
+    address: int
+    length: int
+    where: str
+    forms: tuple[FamilyForms, FamilySite] | None = None
+
+    def legal(self, final: bytes) -> Iterator[Form]:
+        """The codes that it may have there, of which `final` is the world's."""
+        yield Form(final.hex(" "), self.where)
+        if self.forms is not None:
+            forms, site = self.forms
+            yield from forms.forms(site)
+
+
+class OtherTexts:
+    """The texts of all worlds but the predicted one, while the passes are made; `sites`: what differs, pass by pass."""
+
+    def __init__(self, predicted: Kernel, others: Iterable[Kernel], text: Text, work: Work) -> None:
+        self.predicted = predicted
+        self.worlds = [OtherWorld(kernel, text) for kernel in others]
+        self.sites: list[OtherSite] = []
+        self.differing: dict[int, int] = {}  # worlds by block of the text, a bit each
+        self.flipped: dict[int, int] = {}  # worlds by feature that they decided otherwise
+        self.alive = (1 << len(self.worlds)) - 1
+        self.work = work
+        for number, world in enumerate(self.worlds):
+            for feature in world.kernel.features ^ predicted.features:
+                self.flipped[feature] = self.flipped.get(feature, 0) | 1 << number
+
+    def may_differ(self, family: Family) -> bool:
+        """Whether other worlds may make something else of a family's sites."""
+        asked = (question for arm in family.rule for question in questions(arm.guard))
+        flags = self.flipped and any(isinstance(question, CpuHasField) for question in asked)
+        return bool(flags or self.differing or self.of_rule(family))
+
+    def of_rule(self, family: Family) -> int:
+        """The worlds in which a family's rule is another one, whatever the record."""
+        alike = (rules_alike(self.predicted, world.kernel, family) for world in self.worlds)
+        return self.alive & sum(1 << number for number, same in enumerate(alike) if not same)
+
+    def again(self, worlds: int) -> Iterator[tuple[int, OtherWorld]]:
+        """Those of the worlds that nothing stopped yet: something is patched once more in each."""
+        for number in _bits(worlds & self.alive):
+            self.work.add(_AGAIN_WORK, _WHAT)
+            yield number, self.worlds[number]
+
+    def stop(self, number: int, why: str) -> None:
+        """A world's kernel stops."""
+        self.worlds[number].failed = why
+        self.alive &= ~(1 << number)
+
+    def settle(self, number: int, address: int, predicted: bytes) -> bool:
+        """Forget what is as predicted of a world's own bytes; whether some are not, which are then watched for."""
+        own, differs = self.worlds[number].text.own, False
+        for at, byte in enumerate(predicted, address):
+            if own.get(at, byte) == byte:
+                own.pop(at, None)
+            else:
+                differs = True
+                self.differing[at >> _BLOCK] = self.differing.get(at >> _BLOCK, 0) | 1 << number
+        return differs
+
+    def interface(self, name: str, records: Sequence[PatchSite], before: Sequence[bytes]) -> None:
+        """What other worlds make of an interface's records; `before`: what the predicted text held at their sites."""
+        kinds = {(type_, length, clobber) for _, type_, length, clobber in records}
+        predicted = _rows(self.predicted, kinds)
+        rows: dict[int, dict[Kind, Row]] = {}
+        flipped = dict.fromkeys(kinds, 0)  # worlds by kind
+        for number in _bits(self.alive):
+            try:
+                rows[number] = _rows(self.worlds[number].kernel, kinds)
+            except PatchError as error:
+                self.stop(number, f"{name}: {error}")
+                continue
+            for kind, row in rows[number].items():
+                flipped[kind] |= (row != predicted[kind]) << number
+        of = self.differing.get
+        for record, (address, type_, length, clobber) in enumerate(records):
+            kind = type_, length, clobber
+            seen = flipped[kind] | of(address >> _BLOCK, 0) | of(address + length - 1 >> _BLOCK, 0)
+            for number, world in self.again(seen) if seen else ():
+                row = rows[number][kind]
+                held = world.text.over(address, before[record])
+                try:
+                    world.text.poke(address, held if row is UNCHANGED else world.kernel.placed(row, address))
+                except PatchError as error:
+                    self.stop(number, f"{name}: record {record}, site {address:#x}: {error}")
+                    continue
+                start = address - world.text.base
+                if self.settle(number, address, bytes(world.text.view[start : start + length])):
+                    self.sites.append(OtherSite(number, name, record, address, length, row.where))
+
+
+class Watching(FamilySites):
+    """A family's sites, while other worlds patch again what they can make otherwise."""
+
+    text: WatchedText
+
+    def watch(self, others: OtherTexts, unknown: frozenset[str]) -> None:
+        """Begin to; `unknown`: the values of which nothing is known in any world."""
+        self._others, self._unknown = others, unknown
+        self._of_rule = others.of_rule(self.family)
+        asked = (question for arm in self.family.rule for question in questions(arm.guard))
+        self._flags = frozenset(question.field for question in asked if isinstance(question, CpuHasField))
+        self._fields = [field.name for field in self.family.layout.fields]
+        self._sites: dict[int, LenientSites] = {}  # by world
+        self._forms: dict[tuple[int, frozenset[str]], FamilyForms] = {}
+        self._number, self._place = -1, 0
+        self.keeps_all = self.keeps_all and not self._of_rule
+
+    def site(self, record: FamilySite) -> FamilySite | None:
+        """As `FamilySites.site`."""
+        self._number += 1
+        self._place = record.get("site", 0)
+        self.text.seen = self._of_rule
+        found = super().site(record)
+        if found is None and self.text.seen:
+            self._patch_again(record, None)
+        return found
+
+    def outcome(self, site: FamilySite, record: int = 0) -> Outcome:
+        """As `FamilySites.outcome`; the site is not written yet."""
+        outcome = super().outcome(site, record)
+        for name in self._flags:
+            self.text.seen |= self._others.flipped.get(site[name], 0)
+        if self.text.seen:
+            self._patch_again(site, outcome)
+        return outcome
+
+    def _patch_again(self, record: FamilySite, predicted: Outcome | None) -> None:
+        """Patch a record in the worlds that were seen, of which nothing is written yet in the predicted text."""
+        fields = {name: record[name] for name in self._fields}
+        if "site" in fields:
+            fields["site"] = self._place  # as it is in the table
+        for number, world in self._others.again(self.text.seen):
+            try:
+                found = self._outcome_in(number, world, FamilySite(fields))
+            except PatchError as error:
+                self._others.stop(number, f"{self.family.name}: record {self._number}: {error}")
+                continue
+            sites = {(outcome.address, outcome.length) for outcome in (predicted, found) if outcome is not None}
+            for address, length in sites:  # what is there now stays there in this world, but for what it writes
+                world.text.poke(address, world.text.up_to(address, length))
+            if found is not None and found.code is not None:
+                world.text.poke(found.address, found.code)
+            settled = [self._others.settle(number, *self._to_be(predicted, *site)) for site in sites]
+            lost = frozenset[str]() if found is None else self._unknown or found.site.unreadable
+            if found is not None and (any(settled) or lost):
+                where = "" if found.arm is None else found.arm.where
+                forms = (self._forms_in(number, lost), found.site) if lost else None
+                name = self.family.name
+                self._others.sites.append(
+                    OtherSite(number, name, self._number, found.address, found.length, where, forms)
+                )
+
+    def _outcome_in(self, number: int, world: OtherWorld, record: FamilySite) -> Outcome | None:
+        """What becomes of a record in a world, None if it has no site there; PatchError if the kernel stops."""
+        sites = self._sites.get(number)
+        if sites is None:
+            sites = self._sites[number] = LenientSites(world.kernel, self.family, world.text, self.context.state)
+        site = sites.site(record)
+        if site is None:
+            return None
+        outcome = sites.outcome(site, self._number)
+        if sites.named or outcome.code is not None:
+            protected = {} if outcome.code is None else world.kernel.protected(self.family.names)
+            sites.text.check(outcome.address, outcome.length, protected)
+        return outcome
+
+    def _to_be(self, predicted: Outcome | None, address: int, length: int) -> tuple[int, bytes]:
+        """The predicted text from an address on, as it will be once the record's site is written."""
+        start = address - self.text.base
+        code = bytearray(self.text.view[start : start + length])
+        if predicted is not None and predicted.code is not None:
+            for at, byte in enumerate(predicted.code, predicted.address - address):
+                if 0 <= at < length:
+                    code[at] = byte
+        return address, bytes(code)
+
+    def _forms_in(self, number: int, lost: frozenset[str]) -> FamilyForms:
+        forms = self._forms.get((number, lost))
+        if forms is None:
+            forms = self._forms[number, lost] = FamilyForms(self._sites[number], lost)
+        return forms
+
+
+class WatchedSites(Watching, LenientSites):
+    """The sites of a family, watched."""
+
+
+class WatchedPassedOver(Watching, PassedOver):
+    """The sites of a table that the predicted kernel does not go through, watched."""
+
+
+def _rows(kernel: Kernel, kinds: Iterable[Kind]) -> dict[Kind, Row]:
+    """What sites of these kinds become; PatchError if one cannot be patched."""
+    return {(type_, length, clobber): kernel.row(type_, clobber, length) for type_, length, clobber in kinds}
+
+
+def _bits(mask: int) -> Iterator[int]:
+    """The numbers of the bits that are set."""
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low
