@@ -13,6 +13,7 @@ from pvspec.engine.spec import (
     Architecture,
     Backend,
     Cpu,
+    Decide,
     Decision,
     Family,
     Field,
