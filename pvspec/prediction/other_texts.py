@@ -7,7 +7,8 @@ otherwise, or for which a byte was read that differs there, is patched once more
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import combinations
 from typing import NamedTuple, TypeAlias
 
 from pvspec.engine.apply import Kernel
@@ -19,10 +20,12 @@ from pvspec.engine.records import PatchSite
 from pvspec.engine.sites import FamilySite
 from pvspec.engine.spec import Family
 from pvspec.engine.text import Text
+from pvspec.kernel import ImageError
 from pvspec.kernel.work import Work
 from pvspec.prediction.alike import rules_alike
 from pvspec.prediction.family_sites import LenientSites, PassedOver
 from pvspec.prediction.forms import FamilyForms, Form
+from pvspec.prediction.worlds import MAX_WORLDS, World, Worlds
 
 _AGAIN_WORK = 110  # units: to patch a record once more
 _WHAT = "what is open of its machine (--assume settles it)"
@@ -81,9 +84,10 @@ class WatchedText(Text):
 
 
 class OtherWorld:
-    """A world's kernel and its text so far; `failed`: why it stops there."""
+    """A world, its kernel and its text so far; `failed`: why the kernel stops there."""
 
-    def __init__(self, kernel: Kernel, predicted: Text) -> None:
+    def __init__(self, world: World, kernel: Kernel, predicted: Text) -> None:
+        self.world = world
         self.kernel = kernel
         self.text = OtherText(predicted)
         self.failed = ""
@@ -109,22 +113,88 @@ class OtherSite(NamedTuple):
 
 
 class OtherTexts:
-    """The texts of all worlds but the predicted one, while the passes are made; `sites`: what differs, pass by pass."""
+    """The texts of all worlds but the predicted one, while the passes are made; `sites`: what differs, pass by pass.
 
-    def __init__(self, predicted: Kernel, others: Iterable[Kernel], text: Text, work: Work) -> None:
-        self.predicted = predicted
-        self.worlds = [OtherWorld(kernel, text) for kernel in others]
+    A world in which all is otherwise that is so in one of two others, and nothing else, has the differences of both, as
+    long as no record is patched otherwise in both of them. So it only begins where that happens.
+    """
+
+    def __init__(self, worlds: Worlds, text: Text, work: Work) -> None:
+        self.predicted = worlds.predicted
+        self.worlds: list[OtherWorld] = []
         self.sites: list[OtherSite] = []
         self.differing: dict[int, int] = {}  # worlds by block of the text, a bit each
         self.flipped: dict[int, int] = {}  # worlds by feature that they decided otherwise
-        self.alive = (1 << len(self.worlds)) - 1
+        self.alive = 0
         self.work = work
-        for number, world in enumerate(self.worlds):
-            for feature in world.kernel.features ^ predicted.features:
-                self.flipped[feature] = self.flipped.get(feature, 0) | 1 << number
+        self._worlds, self._text = worlds, text
+        self._waiting: list[tuple[World, World, World]] = []  # with two of which it has the differences
+        self._together: dict[int, int] = {}  # worlds that are seen at a record, and those that begin there besides
+        others = [world for world in worlds.worlds[1:] if world.kernel is not None]
+        for world in sorted(others, key=lambda world: len(world.decided)):
+            parts = _parts(world, others)
+            if parts is None:
+                self._begin(world)
+            else:
+                self._waiting.append((world, *parts))
+
+    def own(self, world: World) -> dict[int, int] | None:
+        """The bytes that differ in a world, by address; None if its kernel stops, or cannot decide."""
+        if world.kernel is None:
+            return None
+        own: dict[int, int] = {}
+        for other in self.worlds:  # those that decide less otherwise come first
+            if other.world.decided <= world.decided:
+                if other.failed:
+                    return None
+                own |= other.text.own
+        return own
+
+    def together(self, worlds: int) -> int:
+        """The worlds, and those in which all is otherwise that is so in several of them; such a world begins here."""
+        found = self._together.get(worlds)
+        if found is None:
+            found = worlds
+            numbers = [*_bits(worlds & self.alive)]
+            for one, other in combinations(numbers, 2):
+                both = self._worlds.both(self.worlds[one].world, self.worlds[other].world)
+                if both is not None:
+                    found |= 1 << self._begin(both)
+            found = found if found == worlds else self.together(found)
+            self._together[worlds] = found
+        return found
+
+    def wake(self, alike: Callable[[Kernel, Kernel], bool]) -> None:
+        """Let waiting worlds begin of which a rule is another one than by those whose differences they have."""
+        for world, *parts in [*self._waiting]:
+            kernel, one, other = (part.kernel or self.predicted for part in (world, *parts))
+            as_one = alike(kernel, one) and alike(self.predicted, other)
+            if not as_one and not (alike(kernel, other) and alike(self.predicted, one)):
+                self._begin(world)
+
+    def _begin(self, world: World) -> int:
+        """A world's number; its text begins, if it has not begun yet."""
+        for number, other in enumerate(self.worlds):
+            if other.world.decided == world.decided:
+                return number
+        if len(self.worlds) == MAX_WORLDS:
+            raise ImageError(f"what is open of its machine makes more than {MAX_WORLDS} texts; --assume settles some")
+        number, kernel = len(self.worlds), world.kernel
+        assert kernel is not None, "a world that cannot be has no text"
+        own = self.own(world) or {}
+        self._waiting = [waiting for waiting in self._waiting if waiting[0].decided != world.decided]
+        self.worlds.append(OtherWorld(world, kernel, self._text))
+        self.worlds[number].text.own = own
+        self.alive |= 1 << number
+        for block in {address >> _BLOCK for address in own}:
+            self.differing[block] = self.differing.get(block, 0) | 1 << number
+        for feature in kernel.features ^ self.predicted.features:
+            self.flipped[feature] = self.flipped.get(feature, 0) | 1 << number
+        return number
 
     def may_differ(self, family: Family) -> bool:
         """Whether other worlds may make something else of a family's sites."""
+        self.wake(lambda one, other: rules_alike(one, other, family))
         asked = (question for arm in family.rule for question in questions(arm.guard))
         flags = self.flipped and any(isinstance(question, CpuHasField) for question in asked)
         return bool(flags or self.differing or self.of_rule(family))
@@ -135,8 +205,8 @@ class OtherTexts:
         return self.alive & sum(1 << number for number, same in enumerate(alike) if not same)
 
     def again(self, worlds: int) -> Iterator[tuple[int, OtherWorld]]:
-        """Those of the worlds that nothing stopped yet: something is patched once more in each."""
-        for number in _bits(worlds & self.alive):
+        """Those of the worlds that nothing stopped yet, and what begins with them: each patches something once more."""
+        for number in _bits(self.together(worlds) & self.alive):
             self.work.add(_AGAIN_WORK, _WHAT)
             yield number, self.worlds[number]
 
@@ -159,25 +229,17 @@ class OtherTexts:
     def interface(self, name: str, records: Sequence[PatchSite], before: Sequence[bytes]) -> None:
         """What other worlds make of an interface's records; `before`: what the predicted text held at their sites."""
         kinds = {(type_, length, clobber) for _, type_, length, clobber in records}
-        predicted = _rows(self.predicted, kinds)
-        rows: dict[int, dict[Kind, Row]] = {}
-        flipped = dict.fromkeys(kinds, 0)  # worlds by kind
-        for number in _bits(self.alive):
-            try:
-                rows[number] = _rows(self.worlds[number].kernel, kinds)
-            except PatchError as error:
-                self.stop(number, f"{name}: {error}")
-                continue
-            for kind, row in rows[number].items():
-                flipped[kind] |= (row != predicted[kind]) << number
+        rows = _Rows(kinds)
+        self.wake(lambda one, other: rows[one] == rows[other])
+        flipped, begun = self._flipped_kinds(name, rows), len(self.worlds)
         of = self.differing.get
         for record, (address, type_, length, clobber) in enumerate(records):
             kind = type_, length, clobber
             seen = flipped[kind] | of(address >> _BLOCK, 0) | of(address + length - 1 >> _BLOCK, 0)
             for number, world in self.again(seen) if seen else ():
-                row = rows[number][kind]
                 held = world.text.over(address, before[record])
                 try:
+                    row = world.kernel.row(type_, clobber, length)
                     world.text.poke(address, held if row is UNCHANGED else world.kernel.placed(row, address))
                 except PatchError as error:
                     self.stop(number, f"{name}: record {record}, site {address:#x}: {error}")
@@ -185,6 +247,22 @@ class OtherTexts:
                 start = address - world.text.base
                 if self.settle(number, address, bytes(world.text.view[start : start + length])):
                     self.sites.append(OtherSite(number, name, record, address, length, row.where))
+            if len(self.worlds) > begun:
+                flipped, begun = self._flipped_kinds(name, rows), len(self.worlds)
+
+    def _flipped_kinds(self, name: str, rows: _Rows) -> dict[Kind, int]:
+        """The worlds in which an interface's sites become something else, by kind; those stop that cannot patch one."""
+        predicted = rows[self.predicted]
+        assert not isinstance(predicted, str), "the predicted kernel patches all of them"
+        flipped = dict.fromkeys(predicted, 0)
+        for number in _bits(self.alive):
+            found = rows[self.worlds[number].kernel]
+            if isinstance(found, str):
+                self.stop(number, f"{name}: {found}")
+                continue
+            for kind, row in found.items():
+                flipped[kind] |= (row != predicted[kind]) << number
+        return flipped
 
 
 class Watching(FamilySites):
@@ -228,6 +306,7 @@ class Watching(FamilySites):
         fields = {name: record[name] for name in self._fields}
         if "site" in fields:
             fields["site"] = self._place  # as it is in the table
+        begun = len(self._others.worlds)
         for number, world in self._others.again(self.text.seen):
             try:
                 found = self._outcome_in(number, world, FamilySite(fields))
@@ -248,6 +327,8 @@ class Watching(FamilySites):
                 self._others.sites.append(
                     OtherSite(number, name, self._number, found.address, found.length, where, forms)
                 )
+        if len(self._others.worlds) > begun:
+            self._of_rule = self._others.of_rule(self.family)
 
     def _outcome_in(self, number: int, world: OtherWorld, record: FamilySite) -> Outcome | None:
         """What becomes of a record in a world, None if it has no site there; PatchError if the kernel stops."""
@@ -288,9 +369,31 @@ class WatchedPassedOver(Watching, PassedOver):
     """The sites of a table that the predicted kernel does not go through, watched."""
 
 
-def _rows(kernel: Kernel, kinds: Iterable[Kind]) -> dict[Kind, Row]:
-    """What sites of these kinds become; PatchError if one cannot be patched."""
-    return {(type_, length, clobber): kernel.row(type_, clobber, length) for type_, length, clobber in kinds}
+class _Rows(dict[Kernel, "dict[Kind, Row] | str"]):
+    """What sites of these kinds become, by kernel; or why one cannot be patched."""
+
+    def __init__(self, kinds: Iterable[Kind]) -> None:
+        super().__init__()
+        self._kinds = kinds
+
+    def __missing__(self, kernel: Kernel) -> dict[Kind, Row] | str:
+        found: dict[Kind, Row] | str
+        try:
+            found = {kind: kernel.row(kind[0], kind[2], kind[1]) for kind in self._kinds}
+        except PatchError as error:
+            found = str(error)
+        self[kernel] = found
+        return found
+
+
+def _parts(world: World, others: Iterable[World]) -> tuple[World, World] | None:
+    """Two worlds that together decide what a third one does, None if there are none."""
+    inside = {other.decided: other for other in others if other.decided < world.decided}
+    for decided, other in inside.items():
+        rest = inside.get(world.decided - decided)
+        if rest is not None:
+            return other, rest
+    return None
 
 
 def _bits(mask: int) -> Iterator[int]:

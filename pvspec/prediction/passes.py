@@ -114,8 +114,7 @@ def run_passes(bound: Bound, *, every_site: bool = False) -> Prediction:
     """
     memory = bytearray(bound.image.memory)
     text, work = Text(memory, bound.image.base, bound.image.executable), bound.work.continued()
-    worlds = [world.kernel for world in bound.worlds.worlds[1:] if world.kernel is not None]
-    texts = OtherTexts(bound.kernel, worlds, text, work)
+    texts = OtherTexts(bound.worlds, text, work)
     sites: list[Site] = []
     spans: dict[str, tuple[int, int]] = {}
     try:
@@ -256,7 +255,7 @@ def add_forms(
     for other in texts.sites:
         if not texts.worlds[other.world].failed:
             found.setdefault((other.table, other.record), []).append(other)
-    conditions = [condition(bound.spec, bound.worlds, number) for number in range(1, len(texts.worlds) + 1)]
+    conditions = [condition(bound.spec, bound.worlds, other.world) for other in texts.worlds]
     added: list[tuple[int, Site]] = []
     for (table, record), there in found.items():
         first, last = spans[table]

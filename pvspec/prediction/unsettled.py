@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import NamedTuple
 
 from pvspec.engine.guards import CpuHas, CpuNumber, Cpus, OpenQuestion
 from pvspec.engine.spec import Spec
 from pvspec.prediction.other_texts import OtherSite, OtherTexts
-from pvspec.prediction.worlds import Worlds, name_of
+from pvspec.prediction.worlds import World, Worlds, name_of
 
 
 class Unsettled(NamedTuple):
@@ -42,15 +42,15 @@ def _counted(count: int, what: str) -> str:
 def open_questions(worlds: Worlds) -> list[OpenQuestion]:
     """What is asked in some world, and neither told nor without a difference."""
     asked = dict.fromkeys(question for world in worlds.worlds for answers in world.answers for question in answers)
-    return [question for question in asked if question not in worlds.told and _pairs(worlds, question)]
+    return [question for question in asked if question not in worlds.told and _pairs(worlds.worlds, question)]
 
 
-def condition(spec: Spec, worlds: Worlds, number: int) -> str:
+def condition(spec: Spec, worlds: Worlds, world: World) -> str:
     """What is answered otherwise in a world than in the predicted one, as a guard."""
     predicted = worlds.worlds[0].answers[0]
     others = (
         [(question, answer) for question, answer in answers.items() if predicted.get(question) != answer]
-        for answers in worlds.worlds[number].answers
+        for answers in world.answers
     )
     fewest = min(others, key=len)
     return " and ".join(f"{'' if answer else 'not '}{name_of(spec, question)}" for question, answer in fewest)
@@ -58,22 +58,28 @@ def condition(spec: Spec, worlds: Worlds, number: int) -> str:
 
 def unsettled(spec: Spec, worlds: Worlds, texts: OtherTexts, text: range) -> Iterator[Unsettled]:
     """What the bytes of a text, a range of addresses, hang on."""
-    own = [{}, *(world.text.own for world in texts.worlds)]
-    failed = ["", *(world.failed for world in texts.worlds)]
-    failed += [world.failed for world in worlds.worlds[len(failed) :]]
     predicted = worlds.worlds[0].answers[0]
+    begun = [other.world for other in texts.worlds if other.world not in worlds.worlds]
+    every = [*worlds.worlds, *begun]
+    failed = {id(other.world): other.failed for other in texts.worlds}
+    own = [texts.own(world) for world in every]
     for question in open_questions(worlds):
-        pairs = _pairs(worlds, question)
-        why = next((failed[number] for pair in pairs for number in pair if failed[number]), "")
+        why = ""
         differing: set[int] = set()
         sites: set[tuple[str, int]] = set()
-        for one, other in (pair for pair in pairs if not any(failed[number] for number in pair)):
-            there = _differing(own[one], own[other], text)
+        for one, other in _pairs(every, question):
+            first, second = own[one], own[other]
+            if first is None or second is None:
+                stopped = every[one if first is None else other]
+                why = stopped.failed or failed.get(id(stopped), "")
+                continue
+            there = _differing(first, second, text)
             differing |= there
+            decided = every[one].decided | every[other].decided
             sites |= {
                 (site.table, site.record)
                 for site in texts.sites
-                if site.world + 1 in (one, other) and _covers(site, there)
+                if texts.worlds[site.world].world.decided <= decided and _covers(site, there)
             }
         if differing or why:
             yield Unsettled(
@@ -87,9 +93,9 @@ def unsettled(spec: Spec, worlds: Worlds, texts: OtherTexts, text: range) -> Ite
             )
 
 
-def _pairs(worlds: Worlds, question: OpenQuestion) -> set[tuple[int, int]]:
+def _pairs(worlds: Sequence[World], question: OpenQuestion) -> set[tuple[int, int]]:
     """The worlds, by number, that differ by this answer alone, as far as both ask the same."""
-    ways = [(number, answers) for number, world in enumerate(worlds.worlds) for answers in world.answers]
+    ways = [(number, answers) for number, world in enumerate(worlds) for answers in world.answers]
     yes, no = ([way for way in ways if way[1].get(question) is answer] for answer in (True, False))
     return {
         (one, other)

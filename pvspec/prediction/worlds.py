@@ -38,18 +38,32 @@ Tables: TypeAlias = Mapping[str, tuple[bytes, int]]
 class World(Value):
     """What a kernel decides by some answers; several ways to answer may come to the same.
 
-    `kernel` is None where it cannot decide: `failed` says why.
+    `kernel` is None where it cannot decide: `failed` says why. `decided`: what matters of that and is otherwise than
+    predicted. `added`: features that are there and on which no decision turns, `loose`: others that may be as well.
     """
 
     kernel: Kernel | None
     answers: tuple[Answers, ...]
     failed: str = ""
+    decided: frozenset[object] = frozenset()
+    added: frozenset[int] = frozenset()
+    loose: frozenset[int] = frozenset()
+
+    def with_loose(self, features: frozenset[int]) -> World:
+        """The world that has some of the loose features besides."""
+        assert self.kernel is not None, "a world that cannot be has no loose features"
+        there: dict[OpenQuestion, bool] = {CpuHas(feature): True for feature in features}
+        facts = self.kernel.facts
+        kernel = Kernel(facts.changed(answers={**facts.answers, **there}))
+        answers = tuple(Map({**answers, **there}) for answers in self.answers)
+        return World(kernel, answers, "", self.decided | features, features, self.loose)
 
 
 class Worlds(Value):
     """Those that differ in the text, the likeliest that can be first.
 
-    `told`: what is answered in all of them. `sources`: who could tell, by question that a spec leaves open.
+    Of features that are loose there is a world for each, and none for several of them: `both` makes it. `told`: what is
+    answered in all worlds. `sources`: who could tell, by question that a spec leaves open.
     """
 
     worlds: tuple[World, ...]
@@ -62,6 +76,19 @@ class Worlds(Value):
         kernel = self.worlds[0].kernel
         assert kernel is not None, "the first world can be"
         return kernel
+
+    def both(self, one: World, other: World) -> World | None:
+        """The world in which all is decided that either decides otherwise than predicted; None if there is none."""
+        if one.decided & other.decided:
+            return None
+        decided, added = one.decided | other.decided, one.added | other.added
+        for world in self.worlds:
+            if world.kernel is not None and world.decided == decided:
+                return world
+        for world in self.worlds:
+            if world.kernel is not None and world.decided == decided - added and added <= world.loose:
+                return world.with_loose(added)
+        return None
 
 
 def find_worlds(facts: Facts, likely: Mapping[str, int], tables: Tables, work: Work) -> Worlds:
@@ -84,9 +111,11 @@ def find_worlds(facts: Facts, likely: Mapping[str, int], tables: Tables, work: W
         if isinstance(decided, OpenQuestion):
             left += _with_each_answer(decided, answers, likely)
             continue
-        for question in asked.features(decided) if isinstance(decided, Kernel) else ():  # they were clear
-            left.append({**answers, question: True})
-            answers[question] = False
+        if isinstance(decided, Kernel):  # they were clear
+            for question in asked.features(decided):
+                left.append({**answers, question: True})
+                answers[question] = False
+            answers |= {CpuHas(feature): False for feature in asked.loose(decided)}
         found.append((Map(answers), decided))
         if len(found) + len(left) > MAX_WORLDS:
             names = {name_of(facts.spec, question) for answers in left for question in answers}
@@ -161,6 +190,11 @@ class _Asked:
         return [question for question in asked if isinstance(question, FactQuestion)]
 
     @cached_property
+    def features_asked(self) -> frozenset[int]:
+        """The features among that."""
+        return frozenset(question.feature for question in self.questions if isinstance(question, CpuHas))
+
+    @cached_property
     def recorded(self) -> frozenset[int]:
         """The features that records of the tables name."""
         return frozenset(self._features_recorded())
@@ -178,34 +212,43 @@ class _Asked:
         return None
 
     def features(self, kernel: Kernel) -> list[OpenQuestion]:
-        """Features that nothing answers for, and on which a decision turned or the text may."""
+        """Features that nothing answers for, and on which a decision turned or a rule may."""
         decisions = kernel.decisions
-        if not decisions.unsettled and not decisions.turned:
-            return []
-        asked = {question.feature for question in self.questions if isinstance(question, CpuHas)} | self.recorded
+        asked = self.features_asked if decisions.unsettled else frozenset()
         matter = decisions.turned | decisions.unsettled & asked
         return [CpuHas(feature) for feature in decisions.opened if feature in matter]
 
+    def loose(self, kernel: Kernel) -> frozenset[int]:
+        """Features that nothing answers for, and that only records ask for."""
+        left = kernel.decisions.unsettled - kernel.decisions.turned
+        return frozenset(left & self.recorded - self.features_asked if left else ())
+
     def merged(self, found: list[tuple[Answers, Kernel | str]]) -> Iterator[World]:
         """The worlds, those made one that decide alike; BindError if there is none that can be."""
-        alike: dict[object, list[tuple[Answers, Kernel | str]]] = {}
+        if len(found) == 1 and isinstance(found[0][1], Kernel) and not self.loose(found[0][1]):
+            yield World(found[0][1], (found[0][0],))
+            return
+        alike: dict[frozenset[object] | str, list[tuple[Answers, Kernel | str]]] = {}
         for answers, kernel in found:
-            key = kernel if isinstance(kernel, str) or len(found) == 1 else self._decides(kernel)
-            alike.setdefault(key, []).append((answers, kernel))
-        worlds = [
-            World(kernel, told) if isinstance(kernel, Kernel) else World(None, told, kernel)
-            for group in alike.values()
-            for kernel, told in [(group[0][1], tuple(answers for answers, _ in group))]
-        ]
-        if worlds[0].kernel is None and all(world.kernel is None for world in worlds):
-            raise BindError(worlds[0].failed)
-        yield from sorted(worlds, key=lambda world: world.kernel is None)
+            alike.setdefault(kernel if isinstance(kernel, str) else self._decides(kernel), []).append((answers, kernel))
+        able = [key for key in alike if not isinstance(key, str)]
+        if not able:
+            raise BindError(next(str(key) for key in alike))
+        added = set[int]()
+        for key in able:
+            kernels = [kernel for _, kernel in alike[key] if isinstance(kernel, Kernel)]
+            loose = frozenset[int]().union(*map(self.loose, kernels))
+            world = World(kernels[0], _ways(alike[key]), "", key ^ able[0], frozenset(), loose)
+            yield world
+            yield from (world.with_loose(frozenset((feature,))) for feature in sorted(loose - added))
+            added |= loose
+        yield from (World(None, _ways(alike[key]), key) for key in alike if isinstance(key, str))
 
-    def _decides(self, kernel: Kernel) -> object:
+    def _decides(self, kernel: Kernel) -> frozenset[object]:
         """What the text depends on, of all that a kernel decided."""
-        answers = (kernel.answer(question) for question in self.questions)
-        facts = tuple(answer if isinstance(answer, bool) else None for answer in answers)
-        return facts, kernel.nops_name, kernel.features & self.recorded
+        answers = ((question, kernel.answer(question)) for question in self.questions)
+        yes = (question for question, answer in answers if answer is True)
+        return frozenset((*yes, kernel.nops_name, *(kernel.features & self.recorded)))
 
     def _features_recorded(self) -> Iterator[int]:
         for name, family in self._facts.spec.families.items():
@@ -216,6 +259,10 @@ class _Asked:
                 self._work.add(len(table) // family.layout.size * _RECORD_WORK, "what is open of its machine")
                 for record in parse_records(family.layout, table):
                     yield from (record[field] for field in fields)
+
+
+def _ways(found: Iterable[tuple[Answers, Kernel | str]]) -> tuple[Answers, ...]:
+    return tuple(answers for answers, _ in found)
 
 
 def _guards(facts: Facts, tables: Tables) -> Iterator[Guard]:
