@@ -57,7 +57,9 @@ class OtherText(Text):
     def over(self, address: int, predicted: bytes) -> bytes:
         """What this world has where the predicted text has these bytes."""
         own = self.own
-        return bytes([own.get(at, byte) for at, byte in enumerate(predicted, address)]) if own else predicted
+        if not own or own.keys().isdisjoint(range(address, address + len(predicted))):
+            return predicted
+        return bytes([own.get(at, byte) for at, byte in enumerate(predicted, address)])
 
 
 class WatchedText(Text):
@@ -215,16 +217,25 @@ class OtherTexts:
         self.worlds[number].failed = why
         self.alive &= ~(1 << number)
 
-    def settle(self, number: int, address: int, predicted: bytes) -> bool:
-        """Forget what is as predicted of a world's own bytes; whether some are not, which are then watched for."""
-        own, differs = self.worlds[number].text.own, False
-        for at, byte in enumerate(predicted, address):
-            if own.get(at, byte) == byte:
-                own.pop(at, None)
+    def settle(self, number: int, address: int, code: bytes, predicted: bytes) -> bool:
+        """Write what a world has at an address, where these bytes are predicted; whether they differ there.
+
+        Only bytes that differ are its own; the blocks in which they are are watched.
+        """
+        own = self.worlds[number].text.own
+        if code == predicted:
+            if own:
+                for at in range(address, address + len(code)):
+                    own.pop(at, None)
+            return False
+        for at, (byte, other) in enumerate(zip(code, predicted, strict=True), address):
+            if byte != other:
+                own[at] = byte
             else:
-                differs = True
-                self.differing[at >> _BLOCK] = self.differing.get(at >> _BLOCK, 0) | 1 << number
-        return differs
+                own.pop(at, None)
+        for block in range(address >> _BLOCK, (address + len(code) - 1 >> _BLOCK) + 1):
+            self.differing[block] = self.differing.get(block, 0) | 1 << number
+        return True
 
     def interface(self, name: str, records: Sequence[PatchSite], before: Sequence[bytes]) -> None:
         """What other worlds make of an interface's records; `before`: what the predicted text held at their sites."""
@@ -240,12 +251,12 @@ class OtherTexts:
                 held = world.text.over(address, before[record])
                 try:
                     row = world.kernel.row(type_, clobber, length)
-                    world.text.poke(address, held if row is UNCHANGED else world.kernel.placed(row, address))
+                    code = held if row is UNCHANGED else world.kernel.placed(row, address)
                 except PatchError as error:
                     self.stop(number, f"{name}: record {record}, site {address:#x}: {error}")
                     continue
                 start = address - world.text.base
-                if self.settle(number, address, bytes(world.text.view[start : start + length])):
+                if self.settle(number, address, code, bytes(world.text.view[start : start + length])):
                     self.sites.append(OtherSite(number, name, record, address, length, row.where))
             if len(self.worlds) > begun:
                 flipped, begun = self._flipped_kinds(name, rows), len(self.worlds)
@@ -313,14 +324,9 @@ class Watching(FamilySites):
             except PatchError as error:
                 self._others.stop(number, f"{self.family.name}: record {self._number}: {error}")
                 continue
-            sites = {(outcome.address, outcome.length) for outcome in (predicted, found) if outcome is not None}
-            for address, length in sites:  # what is there now stays there in this world, but for what it writes
-                world.text.poke(address, world.text.up_to(address, length))
-            if found is not None and found.code is not None:
-                world.text.poke(found.address, found.code)
-            settled = [self._others.settle(number, *self._to_be(predicted, *site)) for site in sites]
+            settled = self._settled(number, world, predicted, found)
             lost = frozenset[str]() if found is None else self._unknown or found.site.unreadable
-            if found is not None and (any(settled) or lost):
+            if found is not None and (settled or lost):
                 where = "" if found.arm is None else found.arm.where
                 forms = (self._forms_in(number, lost), found.site) if lost else None
                 name = self.family.name
@@ -329,6 +335,21 @@ class Watching(FamilySites):
                 )
         if len(self._others.worlds) > begun:
             self._of_rule = self._others.of_rule(self.family)
+
+    def _settled(self, number: int, world: OtherWorld, predicted: Outcome | None, found: Outcome | None) -> bool:
+        """Write what a world made of a record into its text; whether that is other than predicted."""
+        if predicted is not None and found is not None and predicted[1:3] == found[1:3]:  # as nearly always
+            code = predicted.before if predicted.code is None else predicted.code
+            return self._others.settle(number, found.address, found.before if found.code is None else found.code, code)
+        sites = {(outcome.address, outcome.length) for outcome in (predicted, found) if outcome is not None}
+        for address, length in sites:  # what is there now stays there in this world, but for what it writes
+            world.text.poke(address, world.text.up_to(address, length))
+        if found is not None and found.code is not None:
+            world.text.poke(found.address, found.code)
+        to_be = {site: self._to_be(predicted, *site) for site in sites}
+        return any(
+            [self._others.settle(number, at, world.text.up_to(at, length), to_be[at, length]) for at, length in sites]
+        )
 
     def _outcome_in(self, number: int, world: OtherWorld, record: FamilySite) -> Outcome | None:
         """What becomes of a record in a world, None if it has no site there; PatchError if the kernel stops."""
@@ -344,7 +365,7 @@ class Watching(FamilySites):
             sites.text.check(outcome.address, outcome.length, protected)
         return outcome
 
-    def _to_be(self, predicted: Outcome | None, address: int, length: int) -> tuple[int, bytes]:
+    def _to_be(self, predicted: Outcome | None, address: int, length: int) -> bytes:
         """The predicted text from an address on, as it will be once the record's site is written."""
         start = address - self.text.base
         code = bytearray(self.text.view[start : start + length])
@@ -352,7 +373,7 @@ class Watching(FamilySites):
             for at, byte in enumerate(predicted.code, predicted.address - address):
                 if 0 <= at < length:
                     code[at] = byte
-        return address, bytes(code)
+        return bytes(code)
 
     def _forms_in(self, number: int, lost: frozenset[str]) -> FamilyForms:
         forms = self._forms.get((number, lost))

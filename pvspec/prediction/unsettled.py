@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pvspec.engine.guards import CpuHas, CpuNumber, Cpus, OpenQuestion
 from pvspec.engine.spec import Spec
-from pvspec.prediction.other_texts import OtherSite, OtherTexts
+from pvspec.prediction.other_texts import OtherTexts
 from pvspec.prediction.worlds import World, Worlds, name_of
 
 
@@ -79,7 +79,8 @@ def unsettled(spec: Spec, worlds: Worlds, texts: OtherTexts, text: range) -> Ite
             sites |= {
                 (site.table, site.record)
                 for site in texts.sites
-                if texts.worlds[site.world].world.decided <= decided and _covers(site, there)
+                if not there.isdisjoint(range(site.address, site.address + site.length))
+                and texts.worlds[site.world].world.decided <= decided
             }
         if differing or why:
             yield Unsettled(
@@ -106,11 +107,8 @@ def _pairs(worlds: Sequence[World], question: OpenQuestion) -> set[tuple[int, in
 
 def _differing(own: Mapping[int, int], other: Mapping[int, int], text: range) -> set[int]:
     """The addresses at which two worlds' texts differ."""
-    return {at for at in own.keys() | other.keys() if at in text and own.get(at) != other.get(at)}
-
-
-def _covers(site: OtherSite, addresses: set[int]) -> bool:
-    return any(at in addresses for at in range(site.address, site.address + site.length))
+    here, there = own.get, other.get
+    return {at for at in own.keys() | other.keys() if text.start <= at < text.stop and here(at) != there(at)}
 
 
 def _number(question: OpenQuestion) -> str:
