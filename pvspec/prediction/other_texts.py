@@ -24,12 +24,12 @@ from pvspec.kernel import ImageError
 from pvspec.kernel.work import Work
 from pvspec.prediction.alike import rules_alike
 from pvspec.prediction.family_sites import LenientSites, PassedOver
-from pvspec.prediction.forms import FamilyForms, Form
+from pvspec.prediction.forms import FamilyForms
 from pvspec.prediction.worlds import MAX_WORLDS, World, Worlds
 
 _AGAIN_WORK = 110  # units: to patch a record once more
 _WHAT = "what is open of its machine (--assume settles it)"
-_BLOCK = 6  # bits of an address in a block
+_BLOCK = 4  # bits of an address in a block
 
 Kind: TypeAlias = tuple[int, int, int]
 """Type, length and clobber mask of an interface's site."""
@@ -106,12 +106,12 @@ class OtherSite(NamedTuple):
     where: str
     forms: tuple[FamilyForms, FamilySite] | None = None
 
-    def legal(self, final: bytes) -> Iterator[Form]:
-        """The codes that it may have there, of which `final` is the world's."""
-        yield Form(final.hex(" "), self.where)
+    def legal(self, final: bytes) -> Iterator[tuple[str, str]]:
+        """The codes that it may have there, of which `final` is the world's, and the rules that give them."""
+        yield final.hex(" "), self.where
         if self.forms is not None:
             forms, site = self.forms
-            yield from forms.forms(site)
+            yield from ((form.code, form.where) for form in forms.forms(site))
 
 
 class OtherTexts:

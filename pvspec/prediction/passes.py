@@ -251,30 +251,30 @@ def add_forms(
     sites: list[Site], spans: Mapping[str, tuple[int, int]], bound: Bound, texts: OtherTexts, text: Text
 ) -> None:
     """Give the sites the forms that they have in other worlds; a site that only other worlds have is added."""
-    found: dict[tuple[str, int], list[OtherSite]] = {}
+    found: dict[str, dict[int, list[OtherSite]]] = {}  # by table and record
     for other in texts.sites:
         if not texts.worlds[other.world].failed:
-            found.setdefault((other.table, other.record), []).append(other)
-    conditions = [condition(bound.spec, bound.worlds, other.world) for other in texts.worlds]
-    added: list[tuple[int, Site]] = []
-    for (table, record), there in found.items():
+            found.setdefault(other.table, {}).setdefault(other.record, []).append(other)
+    when = [condition(bound.spec, bound.worlds, other.world) for other in texts.worlds]
+    for table in reversed(found):  # what is added shifts later tables
         first, last = spans[table]
-        index = bisect_left(sites, record, first, last, key=_record)
-        site = sites[index] if index < last and sites[index].record == record else None
-        address, length = there[0].address, there[0].length
-        code = text.up_to(address, length)
-        forms = {form.code: form for form in (site.others if site is not None else ())}
-        for other in there:
-            final = texts.worlds[other.world].text.up_to(other.address, other.length)
-            for form in other.legal(final):
-                forms.setdefault(form.code, form._replace(when=conditions[other.world]))
-        forms.pop(code.hex(" "), None)
-        if site is not None and forms:
-            sites[index] = site._replace(others=tuple(forms.values()))
-        elif forms:
-            added.append((index, Site(table, record, address, length, code, code, "", tuple(forms.values()))))
-    for index, site in sorted(added, key=lambda item: item[0], reverse=True):
-        sites.insert(index, site)
+        at = {sites[index].record: index for index in range(first, last)}
+        for record, others in sorted(found[table].items(), reverse=True):
+            _, _, _, address, length, *_ = others[0]
+            predicted = text.up_to(address, length).hex(" ")
+            site = sites[at[record]] if record in at else None
+            forms = {form.code: form for form in (site.others if site is not None else ())}
+            for other in others:
+                final = texts.worlds[other.world].text.up_to(other.address, other.length)
+                for code, where in other.legal(final):
+                    if code != predicted and code not in forms:
+                        forms[code] = Form(code, where, when[other.world])
+            if site is not None and forms:
+                sites[at[record]] = site._replace(others=tuple(forms.values()))
+            elif forms:
+                code = bytes.fromhex(predicted)
+                added = Site(table, record, address, length, code, code, "", tuple(forms.values()))
+                sites.insert(bisect_left(sites, record, first, last, key=_record), added)
 
 
 def _record(site: Site) -> int:

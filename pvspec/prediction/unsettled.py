@@ -59,15 +59,20 @@ def condition(spec: Spec, worlds: Worlds, world: World) -> str:
 def unsettled(spec: Spec, worlds: Worlds, texts: OtherTexts, text: range) -> Iterator[Unsettled]:
     """What the bytes of a text, a range of addresses, hang on."""
     predicted = worlds.worlds[0].answers[0]
-    begun = [other.world for other in texts.worlds if other.world not in worlds.worlds]
-    every = [*worlds.worlds, *begun]
+    begun = [other.world for other in texts.worlds]
+    every = [*worlds.worlds, *(world for world in begun if world not in worlds.worlds)]
     failed = {id(other.world): other.failed for other in texts.worlds}
     own = [texts.own(world) for world in every]
     for question in open_questions(worlds):
         why = ""
         differing: set[int] = set()
         sites: set[tuple[str, int]] = set()
-        for one, other in _pairs(every, question):
+        counted: set[frozenset[object]] = set()
+        for one, other in sorted(_pairs(every, question)):
+            hangs = every[one].decided ^ every[other].decided
+            if hangs in counted and not (every[one] in begun and every[other] in begun):
+                continue  # as much as between the worlds whose differences they have
+            counted.add(hangs)
             first, second = own[one], own[other]
             if first is None or second is None:
                 stopped = every[one if first is None else other]
