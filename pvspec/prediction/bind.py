@@ -17,7 +17,7 @@ from pvspec.engine.spec import Layout, Spec
 from pvspec.kernel import ImageError, KernelImage
 from pvspec.kernel.dump.dump import Dump
 from pvspec.kernel.work import Work
-from pvspec.prediction.limits import check_work
+from pvspec.prediction.limits import check_work, left_out
 from pvspec.prediction.machine import NATIVE, Machine, PredictionError
 from pvspec.prediction.told import Told
 from pvspec.prediction.worlds import Worlds, find_worlds
@@ -158,6 +158,7 @@ def bind(spec: Spec, image: KernelImage, machine: Machine, dump: Dump | None = N
         )
         worlds = find_worlds(facts, machine.likely, tables, work)
         told.check(worlds)
+        _check_work(spec, tables, work, image, left_out(worlds.predicted, tables))
         return Bound(worlds.predicted, image, tables, Memory(image, dump), work, worlds, tuple(told.warnings()))
     except (PatchError, ImageError) as error:
         raise PredictionError(str(error)) from None
@@ -183,14 +184,20 @@ def layouts(spec: Spec) -> dict[str, Layout]:
 
 
 def _tables(spec: Spec, image: KernelImage, work: Work) -> dict[str, tuple[bytes, int]]:
-    """The tables that the image has; ImageError if it takes too much to apply them."""
+    """The tables that the image has; ImageError if it takes too much to find them, or would to apply all of them."""
     found = {name: _table(layout, image, work) for name, layout in layouts(spec).items()}
     tables = {name: table for name, table in found.items() if table is not None}
+    _check_work(spec, tables, work.continued(), image)
+    return tables
+
+
+def _check_work(
+    spec: Spec, tables: Tables, work: Work, image: KernelImage, leaving: frozenset[str] = frozenset()
+) -> None:
     try:
-        check_work(spec, tables, work)
+        check_work(spec, tables, work, leaving)
     except ImageError as error:
         raise ImageError(f"{image.name}: {error}") from error
-    return tables
 
 
 def _table(layout: Layout, image: KernelImage, work: Work) -> tuple[bytes, int] | None:

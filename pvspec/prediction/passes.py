@@ -261,19 +261,19 @@ def add_forms(
         at = {sites[index].record: index for index in range(first, last)}
         for record, others in sorted(found[table].items(), reverse=True):
             _, _, _, address, length, *_ = others[0]
-            predicted = text.up_to(address, length).hex(" ")
+            held = text.up_to(address, length)
+            predicted = held.hex(" ")
             site = sites[at[record]] if record in at else None
             forms = {form.code: form for form in (site.others if site is not None else ())}
             for other in others:
                 final = texts.worlds[other.world].text.up_to(other.address, other.length)
-                for code, where in other.legal(final):
-                    if code != predicted and code not in forms:
-                        forms[code] = Form(code, where, when[other.world])
+                for form, where in other.legal(final):
+                    if form != predicted and form not in forms:
+                        forms[form] = Form(form, where, when[other.world])
             if site is not None and forms:
                 sites[at[record]] = site._replace(others=tuple(forms.values()))
             elif forms:
-                code = bytes.fromhex(predicted)
-                added = Site(table, record, address, length, code, code, "", tuple(forms.values()))
+                added = Site(table, record, address, length, held, held, "", tuple(forms.values()))
                 sites.insert(bisect_left(sites, record, first, last, key=_record), added)
 
 
