@@ -62,29 +62,6 @@ class OtherText(Text):
         return bytes([own.get(at, byte) for at, byte in enumerate(predicted, address)])
 
 
-class WatchedText(Text):
-    """The predicted text; in `seen` the worlds are collected, a bit each, in which bytes differ that were read."""
-
-    def __init__(self, text: Text, differing: dict[int, int]) -> None:
-        super().__init__(text.buffer, text.base, text.executable)
-        self.seen = 0
-        self._differing = differing  # worlds by block
-
-    def read(self, address: int, size: int) -> bytes:
-        """As `Text.read`."""
-        self._look(address, size)
-        return super().read(address, size)
-
-    def up_to(self, address: int, size: int) -> bytes:
-        """As `Text.up_to`."""
-        self._look(address, size)
-        return super().up_to(address, size)
-
-    def _look(self, address: int, size: int) -> None:
-        for block in range(address >> _BLOCK, (address + size - 1 >> _BLOCK) + 1):
-            self.seen |= self._differing.get(block, 0)
-
-
 class OtherWorld:
     """A world, its kernel and its text so far; `failed`: why the kernel stops there."""
 
@@ -194,6 +171,15 @@ class OtherTexts:
             self.flipped[feature] = self.flipped.get(feature, 0) | 1 << number
         return number
 
+    def at(self, address: int, size: int) -> int:
+        """The worlds in which some of these bytes differ."""
+        blocks = range(address >> _BLOCK, (address + size - 1 >> _BLOCK) + 1)
+        near = 0
+        for block in blocks:
+            near |= self.differing.get(block, 0)
+        place = range(address, address + size)
+        return sum(1 << number for number in _bits(near) if not self.worlds[number].text.own.keys().isdisjoint(place))
+
     def may_differ(self, family: Family) -> bool:
         """Whether other worlds may make something else of a family's sites."""
         self.wake(lambda one, other: rules_alike(one, other, family))
@@ -243,10 +229,9 @@ class OtherTexts:
         rows = _Rows(kinds)
         self.wake(lambda one, other: rows[one] == rows[other])
         flipped, begun = self._flipped_kinds(name, rows), len(self.worlds)
-        of = self.differing.get
         for record, (address, type_, length, clobber) in enumerate(records):
             kind = type_, length, clobber
-            seen = flipped[kind] | of(address >> _BLOCK, 0) | of(address + length - 1 >> _BLOCK, 0)
+            seen = flipped[kind] | self.at(address, length)
             for number, world in self.again(seen) if seen else ():
                 held = world.text.over(address, before[record])
                 try:
@@ -274,6 +259,32 @@ class OtherTexts:
             for kind, row in found.items():
                 flipped[kind] |= (row != predicted[kind]) << number
         return flipped
+
+
+class WatchedText(Text):
+    """The predicted text; in `seen` the worlds are collected, a bit each, in which bytes differ that were read."""
+
+    def __init__(self, text: Text, others: OtherTexts) -> None:
+        super().__init__(text.buffer, text.base, text.executable)
+        self.seen = 0
+        self._others = others
+        self._differing = others.differing
+
+    def read(self, address: int, size: int) -> bytes:
+        """As `Text.read`."""
+        self._look(address, size)
+        return super().read(address, size)
+
+    def up_to(self, address: int, size: int) -> bytes:
+        """As `Text.up_to`."""
+        self._look(address, size)
+        return super().up_to(address, size)
+
+    def _look(self, address: int, size: int) -> None:
+        for block in range(address >> _BLOCK, (address + size - 1 >> _BLOCK) + 1):
+            if block in self._differing:
+                self.seen |= self._others.at(address, size)
+                return
 
 
 class Watching(FamilySites):

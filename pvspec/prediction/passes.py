@@ -227,7 +227,7 @@ def _sites(
 ) -> FamilySites:
     """The sites of a family, watched if other worlds may make something else of them."""
     if texts.may_differ(family):
-        text = WatchedText(text, texts.differing)
+        text = WatchedText(text, texts)
         watched: Watching = WatchedSites(bound.kernel, family, text, bound.state)
         if watched.keeps_all and watched.named:
             watched = WatchedPassedOver(bound.kernel, family, text, bound.state)
