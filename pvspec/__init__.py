@@ -5,7 +5,8 @@
     prediction = predict(kernel, Machine(cpu=read_cpu("EPYC"), cmdline="mitigations=off"))
 
 Kernels: `open_kernel`, `open_dump`. Machines: `read_cpu`, `Machine`. What becomes of a kernel: `predict`, `explain`,
-`compare`, `patch`. Specs: `check_spec`, `load_spec`, `compile_spec`, `format_spec`, `run_tests`, `prove`, `simulate`.
+`compare`, `patch`. Specs: `check_spec`, `load_spec`, `compile_spec`, `format_spec`, `expand_spec`, `run_tests`, `prove`,
+`simulate`.
 One site, by hand: `Facts`, `Kernel`. Addresses and sizes are whole numbers, in bytes. Every error is a `PvspecError`.
 
 Each name is imported when it is first asked for, so `import pvspec` itself costs nothing.
@@ -38,8 +39,12 @@ if TYPE_CHECKING:
     from pvspec.kernel import open_kernel as open_kernel
     from pvspec.lang.diagnostics import Diagnostic as Diagnostic
     from pvspec.lang.diagnostics import SpecError as SpecError
+    from pvspec.lang.expansion import ExpandedFile as ExpandedFile
+    from pvspec.lang.expansion import expand_spec as expand_spec
     from pvspec.lang.format import FormattedFile as FormattedFile
     from pvspec.lang.format import format_spec as format_spec
+    from pvspec.lang.target import Target as Target
+    from pvspec.lang.target import TargetError as TargetError
     from pvspec.prediction import Bound as Bound
     from pvspec.prediction import Difference as Difference
     from pvspec.prediction import Explanation as Explanation
@@ -56,6 +61,8 @@ if TYPE_CHECKING:
     from pvspec.prediction import explain as explain
     from pvspec.prediction import patch as patch
     from pvspec.prediction import predict as predict
+    from pvspec.prediction.config import ConfigError as ConfigError
+    from pvspec.prediction.config import read_config as read_config
     from pvspec.prediction.cpu import CpuError as CpuError
     from pvspec.prediction.cpu import Processor as Processor
     from pvspec.prediction.cpu import parse_cpuinfo as parse_cpuinfo
@@ -67,6 +74,7 @@ if TYPE_CHECKING:
     from pvspec.proof import Regions as Regions
     from pvspec.proof import Undecided as Undecided
     from pvspec.proof import prove as prove
+    from pvspec.proof import prove_all as prove_all
     from pvspec.simulation import Simulation as Simulation
     from pvspec.simulation import SimulationError as SimulationError
     from pvspec.simulation import simulate as simulate
@@ -84,7 +92,9 @@ _HOMES = {
     "engine.spec": ("Spec",),
     "kernel": ("Dump", "ImageError", "KernelImage", "Reader", "open_dump", "open_kernel"),
     "lang.diagnostics": ("Diagnostic", "SpecError"),
+    "lang.expansion": ("ExpandedFile", "expand_spec"),
     "lang.format": ("FormattedFile", "format_spec"),
+    "lang.target": ("Target", "TargetError"),
     "prediction": (
         *(
             "Bound",
@@ -101,9 +111,10 @@ _HOMES = {
         ),
         *("bind_kernel", "compare", "explain", "patch", "predict"),
     ),
+    "prediction.config": ("ConfigError", "read_config"),
     "prediction.cpu": ("CpuError", "Processor", "parse_cpuinfo", "profiles", "read_cpu"),
     "prediction.forms": ("Form",),
-    "proof": ("Cell", "Proof", "Regions", "Undecided", "prove"),
+    "proof": ("Cell", "Proof", "Regions", "Undecided", "prove", "prove_all"),
     "simulation": ("Simulation", "SimulationError", "simulate"),
     "spectest": ("Result", "run_tests"),
 }
@@ -116,10 +127,12 @@ __all__ = [
     "Bound",
     "Cell",
     "Checked",
+    "ConfigError",
     "CpuError",
     "Diagnostic",
     "Difference",
     "Dump",
+    "ExpandedFile",
     "Explanation",
     "Facts",
     "Form",
@@ -147,6 +160,8 @@ __all__ = [
     "SpecError",
     "StateError",
     "Step",
+    "Target",
+    "TargetError",
     "Undecided",
     "Unsettled",
     "__version__",
@@ -154,6 +169,7 @@ __all__ = [
     "check_spec",
     "compare",
     "compile_spec",
+    "expand_spec",
     "explain",
     "format_spec",
     "load",
@@ -165,6 +181,8 @@ __all__ = [
     "predict",
     "profiles",
     "prove",
+    "prove_all",
+    "read_config",
     "read_cpu",
     "run_tests",
     "simulate",

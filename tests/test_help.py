@@ -18,10 +18,10 @@ machine m {{
     nops n {{ "90" "66 90" "0f 1f 00" "0f 1f 40 00" "0f 1f 44 00 00" }}
     choose nops n
 }}
-interface i on m {{
+interface i {{
     table ".t" {{ addr u32  type u8  len u8  clobber u16 }}
     max_len 254
-    clobbers {{ eax 1  ecx 2  edx 4 }}
+    registers {{ eax 1  ecx 2  edx 4 }}
     symbol known
     op a 1 {contract}
     {means}
@@ -50,18 +50,18 @@ def findings(tmp_path: Path, **parts: str) -> list[Diagnostic]:
         ),
         (
             {"rules": 'a = asm "mov ebx, 0"'},
-            "declare it: `clobbering ebx` in the contract of `a`",
-            {"rules": 'a = asm "mov ebx, 0"', "contract": "clobbering ebx"},
+            "declare it: `clobbers ebx` in the contract of `a`",
+            {"rules": 'a = asm "mov ebx, 0"', "contract": "clobbers ebx"},
         ),
         (
             {"rules": 'a = asm "mov eax, 0; mov esi, 1"'},
-            "declare it: `clobbering esi` in the contract of `a`",
-            {"rules": 'a = asm "mov eax, 0; mov esi, 1" clobbers eax', "contract": "clobbering esi"},
+            "declare it: `clobbers esi` in the contract of `a`",
+            {"rules": 'a = asm "mov eax, 0; mov esi, 1" clobbers eax', "contract": "clobbers esi"},
         ),
         (
             {"means": 'means a: asm "mov eax, 0"'},
-            "declare it: `clobbering eax` in the contract of `a`",
-            {"means": 'means a: asm "mov eax, 0"', "contract": "clobbering eax"},
+            "declare it: `clobbers eax` in the contract of `a`",
+            {"means": 'means a: asm "mov eax, 0"', "contract": "clobbers eax"},
         ),
         (
             {"rules": 'a = asm "cli"'},

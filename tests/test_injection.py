@@ -18,7 +18,7 @@ machine i386 {{
     nops n {{ "90" }}
     choose nops n
 }}
-interface ops on i386 {{
+interface ops {{
     table "{section}" {{ addr u32  type u8  len u8 }}
     op clts 1
 }}

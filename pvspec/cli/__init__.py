@@ -21,7 +21,19 @@ from pvspec.cli.report import Failure, Report
 from pvspec.support.escaping import escaped
 
 CONFINED = "--confined"
-COMMANDS = ("compile", "check", "test", "prove", "fmt", "apply", "predict", "explain", "diff-text", "simulate")
+COMMANDS = (
+    "compile",
+    "check",
+    "test",
+    "prove",
+    "fmt",
+    "expand",
+    "apply",
+    "predict",
+    "explain",
+    "diff-text",
+    "simulate",
+)
 
 
 class Command(Protocol):

@@ -12,6 +12,12 @@ def specs(parser: argparse.ArgumentParser) -> None:
     include(parser)
 
 
+def target(parser: argparse.ArgumentParser) -> None:
+    """Which of the kernels that a spec describes is meant."""
+    parser.add_argument("--kernel", metavar="VERSION", dest="version", help="of a spec for several kernels: this one")
+    parser.add_argument("--machine", metavar="NAME", help="of a spec for several machines: this one")
+
+
 def include(parser: argparse.ArgumentParser) -> None:
     """What a spec may read."""
     parser.add_argument(
@@ -21,6 +27,11 @@ def include(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="a folder that a spec may include files of, besides its own and the shipped specs; may be repeated",
     )
+
+
+def config(parser: argparse.ArgumentParser) -> None:
+    """What the kernel was configured with."""
+    parser.add_argument("--config", metavar="FILE", help="the kernel's configuration, as in /boot/config-*")
 
 
 def kernel(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +65,7 @@ def machine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hypervisor", "--backend", metavar="NAME", default="native", help="the hypervisor under the kernel (native)"
     )
+    config(parser)
     parser.add_argument("--cmdline", metavar="WORDS", default="", help="the kernel's command line")
     parser.add_argument(
         "--assume",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pvspec.cli.report import Failure
 
-_FILES = ("kernel", "vmlinux", "symbols", "state", "cpu", "vulnerabilities", "texts", "include")
+_FILES = ("kernel", "vmlinux", "symbols", "state", "cpu", "vulnerabilities", "config", "texts", "include")
 _SPECS = ("spec", "specs")
 _OUTPUTS = ("output", "svg")
 

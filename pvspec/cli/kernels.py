@@ -65,6 +65,7 @@ def described_machine(arguments: argparse.Namespace) -> pvspec.Machine:
         options=dict(arguments.option),
         nops=arguments.nops,
         assumed=dict(arguments.assume),
+        config=pvspec.read_config(arguments.config) if arguments.config else None,
     )
 
 

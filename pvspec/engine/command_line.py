@@ -33,8 +33,8 @@ class Parameter(Value):
     """A word of the command line.
 
     `kind`: "values", "list" (values with commas between them), "flag" (any value, or none: then `sets`), "number" (of
-    `variable`) or "features". `values`: what each value sets, and "" what the word alone does; `other`: what any other
-    one sets, or the word alone.
+    `variable`), "least" (such a number, of which the least positive one counts) or "features". `values`: what each
+    value sets, and "" what the word alone does; `other`: what any other one sets, or the word alone.
     """
 
     parser: str
@@ -130,7 +130,7 @@ class _Reading:
                 self.values.update(parameter.sets)
             case "features":
                 self.listed[parameter.word] = value or ""
-            case "number":
+            case "number" | "least":
                 self._number(parameter, name, value)
             case "list":
                 for part in value.split(",") if value is not None else [None]:
@@ -142,7 +142,9 @@ class _Reading:
         """get_option(): a value that begins with no number is 0, none changes nothing."""
         found = _NUMBER.match(value or "")
         if value and found:
-            self.values[parameter.variable] = _number(*found.groups())
+            number, before = _number(*found.groups()), self.values[parameter.variable]
+            if parameter.kind == "number" or (isinstance(before, int) and 0 < number < before):
+                self.values[parameter.variable] = number
         if not found or not found[2]:
             self._reject(name, value)
 

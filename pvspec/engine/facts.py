@@ -263,7 +263,7 @@ class _Checks:
         numbers = {"family": family, "model": model, "stepping": stepping}
         numbers.update((what, number) for what, number in zip(Cpu._fields[4:], rest, strict=True) if number is not None)
         for what, number in numbers.items():
-            self.number(number, f"the cpu's {what}", 0)
+            self.number(number, f"the cpu's {what}", int(what == "threads"))
         return Cpu(*cpu)
 
     def vulnerabilities(self, given: Mapping[str, str] | None) -> Map[str, str]:

@@ -17,8 +17,8 @@ class Decisions:
 
     `features`: the numbers of those that it decides by. `variables`: their values by name. `named`: which conditions
     held, by their names. `opened`: the features that a step left open, with the first such step. Of these nothing
-    answers for the `unsettled` ones, and no later step decided them; they are clear. `turned`: those of them on which
-    it turned whether some step was done.
+    answers for the `unsettled` ones, and no later step decided them; they are clear, or set if that is likely.
+    `turned`: those of them on which it turned whether some step was done.
     """
 
     def __init__(self, facts: Facts, line: ReadLine) -> None:
@@ -55,7 +55,7 @@ class Decisions:
             case Assign(_, variable, value, guard):
                 if guard is None or holds(guard):
                     self.variables[variable] = value
-            case OpenFact(_, features, _, guard):
+            case OpenFact(_, features, _, _, guard):
                 if guard is None or holds(guard):
                     self._open(step, features)
             case _:
@@ -72,13 +72,11 @@ class Decisions:
                 self.features |= {feature}
             elif feature not in self.features and feature not in self.facts.assumed:
                 self.opened.setdefault(feature, step)
-                self._answer(feature, self.facts.answers.get(CpuHas(feature)))
-
-    def _answer(self, feature: int, answer: bool | None) -> None:
-        if answer:
-            self.features |= {feature}
-        elif answer is None:
-            self.unsettled.add(feature)
+                answer = self.facts.answers.get(CpuHas(feature))
+                if answer is None:
+                    self.unsettled.add(feature)
+                if answer or (answer is None and step.likely):
+                    self.features |= {feature}
 
     def _features_listed(self, word: str, numbers: bool) -> Iterator[int]:
         """The features that the command line lists for a word."""

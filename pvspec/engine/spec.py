@@ -305,9 +305,13 @@ class Assign(Step):
 
 
 class OpenFact(Step):
-    """Features that no file of a running machine shows, if the guard holds; `source`: who could tell."""
+    """Features that no file of a running machine shows, if the guard holds; `source`: who could tell.
+
+    `likely`: until somebody does, they are taken to be there.
+    """
 
     features: tuple[int, ...]
+    likely: bool
     source: str
     guard: Guard | None = None
 

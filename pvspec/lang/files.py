@@ -10,11 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
+from pvspec.engine.value import Value
 from pvspec.lang import syntax as ast
 from pvspec.lang.allowed import SUFFIX, Allowed, Outside, folder_of, open_named
 from pvspec.lang.diagnostics import Diagnostic, Findings, Label, SpecError, TooMuchWork
-from pvspec.lang.parse import parse_what_can_be
+from pvspec.lang.parse import Built, Parsed, parse_what_can_be
 from pvspec.lang.source import Source, Span
+from pvspec.lang.target import Target, check_machine, check_version, declared_targets
 
 MAX_BYTES = 16 << 20
 """Bytes of one file of a spec; a longer one is not read (PV001)."""
@@ -25,22 +27,41 @@ _OF_WHAT_IS_MISSING = frozenset(["PV101", "PV104", "PV303", "PV401"])
 _QUOTED = re.compile(r"`([^`]*)`")
 
 
+class ForKernel(Value):
+    """What a spec says of one kernel: its items, included files before the files that include them.
+
+    `built`: what each file says of it, in the order in which they were read; `files`: these, in the order of the items.
+    """
+
+    items: tuple[ast.Item, ...]
+    built: tuple[Built, ...]
+    files: tuple[Parsed, ...]
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The files that are for this kernel."""
+        return tuple(file.source for file in self.built)
+
+
 @dataclass
 class Files:
-    """The items of a spec's files, each file once, included files before the files that include them.
+    """A spec's files, each read once.
 
-    `is_incomplete`: the declarations of some files are unknown. `left_out`: the words in the parts that do not follow
-    the grammar.
+    `targets`: the kernels that it describes. `is_incomplete`: the declarations of some files are unknown. `left_out`:
+    the words in the parts that do not follow the grammar.
     """
 
     spec: Path
     allowed: Allowed
     findings: Findings
-    items: list[ast.Item] = field(default_factory=list)
-    sources: list[Source] = field(default_factory=list)
+    targets: tuple[Target, ...] = ()
     left_out: set[str] = field(default_factory=set)
     is_incomplete: bool = False
-    _done: set[str] = field(default_factory=set)
+    _parsed: dict[str, Parsed | None] = field(default_factory=dict)  # by path without links; None: not readable
+    _roots: list[str] = field(default_factory=list)
+    _leads: dict[Span, str] = field(default_factory=dict)  # where an `include` leads
+    _kernels: list[ast.Kernels] = field(default_factory=list)
+    _machines: list[ast.Name] = field(default_factory=list)
 
     def read(self, path: Path, real: str, path_in: Span | None = None, chain: Sequence[str] = ()) -> None:
         """Read one file and its includes; what is wrong is a finding. `real`: its absolute path.
@@ -61,13 +82,56 @@ class Files:
             if found in chain:
                 self._cycle(found, chain, path_in)
                 self.is_incomplete = True
-            elif found not in self._done:
-                self._done.add(found)
+                return
+            if path_in is None:
+                self._roots.append(found)
+            else:
+                self._leads[path_in] = found
+            if found not in self._parsed:
+                self._parsed[found] = None
                 label = Path(os.path.relpath(path, folder_of(self.spec))).as_posix()
                 source = read_source(file, path, label, self.findings, path_in)
                 self.is_incomplete |= source is None
                 if source is not None:
                     self._parse(source, path, real, (*chain, found))
+
+    def declare(self) -> None:
+        """Find out which kernels the files that were read are for."""
+        self.targets = declared_targets(self._kernels, self._machines, self.findings)
+
+    def for_kernel(self, target: Target, findings: Findings) -> ForKernel:
+        """What the files say of one of the kernels; what is wrong with their conditions is a finding."""
+        items, built, files = list[ast.Item](), dict[str, Built](), list[Parsed]()
+        for real in self._roots:
+            self._add(real, target, items, built, files)
+        machines = list(dict.fromkeys(name.text for name in self._machines))
+        for file in built.values():
+            findings.found += file.diagnostics
+            for name in file.machines:
+                check_machine(name, machines, findings)
+            for version in file.versions:
+                check_version(version, self.targets, findings)
+        return ForKernel(tuple(items), tuple(built.values()), tuple(files))
+
+    def included(self, include: ast.Include) -> Source | None:
+        """The file that is included, if it could be read."""
+        parsed = self._parsed.get(self._leads.get(include.path.span, ""))
+        return None if parsed is None else parsed.source
+
+    def _add(
+        self, real: str, target: Target, items: list[ast.Item], built: dict[str, Built], files: list[Parsed]
+    ) -> None:
+        """Add the items of a file that is not among those `built` before, and of the files that it includes."""
+        parsed = self._parsed[real]
+        if real in built or parsed is None:
+            return
+        built[real] = parsed.built(target)
+        for item in built[real].items:
+            if not isinstance(item, ast.Include):
+                items.append(item)
+            elif item.path.span in self._leads:
+                self._add(self._leads[item.path.span], target, items, built, files)
+        files.append(parsed)
 
     def opened(self, path: Path, real: str, path_in: Span | None = None) -> tuple[BinaryIO, str] | None:
         """One file, open, and its path without links; None, with a finding, if it cannot or may not be read."""
@@ -110,7 +174,6 @@ class Files:
         return re.compile("|".join(names) or r"(?!)")
 
     def _parse(self, source: Source, path: Path, real: str, chain: tuple[str, ...]) -> None:
-        self.sources.append(source)
         try:
             parsed = parse_what_can_be(source, self.findings.work)
         except TooMuchWork:
@@ -119,16 +182,17 @@ class Files:
             self.findings.found += error.diagnostics
             self.is_incomplete = True
             return
+        self._parsed[chain[-1]] = parsed
         self.findings.found += parsed.diagnostics
         self.left_out |= parsed.words
         self.is_incomplete |= parsed.lost_include
-        for item in parsed.items:
-            if isinstance(item, ast.Include):
-                included = Path(os.path.normpath(path.parent / item.path.value))
-                where = os.path.normpath(os.path.join(os.path.dirname(real), item.path.value))
-                self.read(included, where, item.path.span, chain)
-            else:
-                self.items.append(item)
+        outline = parsed.outline()
+        self._kernels += outline.kernels
+        self._machines += outline.machines
+        for item in outline.includes:
+            included = Path(os.path.normpath(path.parent / item.path.value))
+            where = os.path.normpath(os.path.join(os.path.dirname(real), item.path.value))
+            self.read(included, where, item.path.span, chain)
 
     def _cycle(self, real: str, chain: Sequence[str], path_in: Span | None) -> None:
         names = [os.path.basename(step) for step in (*chain[chain.index(real) :], real)]
@@ -167,7 +231,7 @@ def unreadable(path: Path, error: OSError | ValueError, findings: Findings, path
 
 
 def read_spec(path: Path, findings: Findings, include: Iterable[str | os.PathLike[str]] = ()) -> Files:
-    """All items of a spec, which is a file or a directory; with those of included files.
+    """The files of a spec, which is a file or a directory, with those that they include.
 
     It may include files of its folder, of the shipped specs, and of the folders in `include`.
     """
@@ -180,6 +244,7 @@ def read_spec(path: Path, findings: Findings, include: Iterable[str | os.PathLik
         files.is_incomplete = True
     for file in found:
         files.read(file, os.path.join(os.path.realpath(folder_of(path)), file.name))
+    files.declare()
     return files
 
 

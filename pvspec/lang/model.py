@@ -182,7 +182,7 @@ class Meaning(Value):
 
 
 class Shadow(Value):
-    """A backend's copy of a part of the machine: while it is 1, the operand holds `number`, or has these bits.
+    """A backend's copy of a part of the machine: while it is 1, the operand holds `number`, or has one of its bits.
 
     Two shadows are never equal, just as arms.
     """

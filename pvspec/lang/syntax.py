@@ -417,17 +417,17 @@ class Assignment(Node):
 
 
 class ParameterValue(Node):
-    """A value of a word, None for any other, and what it sets; nothing: its variable to the value of that name."""
+    """A value of a word, None for any other, and what it sets; None: its variable to the value of that name."""
 
     text: Text | None
-    sets: tuple[Assignment, ...]
+    sets: tuple[Assignment, ...] | None
 
 
 class Parameter(Node):
     """A word of the command line.
 
     `parser`: early_param, setup, find_option or find_option_bool. `kind`: "values", "list" (values with commas between
-    them), "flag" (whatever its value, `sets`), "number" or "features".
+    them), "flag" (whatever its value, `sets`), "number", "least" (number) or "features".
     """
 
     parser: str
@@ -488,9 +488,10 @@ class Assign(Node):
 
 
 class OpenFact(Node):
-    """`open A, B from "WHO COULD TELL" when …`."""
+    """`open A, B [likely] from "WHO COULD TELL" when …`."""
 
     features: tuple[Name, ...]
+    likely: bool
     source: Text
     guard: Guard | None
 
@@ -595,7 +596,7 @@ class Op(Node):
     results: tuple[Name, ...]
     clobbers: tuple[Name, ...]
     noreturn: bool
-    length: Number | None
+    length: Number | Name | None
     guard: Guard | None
 
 
@@ -715,7 +716,7 @@ class Shadow(Node):
 
 
 class Backend(Node):
-    """`backend NAME for INTERFACE { … }`."""
+    """`backend NAME, … for INTERFACE { … }`, for one of the names."""
 
     name: Name
     interface: Name

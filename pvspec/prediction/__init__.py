@@ -11,11 +11,12 @@ from pvspec.engine.value import Value
 from pvspec.kernel import KernelImage
 from pvspec.kernel.dump.dump import Dump
 from pvspec.lang.files import SpecLines
-from pvspec.prediction.bind import Bound, bind, shipped_spec
+from pvspec.prediction.bind import Bound, bind
 from pvspec.prediction.difference import Difference, difference, masks
 from pvspec.prediction.explanation import Explanation, Instruction, Step, explain_bound
 from pvspec.prediction.machine import Machine, PredictionError
 from pvspec.prediction.passes import Prediction, Site, run_passes
+from pvspec.prediction.specs import shipped_spec, spec_for
 from pvspec.prediction.unsettled import Unsettled, open_questions
 from pvspec.prediction.worlds import name_of
 
@@ -135,16 +136,7 @@ def bind_kernel(
     """A kernel bound to its facts, before anything is patched; arguments and errors as for `predict`."""
     if dump is not None and kernel.kernel is None:
         kernel = kernel.moved(dump.slide)
-    return bind(spec if isinstance(spec, Spec) else _loaded(spec, kernel, include), kernel, machine, dump)
-
-
-def _loaded(
-    spec: str | os.PathLike[str] | None, kernel: KernelImage, include: Iterable[str | os.PathLike[str]]
-) -> Spec:
-    from pvspec.compiler.cached import load_spec
-
-    path = Path(spec) if spec is not None else shipped_spec(kernel)
-    return load_spec(path, include=include)
+    return bind(spec if isinstance(spec, Spec) else spec_for(kernel, spec, include), kernel, machine, dump)
 
 
 def _differing(before: bytes | bytearray, after: bytes | bytearray) -> int:

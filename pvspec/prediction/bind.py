@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pvspec.engine.apply import Kernel
 from pvspec.engine.errors import PatchError, StateError
@@ -21,7 +19,6 @@ from pvspec.prediction.limits import check_work, left_out
 from pvspec.prediction.machine import NATIVE, Machine, PredictionError
 from pvspec.prediction.told import Told
 from pvspec.prediction.worlds import Worlds, find_worlds
-from pvspec.support.paths import resource
 
 # units of work: a symbol that is compared with a pattern, one that matches, a record whose padding is undone
 _LOOKED_AT_WORK, _MATCHED_WORK, _PADDING_WORK = 2, 40, 3
@@ -109,19 +106,6 @@ class Bound:
         return memory, pokes
 
 
-def shipped_spec(image: KernelImage) -> Path:
-    """The shipped spec for an image's version and machine; PredictionError if there is none."""
-    version = re.match(r"(\d+\.\d+)(\.\d+)?", image.release)
-    candidates = [f"linux-{version[0]}", f"linux-{version[1]}"] if version else []
-    for name in candidates:
-        try:
-            return resource("specs", name, image.machine)
-        except FileNotFoundError:
-            continue
-    shown = image.release or "an unknown version"
-    raise PredictionError(f"{image.name}: no shipped spec for {shown} on {image.machine}; name one with --spec")
-
-
 def bind(spec: Spec, image: KernelImage, machine: Machine, dump: Dump | None = None) -> Bound:
     """Bind what machine, image and dump say of CPU, targets, symbols, tables and protected functions.
 
@@ -155,6 +139,7 @@ def bind(spec: Spec, image: KernelImage, machine: Machine, dump: Dump | None = N
             protect=protected,
             assumed=told.features,
             answers=told.answers,
+            config=_config(spec, machine),
         )
         worlds = find_worlds(facts, machine.likely, tables, work)
         told.check(worlds)
@@ -173,6 +158,12 @@ def _work_of(image: KernelImage, dump: Dump | None) -> Work:
 
 def _backend(spec: Spec, machine: Machine) -> str | None:
     return None if not spec.backends and machine.hypervisor == NATIVE else machine.hypervisor
+
+
+def _config(spec: Spec, machine: Machine) -> dict[str, bool] | None:
+    """What the spec asks of the kernel's configuration, if that is known."""
+    config = machine.config
+    return None if config is None else {name: config.get(name, False) for name in spec.configs}
 
 
 def layouts(spec: Spec) -> dict[str, Layout]:

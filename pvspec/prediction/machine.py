@@ -26,7 +26,8 @@ class Machine(Value):
     the kernel decided by; with a `cpu` those that it has besides, for the spec's policy; and `lacking` those that it
     lacks, whatever it says. `options` of the spec by name. `nops`: a nop table's name, where the kernel's own choice is
     not meant. `assumed`: features that the spec leaves open, by name, and where the cpuinfo lacks them "threads" (of a
-    core) and "microcode" (its revision).
+    core) and "microcode" (its revision). `config`: what the kernel was configured with, by names without CONFIG_; what
+    it lacks is not set. Without it the kernel's symbols tell.
     """
 
     cpu: Processor | None = None
@@ -38,6 +39,7 @@ class Machine(Value):
     options: Mapping[str, bool] = Map()
     nops: str | None = None
     assumed: Mapping[str, bool | int] = Map()
+    config: Mapping[str, bool] | None = None
 
     def check(self) -> None:
         """PredictionError if the CPU is not a `Processor`, or features are a text; `Facts` checks everything else."""

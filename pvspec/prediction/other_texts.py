@@ -108,6 +108,7 @@ class OtherTexts:
         self.work = work
         self._worlds, self._text = worlds, text
         self._waiting: list[tuple[World, World, World]] = []  # with two of which it has the differences
+        self._including: dict[int, list[int]] = {}
         self._together: dict[int, int] = {}  # worlds that are seen at a record, and those that begin there besides
         others = [world for world in worlds.worlds[1:] if world.kernel is not None]
         for world in sorted(others, key=lambda world: len(world.decided)):
@@ -128,6 +129,15 @@ class OtherTexts:
                     return None
                 own |= other.text.own
         return own
+
+    def including(self, number: int) -> list[int]:
+        """A world, and those in which all is otherwise that is so in it, and more."""
+        found = self._including.get(number)
+        if found is None:
+            decided = self.worlds[number].world.decided
+            others = (at for at, other in enumerate(self.worlds) if not other.failed and decided < other.world.decided)
+            found = self._including[number] = [number, *others]
+        return found
 
     def together(self, worlds: int) -> int:
         """The worlds, and those in which all is otherwise that is so in several of them; such a world begins here."""
@@ -163,6 +173,7 @@ class OtherTexts:
         own = self.own(world) or {}
         self._waiting = [waiting for waiting in self._waiting if waiting[0].decided != world.decided]
         self.worlds.append(OtherWorld(world, kernel, self._text))
+        self._including.clear()
         self.worlds[number].text.own = own
         self.alive |= 1 << number
         for block in {address >> _BLOCK for address in own}:

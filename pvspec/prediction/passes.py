@@ -266,10 +266,11 @@ def add_forms(
             site = sites[at[record]] if record in at else None
             forms = {form.code: form for form in (site.others if site is not None else ())}
             for other in others:
-                final = texts.worlds[other.world].text.up_to(other.address, other.length)
-                for form, where in other.legal(final):
-                    if form != predicted and form not in forms:
-                        forms[form] = Form(form, where, when[other.world])
+                for world in texts.including(other.world):
+                    final = texts.worlds[world].text.up_to(other.address, other.length)
+                    for form, where in other.legal(final):
+                        if form != predicted and form not in forms:
+                            forms[form] = Form(form, where, when[world])
             if site is not None and forms:
                 sites[at[record]] = site._replace(others=tuple(forms.values()))
             elif forms:

@@ -39,23 +39,25 @@ class World(Value):
     """What a kernel decides by some answers; several ways to answer may come to the same.
 
     `kernel` is None where it cannot decide: `failed` says why. `decided`: what matters of that and is otherwise than
-    predicted. `added`: features that are there and on which no decision turns, `loose`: others that may be as well.
+    predicted. `loose`: features on which no decision turns, and which may be otherwise, as some are already: `turned`.
     """
 
     kernel: Kernel | None
     answers: tuple[Answers, ...]
     failed: str = ""
     decided: frozenset[object] = frozenset()
-    added: frozenset[int] = frozenset()
+    turned: frozenset[int] = frozenset()
     loose: frozenset[int] = frozenset()
 
-    def with_loose(self, features: frozenset[int]) -> World:
-        """The world that has some of the loose features besides."""
+    def turn(self, features: frozenset[int]) -> World:
+        """The world in which some of the loose features are otherwise."""
         assert self.kernel is not None, "a world that cannot be has no loose features"
-        there: dict[OpenQuestion, bool] = {CpuHas(feature): True for feature in features}
+        otherwise: dict[OpenQuestion, bool] = {
+            CpuHas(feature): not self.answers[0][CpuHas(feature)] for feature in features
+        }
         facts = self.kernel.facts
-        kernel = Kernel(facts.changed(answers={**facts.answers, **there}))
-        answers = tuple(Map({**answers, **there}) for answers in self.answers)
+        kernel = Kernel(facts.changed(answers={**facts.answers, **otherwise}))
+        answers = tuple(Map({**answers, **otherwise}) for answers in self.answers)
         return World(kernel, answers, "", self.decided | features, features, self.loose)
 
 
@@ -81,13 +83,13 @@ class Worlds(Value):
         """The world in which all is decided that either decides otherwise than predicted; None if there is none."""
         if one.decided & other.decided:
             return None
-        decided, added = one.decided | other.decided, one.added | other.added
+        decided, turned = one.decided | other.decided, one.turned | other.turned
         for world in self.worlds:
             if world.kernel is not None and world.decided == decided:
                 return world
         for world in self.worlds:
-            if world.kernel is not None and world.decided == decided - added and added <= world.loose:
-                return world.with_loose(added)
+            if world.kernel is not None and world.decided == decided - turned and turned <= world.loose:
+                return world.turn(turned)
         return None
 
 
@@ -111,11 +113,12 @@ def find_worlds(facts: Facts, likely: Mapping[str, int], tables: Tables, work: W
         if isinstance(decided, OpenQuestion):
             left += _with_each_answer(decided, answers, likely)
             continue
-        if isinstance(decided, Kernel):  # they were clear
-            for question in asked.features(decided):
-                left.append({**answers, question: True})
-                answers[question] = False
-            answers |= {CpuHas(feature): False for feature in asked.loose(decided)}
+        if isinstance(decided, Kernel):  # in which they are as is likely
+            likeliest = {feature: step.likely for feature, step in decided.decisions.opened.items()}
+            for feature in asked.features(decided):
+                left.append({**answers, CpuHas(feature): not likeliest[feature]})
+                answers[CpuHas(feature)] = likeliest[feature]
+            answers |= {CpuHas(feature): likeliest[feature] for feature in asked.loose(decided)}
         found.append((Map(answers), decided))
         if len(found) + len(left) > MAX_WORLDS:
             names = {name_of(facts.spec, question) for answers in left for question in answers}
@@ -211,12 +214,12 @@ class _Asked:
                     return question
         return None
 
-    def features(self, kernel: Kernel) -> list[OpenQuestion]:
+    def features(self, kernel: Kernel) -> list[int]:
         """Features that nothing answers for, and on which a decision turned or a rule may."""
         decisions = kernel.decisions
         asked = self.features_asked if decisions.unsettled else frozenset()
         matter = decisions.turned | decisions.unsettled & asked
-        return [CpuHas(feature) for feature in decisions.opened if feature in matter]
+        return [feature for feature in decisions.opened if feature in matter]
 
     def loose(self, kernel: Kernel) -> frozenset[int]:
         """Features that nothing answers for, and that only records ask for."""
@@ -234,14 +237,15 @@ class _Asked:
         able = [key for key in alike if not isinstance(key, str)]
         if not able:
             raise BindError(next(str(key) for key in alike))
-        added = set[int]()
+        alone = set[int]()
         for key in able:
-            kernels = [kernel for _, kernel in alike[key] if isinstance(kernel, Kernel)]
-            loose = frozenset[int]().union(*map(self.loose, kernels))
-            world = World(kernels[0], _ways(alike[key]), "", key ^ able[0], frozenset(), loose)
-            yield world
-            yield from (world.with_loose(frozenset((feature,))) for feature in sorted(loose - added))
-            added |= loose
+            ways = [(answers, kernel) for answers, kernel in alike[key] if isinstance(kernel, Kernel)]
+            decided, loose = key ^ able[0], [self.loose(kernel) for _, kernel in ways]
+            yield World(ways[0][1], _ways(ways), "", decided, frozenset(), loose[0])
+            for (answers, kernel), features in zip(ways, loose, strict=True):
+                world = World(kernel, (answers,), "", decided, frozenset(), features)
+                yield from (world.turn(frozenset((feature,))) for feature in sorted(features - alone))
+                alone |= features
         yield from (World(None, _ways(alike[key]), key) for key in alike if isinstance(key, str))
 
     def _decides(self, kernel: Kernel) -> frozenset[object]:

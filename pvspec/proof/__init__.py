@@ -14,6 +14,7 @@ from pvspec.compiler.assemble import Program
 from pvspec.compiler.sound.order import unknown_overlaps
 from pvspec.engine.value import Value
 from pvspec.lang.diagnostics import Diagnostic, Findings, SpecError
+from pvspec.lang.target import ANY, Target, wanted
 from pvspec.proof.decoders import Decoders, compare_decoders
 from pvspec.proof.regions import Regions, Undecided, all_regions
 from pvspec.proof.verdicts import EMULATED, PROVEN, UNPROVEN, Cell, Prover, Verdict
@@ -28,16 +29,19 @@ __all__ = [
     "Undecided",
     "Verdict",
     "prove",
+    "prove_all",
     "prove_program",
 ]
 
 
 class Proof(Value):
-    """The results of `prove`.
+    """The results of `prove`, for one kernel.
+
     `cells`: backend to a cell for each op. `nops`: nop table to the states run. `overlaps`: pairs of passes that are
     assumed to have no site in common. `regions`: when each arm of each chain fires.
     """
 
+    target: Target
     program: Program
     cells: Mapping[str, tuple[Cell, ...]]
     nops: Mapping[str, int]
@@ -62,18 +66,46 @@ class Proof(Value):
         return as_json(self, regions)
 
 
-def prove(path: str | os.PathLike[str], *, include: Iterable[str | os.PathLike[str]] = ()) -> Proof:
+def prove(
+    path: str | os.PathLike[str],
+    *,
+    kernel: str | None = None,
+    machine: str | None = None,
+    include: Iterable[str | os.PathLike[str]] = (),
+) -> Proof:
     """Prove what can be proven about a spec's code; wrong code is reported in the diagnostics.
 
-    `include`: folders of which it may include files, besides its own and the shipped specs. SpecError if the spec is
-    invalid.
+    `kernel` and `machine`: which of its kernels is meant, as "6.1" and "x86_64"; TargetError if none is, or several may
+    be. `include`: folders of which it may include files, besides its own and the shipped specs. SpecError if the spec
+    is invalid.
+    """
+    from pvspec.compiler.pipeline import check_the_one
+
+    checked = check_the_one(Path(path), wanted(kernel, machine), include)
+    (target,) = checked.all_sound()
+    return prove_program(checked.sound(), target)
+
+
+def prove_all(
+    path: str | os.PathLike[str],
+    *,
+    kernel: str | None = None,
+    machine: str | None = None,
+    include: Iterable[str | os.PathLike[str]] = (),
+) -> list[Proof]:
+    """The same for each of a spec's kernels, or those that `kernel` and `machine` choose.
+
+    What is reported for several of them is in the diagnostics of the first one.
     """
     from pvspec.compiler.pipeline import check_spec
 
-    return prove_program(check_spec(Path(path), include=include).sound())
+    checked = check_spec(path, kernel=kernel, machine=machine, include=include)
+    proofs = [prove_program(program, target) for target, program in checked.all_sound().items()]
+    told = checked.merged({proof.target: proof.diagnostics for proof in proofs})
+    return [proof.changed(diagnostics=told[proof.target]) for proof in proofs]
 
 
-def prove_program(program: Program) -> Proof:
+def prove_program(program: Program, target: Target = ANY) -> Proof:
     """Prove what can be proven about a checked program; wrong code is reported in the diagnostics."""
     findings = Findings()
     prover = Prover(program, findings)
@@ -83,7 +115,7 @@ def prove_program(program: Program) -> Proof:
     regions = tuple(all_regions(program, findings.work))
     _check_never(regions, program, findings)
     overlaps = tuple(unknown_overlaps(program.spec, findings.work))
-    return Proof(program, cells, nops, decoders, overlaps, regions, SpecError(findings.found).diagnostics)
+    return Proof(target, program, cells, nops, decoders, overlaps, regions, SpecError(findings.found).diagnostics)
 
 
 def _check_never(regions: tuple[Regions | Undecided, ...], program: Program, findings: Findings) -> None:

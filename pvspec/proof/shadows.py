@@ -15,7 +15,7 @@ Options = Mapping[str, bool]
 
 
 class ShadowFlag(Value):
-    """Bytes of memory that represent a flag: it is 1 while they equal `number`, or, if `bits`, have these bits set."""
+    """Bytes of memory that represent a flag: it is 1 while they equal `number`, or, if `bits`, have one of its bits."""
 
     address: int
     size: int
@@ -24,7 +24,7 @@ class ShadowFlag(Value):
 
     def flag(self, value: int) -> int:
         """The flag that this number in memory represents."""
-        return int(value & self.number == self.number if self.bits else value == self.number)
+        return int(value & self.number != 0 if self.bits else value == self.number)
 
 
 def option_settings(

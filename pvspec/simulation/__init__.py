@@ -24,14 +24,17 @@ def simulate(
     *,
     backend: str = "xen",
     strategies: Sequence[str] = tuple(STRATEGIES),
+    kernel: str | None = None,
+    machine: str | None = None,
     include: Iterable[str | os.PathLike[str]] = (),
 ) -> Simulation:
     """Replay strategies for patching in a small kernel that runs what it patches.
 
     `spec`: an i386 spec with a table of ops' sites, or its path; by default, that of Linux 2.6.23. `backend`: which of
-    its backends to use. `include`: folders of which the spec may include files, besides its own and the shipped specs.
-    SpecError if the spec is invalid; SimulationError if it does not fit the guest, or a strategy
-    is unknown.
+    its backends to use. `kernel` and `machine`: which of the spec's kernels is meant, as "5.10" and "i386"; TargetError
+    if none is, or several may be. `include`: folders of which the spec may include files, besides its own and the
+    shipped specs. SpecError if the spec is invalid; SimulationError if it does not fit the guest, or a strategy is
+    unknown.
     """
     from pvspec.compiler.cached import load_spec
 
@@ -39,5 +42,6 @@ def simulate(
         if name not in STRATEGIES:
             raise SimulationError(f"unknown strategy {name!r}; expected one of: {', '.join(STRATEGIES)}")
     if not isinstance(spec, Spec):
-        spec = load_spec(Path(spec) if spec is not None else resource("specs", "linux-2.6.23", "i386"), include=include)
+        path = Path(spec) if spec is not None else resource("specs", "linux-2.6.23", "i386")
+        spec = load_spec(path, kernel=kernel, machine=machine, include=include)
     return simulate_guest(build(spec, backend), strategies)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import zip_longest
 
 from pvspec.engine.apply import Kernel
 from pvspec.engine.errors import PatchError
 from pvspec.engine.spec import Spec
+from pvspec.engine.value import Value
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
 from pvspec.lang.diagnostics import MAX_REPORTED, Diagnostic, Findings, Work
 from pvspec.lang.source import Span
+from pvspec.lang.target import ANY, Target
 from pvspec.spectest.binding import Binding, bind_case
 from pvspec.spectest.expected import expected
 from pvspec.spectest.site import Site
@@ -25,22 +26,24 @@ _CASE = 300  # units of work that a case costs, besides what it binds
 _FILLED = 3  # bytes of a site that cost a unit
 
 
-@dataclass(frozen=True)
-class Result:
-    """One case: the test's name, its location, and its failure, if any."""
+class Result(Value):
+    """One case for one kernel: the test's name, its location, and whether the outcome was the expected one.
 
+    `diagnostics`: how it failed, unless another kernel's result says the same.
+    """
+
+    target: Target
     test: str
     span: Span
+    passed: bool
     diagnostics: tuple[Diagnostic, ...]
 
-    @property
-    def passed(self) -> bool:
-        """Whether the outcome was the expected one."""
-        return not self.diagnostics
 
+def run_cases(spec: model.Spec, lowered: Spec, target: Target = ANY) -> Iterator[Result]:
+    """Run every case of every test block; `lowered` is the spec as the engine's value, for the kernel `target`.
 
-def run_cases(spec: model.Spec, lowered: Spec) -> Iterator[Result]:
-    """Run every case of every test block; `lowered` is the spec as the engine's value. SpecError: too much work."""
+    SpecError: too much work.
+    """
     work, names, failed = Work(), _names(spec), 0
     for test in spec.tests:
         for case in test.cases:
@@ -49,7 +52,7 @@ def run_cases(spec: model.Spec, lowered: Spec) -> Iterator[Result]:
             work.add(_CASE + names + (subject.length or 0) // _FILLED, "its cases", case.span)
             _run(subject, lowered, failed < MAX_REPORTED)
             failed += bool(findings.found)
-            yield Result(test.name.text, case.span, tuple(findings.found))
+            yield Result(target, test.name.text, case.span, not findings.found, tuple(findings.found))
 
 
 def _names(spec: model.Spec) -> int:

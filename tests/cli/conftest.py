@@ -24,11 +24,11 @@ machine i386 {
     choose nops intel
 }
 
-interface paravirt_ops on i386 {
+interface paravirt_ops {
     table ".parainstructions" { addr u32  type u8  len u8  clobber u16 }
     max_len 254
     slot "ff 15" u32
-    clobbers { eax 1  ecx 2  edx 4 }
+    registers { eax 1  ecx 2  edx 4 }
 
     op irq_disable  1  -> interrupt_flag
 }

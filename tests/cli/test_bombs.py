@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 MACHINE = 'machine m { bits 64 feature A 1 nops p { "90" } choose nops p }\n'
-TABLE = 'table ".p" { addr u64 type u32 len u16 clobber u16 } max_len 254 clobbers { rax 1 }'
+TABLE = 'table ".p" { addr u64 type u32 len u16 clobber u16 } max_len 254 registers { rax 1 }'
 
 
 def many(number: int, text: str, separator: str = "\n") -> str:
@@ -19,7 +19,7 @@ def many(number: int, text: str, separator: str = "\n") -> str:
 
 
 def interface(body: str = "op o 1") -> str:
-    return f"interface pv on m {{ {TABLE} {body} }}\n"
+    return f"interface pv {{ {TABLE} {body} }}\n"
 
 
 def backend(body: str = "otherwise = keep", name: str = "b") -> str:
@@ -27,7 +27,7 @@ def backend(body: str = "otherwise = keep", name: str = "b") -> str:
 
 
 def family(body: str) -> str:
-    return f'family f on m {{ table ".f" {{ site u64 len u16 }} {body} }}\n'
+    return f'family f {{ table ".f" {{ site u64 len u16 }} {body} }}\n'
 
 
 BASE = MACHINE + interface() + backend()

@@ -39,7 +39,7 @@ CASES = {
     "far_bytes": SPEC.replace("len 6", "len 99999999999").encode(),
     "long_site": SPEC.replace(
         "test native {\n    irq_disable",
-        'family f on i386 { table ".f" { site u32  len u32 } nop }\ntest f {\n   ',
+        'family f { table ".f" { site u32  len u32 } nop }\ntest f {\n   ',
     )
     .replace("len 6", "len 50000000")
     .encode(),

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pvspec.engine.apply import Kernel
+from pvspec.engine.command_line import CommandLine, Parameter, Variable
 from pvspec.engine.errors import BindError, PatchError
 from pvspec.engine.facts import Facts
 from pvspec.engine.guards import (
@@ -20,7 +21,6 @@ from pvspec.engine.guards import (
     BackendIs,
     Begins,
     Branches,
-    CommandLine,
     CpuHas,
     CpuHasField,
     CpuNumber,
@@ -28,6 +28,7 @@ from pvspec.engine.guards import (
     CpuVendor,
     Guard,
     HasBits,
+    HasConfig,
     IsAddress,
     KernelHas,
     Nonzero,
@@ -37,21 +38,33 @@ from pvspec.engine.guards import (
     OpTargetIs,
     OptionSet,
     TargetIs,
+    VariableCompares,
+    VariableIs,
     Vulnerability,
     Within,
 )
 from pvspec.engine.site import Site
-from pvspec.engine.spec import Architecture, Backend, Cpu, Decision, Interface, Names, Spec, Target
+from pvspec.engine.spec import Architecture, Backend, Cpu, Decide, Interface, Names, Spec, Target
 
 INTEL = Cpu("GenuineIntel", 6, 85, 7)
 FEATURES = {"FAST": 3, "SLOW": 4, "DECISION": -1, "BUG": 600}
 SHOWN = {"fast": 3, "slow": 4, "bug buggy": 600}
 COMPARE = {"==": operator.eq, "<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
 
+LINE = CommandLine(
+    {"smp": Variable("yes", ("yes", "no")), "most": Variable(64)},
+    (
+        Parameter("early_param", "nosmp", "flag", sets=(("smp", "no"),)),
+        Parameter("early_param", "maxcpus", "number", "most"),
+        Parameter("find_option", "clearcpuid", "features"),
+    ),
+)
+CONFIGS = {"ITS": KernelHas("its_thunk")}
+
 SAID = {"vulnerabilities": {"spectre_v2": "Mitigation: x"}}
 
 
-def spec(*policy: Decision, targets: tuple[Target, ...] = (), symbols: Iterable[str] = ()) -> Spec:
+def spec(*policy: Decide, targets: tuple[Target, ...] = (), symbols: Iterable[str] = ()) -> Spec:
     machine = Architecture(
         "pc",
         64,
@@ -63,10 +76,10 @@ def spec(*policy: Decision, targets: tuple[Target, ...] = (), symbols: Iterable[
     )
     interface = Interface("pv", None, 255, {}, {(): {0: "first", 1: "second", 2: "third"}}, functions="pv_ops")
     backends = {"native": Backend("native", {}, ()), "xen": Backend("xen", {}, (), targets=targets)}
-    return Spec(machine, interface, backends, {}, (), policy, frozenset(symbols))
+    return Spec(machine, interface, backends, {}, (), policy, LINE, CONFIGS, frozenset(symbols))
 
 
-def kernel(*policy: Decision, backend: str = "xen", **bound: Any) -> Kernel:
+def kernel(*policy: Decide, backend: str = "xen", **bound: Any) -> Kernel:
     return Kernel(Facts(spec(*policy, symbols=bound.get("symbols", ())), backend, **bound))
 
 
@@ -89,11 +102,14 @@ def holds(guard: Guard, site: dict[str, Any] | None = None, **bound: Any) -> boo
         (CpuHas(3), {"features": [4]}, False),
         (CpuVendor("GenuineIntel"), {"cpu": INTEL}, True),
         (CpuVendor("AuthenticAMD"), {"cpu": INTEL}, False),
-        (CommandLine("nosmp"), {"cmdline": "quiet nosmp"}, True),
-        (CommandLine("nosmp"), {"cmdline": "nosmp2 xnosmp nosmp=1"}, False),
-        (CommandLine("nosmp"), {"cmdline": "nosmp nosmp=1"}, True),
-        (CommandLine("pti=off"), {"cmdline": "pti=on pti=off"}, True),
-        (CommandLine("pti=off"), {"cmdline": "pti=off pti=on quiet"}, False),  # the last counts
+        (VariableIs("smp", "no"), {"cmdline": "quiet nosmp"}, True),
+        (VariableIs("smp", "no"), {"cmdline": "quiet"}, False),
+        (VariableCompares("most", "<=", 1), {"cmdline": "maxcpus=0x1"}, True),
+        (VariableCompares("most", "<=", 1), {}, False),
+        (HasConfig("ITS"), {"symbols": {"its_thunk": 5}}, True),
+        (HasConfig("ITS"), {"symbols": {"its": 5}}, False),
+        (HasConfig("ITS"), {"symbols": {"its_thunk": 5}, "config": {"ITS": False}}, False),
+        (HasConfig("ITS"), {"config": {"ITS": True}}, True),
         (BackendIs("xen"), {}, True),
         (BackendIs("xen"), {"backend": "native"}, False),
         (NopsAre("k8"), {}, True),
@@ -101,10 +117,10 @@ def holds(guard: Guard, site: dict[str, Any] | None = None, **bound: Any) -> boo
         (NopsAre("k8"), {"features": ["FAST"], "nops": "k8"}, True),
         (KernelHas("its_thunk"), {"symbols": {"its_thunk": 5}}, True),
         (KernelHas("its_thunk"), {"symbols": {"its": 5}}, False),
-        (Vulnerability("spectre_v2", "begins", "Mitigation"), SAID, True),
-        (Vulnerability("spectre_v2", "begins", "x"), SAID, False),
-        (Vulnerability("spectre_v2", "has", "x"), SAID, True),
-        (Vulnerability("spectre_v2", "has", "x"), {"vulnerabilities": {"retbleed": "x"}}, False),
+        (Vulnerability("spectre_v2", "starts", "Mitigation"), SAID, True),
+        (Vulnerability("spectre_v2", "starts", "x"), SAID, False),
+        (Vulnerability("spectre_v2", "contains", "x"), SAID, True),
+        (Vulnerability("spectre_v2", "contains", "x"), {"vulnerabilities": {"retbleed": "x"}}, False),
         (OpTargetIs("second", None), {"targets": {1: 0}}, True),
         (OpTargetIs("second", None), {"targets": {1: 9, 0: 0}}, False),
         (OpTargetIs("second", "nop"), {"targets": {1: 9}, "symbols": {"nop": 9}}, True),
@@ -121,13 +137,13 @@ def test_what_is_bound_decides(guard: Guard, bound: dict[str, Any], expected: bo
 @given(
     st.sampled_from([*COMPARE]),
     st.integers(0, 20),
-    st.sampled_from(["family", "model", "stepping"]),
+    st.sampled_from(["family", "model", "stepping", "microcode", "threads"]),
     st.integers(0, 20),
 )
 def test_numbers_of_the_cpu(compare: str, bound: int, what: str, asked: int) -> None:
-    numbers = {"family": 99, "model": 99, "stepping": 99, what: bound}
-    cpu = Cpu("GenuineIntel", **numbers)
-    assert holds(CpuNumber(what, compare, asked), cpu=cpu) == COMPARE[compare](bound, asked)
+    number = bound + (what == "threads")  # a core has one
+    cpu = Cpu("GenuineIntel", **{"family": 99, "model": 99, "stepping": 99, what: number})
+    assert holds(CpuNumber(what, compare, asked), cpu=cpu) == COMPARE[compare](number, asked)
     assert holds(Cpus(compare, asked), cpus=bound + 1) == COMPARE[compare](bound + 1, asked)
 
 
@@ -136,6 +152,7 @@ def test_numbers_of_the_cpu(compare: str, bound: int, what: str, asked: int) -> 
     [
         (CpuVendor("GenuineIntel"), "the cpu's vendor and numbers are not bound"),
         (CpuNumber("model", "==", 5), "the cpu's vendor and numbers are not bound"),
+        (CpuNumber("threads", "==", 1), "the cpu's vendor and numbers are not bound"),
         (Cpus(">", 1), "the number of cpus is not bound"),
         (OpTargetIs("second", None), "the target of op second (1) is not bound"),
         (IsAddress("function", "nobody"), "symbol nobody is not bound"),
@@ -189,7 +206,7 @@ def test_what_is_missing_is_missed_when_asked(guard: Guard, message: str) -> Non
 def test_sites_decide(guard: Guard, site: dict[str, Any], expected: bool) -> None:
     of = kernel(features=["FAST"], symbols={"start": 0x1000, "end": 0x2000}, targets={1: 0x1000, 2: 0})
     assert of.holds(guard, a_site(**site)) is expected
-    never, always = CommandLine("never"), Not(CommandLine("never"))
+    never, always = VariableIs("smp", "no"), VariableIs("smp", "yes")
     assert of.holds(AnyOf((never, guard)), a_site(**site)) is expected
     assert of.holds(AllOf((always, guard)), a_site(**site)) is expected
     assert of.holds(AnyOf((always, guard)), Site()) is True
@@ -208,10 +225,10 @@ def test_begins_behind_an_address_asks_the_text() -> None:
 @given(st.lists(st.booleans(), max_size=4), st.lists(st.booleans(), max_size=4))
 def test_any_and_all(decided: list[bool], asked: list[bool]) -> None:
     """Whatever part is decided beforehand, and whatever by the site."""
-    parts: list[Guard] = [CommandLine("yes" if value else "no") for value in decided]
+    parts: list[Guard] = [VariableIs("smp", "no" if value else "yes") for value in decided]
     parts += [Nonzero(f"f{number}") for number in range(len(asked))]
     site = {f"f{number}": int(value) for number, value in enumerate(asked)}
-    of, values = kernel(cmdline="yes"), [*decided, *asked]
+    of, values = kernel(cmdline="nosmp"), [*decided, *asked]
     for kind, expected in (AnyOf, any(values)), (AllOf, all(values)):
         assert of.holds(kind(tuple(parts)), a_site(**site)) is expected
         if not asked:
@@ -246,72 +263,15 @@ def test_protected_functions() -> None:
         Kernel(Facts(both, protect={"poke": (5, 9)})).protected(asks)
 
 
-class TestPolicy:
-    def features(self, *policy: Decision, **bound: Any) -> set[int]:
-        return set(kernel(*policy, **{"cpu": INTEL, **bound}).features)
+def test_what_every_cpu_has() -> None:
+    asks = spec()
+    always = asks.changed(machine=asks.machine.changed(always=frozenset({4})))
+    assert Kernel(Facts(always, features=["FAST"])).features == {3, 4}
 
-    def test_sets_and_clears(self) -> None:
-        assert self.features(Decision(True, (3, -1)), features=["SLOW"]) == {3, 4, -1}
-        assert self.features(Decision(False, (4,)), features=["SLOW", "BUG"]) == {600}
 
-    def test_without_a_cpu_the_features_are_the_decisions(self) -> None:
-        assert self.features(Decision(True, (3,)), features=["SLOW"], cpu=None) == {4}
-
-    def test_one_after_the_other(self) -> None:
-        """A later decision sees what an earlier one did, whatever was asked before it."""
-        third = Decision(True, (-1,), CpuHas(3))
-        assert self.features(Decision(True, (3,)), third) == {3, -1}
-        assert self.features(third, Decision(True, (3,))) == {3}
-        assert self.features(third, Decision(True, (3,)), third) == {3, -1}
-        assert self.features(Decision(True, (3,)), Decision(False, (3,), CpuHas(3)), third) == set()
-
-    def test_guards(self) -> None:
-        decisions = (
-            Decision(True, (3,), AllOf((CpuVendor("GenuineIntel"), CpuNumber("model", ">=", 85)))),
-            Decision(True, (4,), BackendIs("xen")),
-            Decision(True, (-1,), KernelHas("its_thunk")),
-        )
-        assert self.features(*decisions) == {3, 4}
-        assert self.features(*decisions, backend="native", symbols={"its_thunk": 1}) == {3, -1}
-
-    @pytest.mark.parametrize(
-        ("cmdline", "left"),
-        [
-            ("", {3, 4, 600}),
-            ("clearcpuid=fast", {4, 600}),
-            ("clearcpuid=slow,fast", {600}),
-            ("quiet clearcpuid=3,slow", {600}),
-            ("quiet clearcpuid=3 clearcpuid=slow", {3, 600}),
-            ("clearcpuid=nothing,4,-1", {3, 600}),
-            ("xclearcpuid=fast", {3, 4, 600}),
-            ("clearcpuids fast clearcpuidsfast", {3, 4, 600}),
-            ("clearcpuid", {3, 4, 600}),
-        ],
-    )
-    def test_listed(self, cmdline: str, left: set[int]) -> None:
-        decision = Decision(False, (), None, "clearcpuid=")
-        assert self.features(decision, features=[3, 4, 600], cmdline=cmdline) == left
-
-    def test_listed_numbers_end_before_what_is_none(self) -> None:
-        decision = Decision(False, (), None, "clearcpuid=", numbers=True)
-        assert self.features(decision, features=[3, 4, 600], cmdline="clearcpuid=3,fast,4") == {4, 600}
-        assert self.features(decision, features=[3, 4, 600], cmdline="clearcpuid=fast,4") == {3, 4, 600}
-
-    def test_without_a_word_nothing_is_listed(self) -> None:
-        assert self.features(Decision(False, (600,)), features=[3, 4, 600], cmdline="3 fast,4") == {3, 4}
-
-    def test_what_every_cpu_has(self) -> None:
-        asks = spec()
-        always = asks.changed(machine=asks.machine.changed(always=frozenset({4})))
-        assert Kernel(Facts(always, features=["FAST"])).features == {3, 4}
-
-    def test_the_nops_are_those_of_the_chosen_table(self) -> None:
-        p6 = kernel(features=["FAST"])
-        assert (p6.nops_name, p6.nops) == ("p6", (b"\x90", b"\x66\x90"))
-
-    def test_the_nops_follow_the_policy(self) -> None:
-        assert kernel(Decision(True, (3,)), cpu=INTEL).nops_name == "p6"
-        assert kernel(Decision(False, (3,)), cpu=INTEL, features=["FAST"]).nops_name == "k8"
+def test_the_nops_are_those_of_the_chosen_table() -> None:
+    p6 = kernel(features=["FAST"])
+    assert (p6.nops_name, p6.nops) == ("p6", (b"\x90", b"\x66\x90"))
 
 
 class TestTargets:
@@ -352,6 +312,10 @@ class TestTargets:
     ("bound", "message"),
     [
         ({"features": ["SSE9"]}, "there is no feature 'SSE9'; there are: BUG, DECISION, FAST, SLOW"),
+        ({"assumed": {"SSE9": True}}, "there is no feature 'SSE9'; there are: BUG, DECISION, FAST, SLOW"),
+        ({"assumed": {"FAST": 1}}, "feature FAST is 1: it must be True or False"),
+        ({"config": {"IST": True}}, "there is no config 'IST'; there are: ITS"),
+        ({"config": {"ITS": 1}}, "config ITS is 1: it must be True or False"),
         ({"nops": "p7"}, "there is no nop table 'p7'; there are: k8, p6"),
         ({"backend": "kvm"}, "there is no backend 'kvm'; there are: native, xen"),
         ({"options": {"smp": True}}, "there is no option 'smp'; there are: none"),

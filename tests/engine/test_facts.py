@@ -51,10 +51,11 @@ def spec(bits: int = 64) -> Spec:
     names = Names({"lazy": True}, frozenset({"of_family"}), frozenset({"poke_family"}))
     family = Family("locks", layout, (), names=names)
     backends = {"native": Backend("native", {}, ()), "xen": xen}
-    return Spec(machine, interface, backends, {"locks": family}, (), (), frozenset({"probe"}))
+    return Spec(machine, interface, backends, {"locks": family}, (), (), probes=frozenset({"probe"}))
 
 
 SPEC = spec()
+CPU = "Cpu(vendor, family, model, stepping, microcode, threads)"
 
 
 def facts(backend: str | None = "xen", **bound: Any) -> Facts:
@@ -83,7 +84,7 @@ def asked(argument: int) -> int:
         ("rom", {"relocation": asked}, None),
         ("features", ["FAST", -1, 0, 65535], frozenset({3, -1, 0, 65535})),
         ("features", iter(["FAST"]), frozenset({3})),
-        ("cpu", ("AuthenticAMD", 0, 0, 0), Cpu("AuthenticAMD", 0, 0, 0)),
+        ("cpu", ("AuthenticAMD", 0, 0, 0, None, 2), Cpu("AuthenticAMD", 0, 0, 0, threads=2)),
         ("cpus", 1, 1),
         ("cpus", None, None),
         ("cmdline", "quiet", "quiet"),
@@ -157,13 +158,18 @@ def test_a_spec_without_an_interface_has_no_ops() -> None:
         ({"features": [True]}, "there is no feature True: a feature is a name or a number"),
         ({"features": [65536]}, "there is no feature with the number 65536"),
         ({"features": [-2]}, "there is no feature with the number -2"),
-        ({"cpu": "GenuineIntel"}, "cpu is 'GenuineIntel': it must be Cpu(vendor, family, model, stepping)"),
-        ({"cpu": "four"}, "cpu is 'four': it must be Cpu(vendor, family, model, stepping)"),
-        ({"cpu": ("x", 1, 2)}, "cpu is ('x', 1, 2): it must be Cpu(vendor, family, model, stepping)"),
-        ({"cpu": (5, 1, 2, 3)}, "the cpu's vendor is 5: it must be a text"),
-        ({"cpu": ("x", -1, 2, 3)}, "the cpu's family is -1: it must be a whole number, 0 or more"),
-        ({"cpu": ("x", 1, True, 3)}, "the cpu's model is True: it must be a whole number, 0 or more"),
-        ({"cpu": ("x", 1, 2, "3")}, "the cpu's stepping is '3': it must be a whole number, 0 or more"),
+        ({"cpu": "GenuineIntel"}, f"cpu is 'GenuineIntel': it must be {CPU}"),
+        ({"cpu": "four"}, f"cpu is 'four': it must be {CPU}"),
+        ({"cpu": ("x", 1, 2)}, f"cpu is ('x', 1, 2): it must be {CPU}"),
+        ({"cpu": Cpu("x", 1, 2, 3, -1)}, "the cpu's microcode is -1: it must be a whole number, 0 or more"),
+        ({"cpu": Cpu("x", 1, 2, 3, 1, 0)}, "the cpu's threads is 0: it must be a whole number, 1 or more"),
+        ({"assumed": [3]}, "assumed is [3]: it must be a mapping"),
+        ({"assumed": {99999: True}}, "there is no feature with the number 99999"),
+        ({"config": {"ITS": True}}, "there is no config 'ITS'; there are: none"),
+        ({"cpu": (5, 1, 2, 3, None, None)}, "the cpu's vendor is 5: it must be a text"),
+        ({"cpu": ("x", -1, 2, 3, None, None)}, "the cpu's family is -1: it must be a whole number, 0 or more"),
+        ({"cpu": ("x", 1, True, 3, None, None)}, "the cpu's model is True: it must be a whole number, 0 or more"),
+        ({"cpu": ("x", 1, 2, "3", None, None)}, "the cpu's stepping is '3': it must be a whole number, 0 or more"),
         ({"cpus": 0}, "cpus is 0: it must be a whole number, 1 or more"),
         ({"cpus": "2"}, "cpus is '2': it must be a whole number, 1 or more"),
         ({"cmdline": b"quiet"}, "cmdline is b'quiet': it must be a text"),

@@ -19,19 +19,23 @@ machine x86_64 {
     nops p6 { "90"  "66 90"  "0f 1f 00"  "0f 1f 40 00"  "0f 1f 44 00 00" }
     choose nops p6
 }
-policy on x86_64 {
-    set   SLOW  when cpu vendor is amd
-    clear ERMS  when cpu has SLOW and cpu family >= 0x17 or cmdline has "noerms"
+cmdline {
+    variable erms = yes { no, yes }
+    early_param "noerms" -> erms = no
 }
-family labels on x86_64 {
+decide decisions in "x.c" {
+    set   SLOW  when cpu vendor is amd
+    clear ERMS  when (cpu has SLOW and cpu family >= 0x17) or erms is no
+}
+family labels {
     table ".labels" { site rel32  to rel32  branch u1  key rel63 << 1 }
     reads enabled s32 at key
     len instruction
-    jmp to        when enabled and not branch or not enabled and branch
-    jmp short to  when enabled and not branch or not enabled and branch
+    jmp to        when (enabled and not branch) or (not enabled and branch)
+    jmp short to  when (enabled and not branch) or (not enabled and branch)
     nop
 }
-family calls on x86_64 {
+family calls {
     table ".calls" { site rel32  tail u1  key rel31 << 1 }
     reads function u64 at key + 8
     len 5
@@ -40,7 +44,7 @@ family calls on x86_64 {
     nop                     when function is null
     call function
 }
-family thunks on x86_64 {
+family thunks {
     table ".thunks" { site rel32 }
     len 5
     each reg in rax, rcx {
@@ -49,7 +53,7 @@ family thunks on x86_64 {
         asm "jmp $reg; int3"  when site is jmp thunk_$reg
     }
 }
-family copies on x86_64 {
+family copies {
     table ".copies" { site rel32  repl rel32  cpuid u16 }
     len 5
     copy repl 5 relocated  when cpu has cpuid

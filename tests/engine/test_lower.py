@@ -14,25 +14,20 @@ from pvspec.compiler.pipeline import check_spec
 from pvspec.engine import spec as engine
 from pvspec.engine.spec import Arm, Code, Spec
 from pvspec.lang import model
-from pvspec.support.paths import resource
+
+from ..shipped import KERNELS
 
 RUN = Path(__file__).parent.parent / "run"
-SAMPLES = [
-    resource("specs", "linux-2.6.23", "i386"),
-    resource("specs", "linux-6.12", "x86_64"),
-    RUN / "stacked.pvs",
-    RUN / "slots.pvs",
-    RUN / "decisions-6.1-i386.pvs",
-]
+SAMPLES = [RUN / "stacked.pvs", RUN / "slots.pvs"]
 
 GUARDED = """
 machine pc { bits 32  nops p6 { "90"  "66 90" }  choose nops p6 }
-interface ops on pc { table "t" { addr u32 type u8 len u8 clobber u16 } op halt 3 len 6 }
+interface ops { table "t" { addr u32 type u8 len u8 clobber u16 } op halt 3 len 6 }
 backend asks for ops {
     rom ask(n u8) { returns { where u32 type u8 }  0 none = keep  1 to = call where  otherwise = bug "no" }
     halt = ask(1) when cpus == 1 else nop
 }
-family f on pc { table "f" { site u32 to u32 }  reads v s32 at to  len 4  store v when v > 0 }
+family f { table "f" { site u32 to u32 }  reads v s32 at to  len 4  store v when v > 0 }
 passes { f, ops }
 """
 """What none of the samples has: a question to a rom, and a store, only under a condition."""
@@ -44,7 +39,8 @@ def lowered() -> list[tuple[Program, Spec]]:
         guarded = Path(folder, "guarded.pvs")
         guarded.write_text(GUARDED, encoding="utf-8")
         programs = [check_spec(path).sound() for path in (*SAMPLES, guarded)]
-    return [(program, lower(program).spec) for program in programs]
+    chosen = (kernel.program for kernel in KERNELS)
+    return [(program, lower(program).spec) for program in (*programs, *chosen)]
 
 
 def pairs() -> Iterator[tuple[Any, Any]]:

@@ -150,14 +150,16 @@ def _run(data: bytes) -> str:
 # ---- very many of each thing
 
 _BASE = """machine x86_64 {{ bits 64 feature A 1 "a" feature B 2 "b" nops p {{ "90" }} choose nops p {machine} }}
-interface pv on x86_64 {{ table ".p" {{ addr u64 type u8 len u8 clobber u16 pad 4 }} max_len 254 slot "ff 15" rel32
-clobbers {{ rax 1 rcx 2 }} option wide : bool = false symbol s op o 1 {interface} }}
+cmdline {{ variable w = off {{ on, off }} early_param "w" -> w = on {line} }}
+decide d in "d.c" {{ set A when w is on {steps} }}
+interface pv {{ table ".p" {{ addr u64 type u8 len u8 clobber u16 pad 4 }} max_len 254 slot "ff 15" rel32
+registers {{ rax 1 rcx 2 }} option wide : bool = false symbol s op o 1 {interface} }}
 chain c {{ nop when target is s nop }} {items}
 backend b for pv {{ o = {chain} {backend} otherwise = c }}
-family f on x86_64 {{ table ".t" {{ site rel32 x u32 {fields} }} len 5 symbol t {family} }}
+family f {{ table ".t" {{ site rel32 x u32 {fields} }} len 5 symbol t {family} }}
 test b {{ o at 0x1000 len 6 => nops {cases} }}
 """
-_GUARDS = ("cpu has A", "cpus > {at}", "not wide", 'cmdline has "w{at}"', "target is s", "(cpu has A or cpus == {at})")
+_GUARDS = ("cpu has A", "cpus > {at}", "not wide", "w is on", "target is s", "(cpu has A or cpus == {at})")
 
 
 def _many(h: Hostile, text: str, join: str, most: int, usual: int = 2) -> str:

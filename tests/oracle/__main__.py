@@ -1,4 +1,7 @@
-"""`python -m tests.oracle matrix` boots and compares; `python -m tests.oracle table` writes the results down."""
+"""`python -m tests.oracle matrix` boots and compares; `… table` writes the results down.
+
+`… machines` tries machines that are made at random.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ import sys
 from collections.abc import Sequence
 
 from . import fetch, matrix, table
+from .machines import command as machines
 
-COMMANDS = {"matrix": matrix.main, "table": table.main}
+COMMANDS = {"matrix": matrix.main, "table": table.main, "machines": machines.main}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import TypedDict
 
 import pvspec
-from pvspec.compiler.cached import load_spec
-from pvspec.engine.spec import Spec
 from pvspec.kernel import open_dump, open_kernel
 from pvspec.prediction import Prediction
-from pvspec.prediction.bind import bind, shipped_spec
+from pvspec.prediction.bind import bind
 from pvspec.prediction.cpu import QEMU_MODEL, Processor, parse_cpuinfo, profiles, read_cpu
 from pvspec.prediction.difference import masks
 from pvspec.prediction.passes import run_passes
+from pvspec.prediction.specs import spec_for
 
 from .boot import Dump
 from .qemu import Machine
@@ -42,7 +40,7 @@ def compare(kernel: Path, machine: Machine, dump: Dump) -> Counts:
     image = open_kernel(kernel)
     opened = open_dump(dump.memory_path, image)
     image = image.moved(opened.slide)
-    spec = _spec(str(shipped_spec(image)))
+    spec = spec_for(image)
     hints = ("KVM_HINTS_REALTIME",) if "kvm-hint-dedicated=on" in machine.cpu else ()
     cpu = _cpu(machine, dump)
     described = pvspec.Machine(
@@ -92,8 +90,3 @@ def _cpu(machine: Machine, dump: Dump) -> Processor:
         return replace(cpu, flags=cpu.flags - lacking)
     own = parse_cpuinfo(dump.files["cpuinfo"].decode(), f"{dump.directory}: cpuinfo")
     return own if model in ("host", "max") else replace(own, flags=own.flags | {QEMU_MODEL})
-
-
-@cache
-def _spec(path: str) -> Spec:
-    return load_spec(path)

@@ -95,7 +95,7 @@ def _boot_all(chosen: Sequence[Case], jobs: int) -> int:
 def _compare_all(chosen: Sequence[Case], jobs: int, file: Path) -> int:
     """Results appear in the file as they come, sorted by case; those of other cases stay."""
     results: dict[str, Result] = json.loads(file.read_text()) if file.exists() else {}
-    judge = partial(_judged, predictor=_predictor(), kept=results.copy())
+    judge = partial(_judged, predictor=predictor(PREDICTOR), kept=results.copy())
     wrong = 0
     for case, result in _each(judge, chosen, jobs):
         if result is None:
@@ -132,10 +132,10 @@ def _booted(case: Case) -> Dump:
     return boot(case.kernel.package(), fetch.busybox(case.kernel.arch), case.machine, timeout=TIMEOUT)
 
 
-def _predictor() -> str:
-    """A digest of all that a prediction depends on besides the boot."""
+def predictor(parts: Sequence[str]) -> str:
+    """A digest of files and of all files in folders, by their paths in the project."""
     digest = hashlib.sha256()
-    for path in sorted(path for part in PREDICTOR for path in _files(ROOT / part)):
+    for path in sorted(path for part in parts for path in _files(ROOT / part)):
         digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:32]
 

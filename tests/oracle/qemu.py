@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import time
@@ -76,6 +77,11 @@ class Running:
             errors = (self._work / "errors").read_text(errors="replace")
             end = self.console()[-2000:].decode(errors="replace")
             raise GuestError(f"the guest did not come up: {errors}\n{end}")
+
+    def cpu_seconds(self) -> float:
+        """What it has taken of the host's processors."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime, stime
 
     def wait_for_marker(self) -> None:
         """Until the marker is on the console; raises GuestError as `check` does."""

@@ -107,7 +107,7 @@ def test_nothing_is_predicted_twice(predicted: list[str], tmp_path: Path, monkey
     run(results, one)
     run(results, one)
     assert len(predicted) == 1
-    monkeypatch.setattr(matrix, "_predictor", lambda: "another")
+    monkeypatch.setattr(matrix, "predictor", lambda parts: "another")
     run(results, one)
     assert len(predicted) == 2
     monkeypatch.setattr(matrix, "_booted", lambda case: Dump(0, tmp_path / "another" / "memory", tmp_path))
@@ -131,13 +131,12 @@ def test_a_wrong_byte_is_no_success(predicted: list[str], tmp_path: Path, monkey
 
 def test_the_predictor_is_what_predicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matrix, "ROOT", tmp_path)
-    monkeypatch.setattr(matrix, "PREDICTOR", ["specs"])
     (tmp_path / "specs").mkdir()
     digests = set()
     for name, text in [("a", "1"), ("a", "2"), ("b", "2")]:
         (tmp_path / "specs" / name).write_text(text)
         (tmp_path / name).write_text(text)
-        digests.add(matrix._predictor())
+        digests.add(matrix.predictor(["specs"]))
     assert len(digests) == 3
 
 

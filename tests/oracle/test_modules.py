@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from debian.debfile import DebFile
 
-from pvspec.compiler.cached import load_spec
 from pvspec.engine.records import parse_records, parse_sites
 from pvspec.kernel import KernelImage, open_kernel
-from pvspec.prediction.bind import bind, shipped_spec
+from pvspec.prediction.bind import bind
 from pvspec.prediction.cpu import read_cpu
 from pvspec.prediction.machine import Machine, PredictionError
+from pvspec.prediction.specs import spec_for
 
 from . import boot
 
@@ -38,7 +38,7 @@ def module_file(booted: tuple[KernelImage, boot.Dump], tmp_path_factory: pytest.
 def test_sites_become_calls_to_what_the_kernel_has(booted: tuple[KernelImage, boot.Dump], module_file: Path) -> None:
     kernel, _ = booted
     image = open_kernel(module_file, kernel=kernel)
-    bound = bind(load_spec(shipped_spec(image)), image, BARE)
+    bound = bind(spec_for(image), image, BARE)
     memory, _ = bound.patched()
     interface = bound.spec.interface
     assert interface is not None
@@ -60,6 +60,6 @@ def test_sites_become_calls_to_what_the_kernel_has(booted: tuple[KernelImage, bo
 
 def test_without_the_kernel_nothing_is_guessed(booted: tuple[KernelImage, boot.Dump], module_file: Path) -> None:
     image = open_kernel(module_file)
-    module = load_spec(shipped_spec(image))
+    module = spec_for(image)
     with pytest.raises(PredictionError, match=r"waits for the symbol pv_ops; name the kernel .* with --vmlinux"):
         bind(module, image, BARE)

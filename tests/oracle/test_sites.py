@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from pvspec.compiler.cached import load_spec
 from pvspec.kernel import KernelImage
 from pvspec.prediction import Prediction
-from pvspec.prediction.bind import bind, shipped_spec
+from pvspec.prediction.bind import bind
 from pvspec.prediction.cpu import read_cpu
 from pvspec.prediction.machine import Machine
 from pvspec.prediction.passes import run_passes
+from pvspec.prediction.specs import spec_for
 
 from . import boot
 
@@ -20,7 +20,7 @@ BARE = Machine(cpu=read_cpu("qemu64"), cpus=1)  # without a hypervisor no live p
 @pytest.fixture(scope="module")
 def prediction(booted: tuple[KernelImage, boot.Dump]) -> Prediction:
     image, _ = booted
-    return run_passes(bind(load_spec(shipped_spec(image)), image, BARE))
+    return run_passes(bind(spec_for(image), image, BARE))
 
 
 def test_every_live_paravirt_site_equals_memory(booted: tuple[KernelImage, boot.Dump], prediction: Prediction) -> None:

@@ -13,6 +13,7 @@ from pvspec.lang.files import read_spec
 from pvspec.lang.parse import parse, parse_what_can_be
 from pvspec.lang.rendering import printable
 from pvspec.lang.source import Source
+from pvspec.lang.target import ANY
 
 TEXT = 'machine m {\n    bits 32 # bits\n    nops n { "90" }\n    choose nops n\n}\n'
 ALLOWED = frozenset(" \t\r\n\f")
@@ -86,7 +87,7 @@ def test_line_ends_of_other_systems_are_line_ends(tmp_path: Path, end: str, mark
     assert (found.message, found.labels[0].span.line, found.labels[0].span.column) == ("unexpected `x`", 4, 19)
     path.write_bytes((mark + TEXT).replace("\n", end).encode())
     findings = Findings()
-    assert len(read_spec(path, findings).items) == 1
+    assert len(read_spec(path, findings).for_kernel(ANY, findings).items) == 1
     assert findings.found == []
 
 

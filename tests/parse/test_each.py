@@ -23,15 +23,16 @@ def arms(variable: str, text: str) -> ast.Chain:
 
 def replaced(variable: str, text: str) -> list[str]:
     """What a string becomes; the same, and a name, through three kinds of nodes."""
-    chain = arms(variable, f'symbol x_{text} asm "{text}" when cmdline has "{text}" and y_{text} within z_{text} .. q')
+    asks = f'vulnerability {text} starts "{text}" and y_{text} within z_{text} .. q'
+    chain = arms(variable, f'symbol x_{text} asm "{text}" when {asks}')
     strings = [arm.action.source.value for arm in chain.arms if isinstance(arm.action, ast.Asm)]
     assert [name.text for symbol in chain.symbols for name in symbol.names] == [f"x_{string}" for string in strings]
     for arm, string in zip(chain.arms, strings, strict=True):
         assert isinstance(arm.guard, ast.AllOf)
-        cmdline, within = arm.guard.parts
-        assert isinstance(cmdline, ast.Cmdline)
+        said, within = arm.guard.parts
+        assert isinstance(said, ast.Vulnerability)
         assert isinstance(within, ast.Within)
-        assert (cmdline.word.value, within.name.text, within.first.text) == (string, f"y_{string}", f"z_{string}")
+        assert (said.text.value, within.name.text, within.first.text) == (string, f"y_{string}", f"z_{string}")
     return strings
 
 

@@ -83,13 +83,13 @@ def test_links_within_the_folder_are_followed(spec: Path, target: str) -> None:
 
 
 def test_a_folder_that_the_user_names(spec: Path, tmp_path: Path) -> None:
-    assert told(spec, "../other/secret.pvs", include=("../other",)).startswith("error[PV102]: a second machine")
-    assert told(spec, "link.pvs", "../other/secret.pvs", include=(str(tmp_path / "other"),)).startswith("error[PV102]")
+    assert told(spec, "../other/secret.pvs", include=("../other",)).startswith("error[PV104]: machine `secret")
+    assert told(spec, "link.pvs", "../other/secret.pvs", include=(str(tmp_path / "other"),)).startswith("error[PV104]")
     assert told(spec, "../other/secret.pvs", include=("../othe",)).startswith("error[PV005]")
 
 
 def test_shipped_specs_may_be_included(spec: Path) -> None:
-    spec.write_text(f'include "{resource("specs", "linux-6.12", "x86_64").resolve()}/machine.pvs"\n')
+    spec.write_text(f'include "{resource("specs", "linux-2.6.23", "i386").resolve()}/machine.pvs"\n')
     assert check_spec(spec).diagnostics == ()
 
 

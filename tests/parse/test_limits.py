@@ -9,8 +9,8 @@ from pvspec.lang.parse import limits, parse
 from pvspec.lang.source import Source, Span
 
 MACHINE = 'machine m {{ bits 32 feature A {number} nops n {{ "90" }} choose nops n }}\n'
-GUARDED = 'family f on m {{ table "f" {{ site u32 }} len 1 nop when {guard} }}\n'
-EACH = 'family f on m {{ table "f" {{ site u32 }} len 1 each r in {names} {{ {arms} }} {more} }}\n'
+GUARDED = 'family f {{ table "f" {{ site u32 }} len 1 nop when {guard} }}\n'
+EACH = 'family f {{ table "f" {{ site u32 }} len 1 each r in {names} {{ {arms} }} {more} }}\n'
 
 
 def refused(text: str) -> str | None:

@@ -24,9 +24,9 @@ HERE = Path(__file__).parent
 _TOKEN = re.compile(r'#[^\n]*|"""[\s\S]*?"""|"[^"\n]*"|[<>=]=|=>|->|\.\.|[\w$]+|[^\s\w]')
 SHIPPED = [
     "linux-2.6.23/i386/lguest.pvs",
-    "linux-5.10/i386/jump_labels.pvs",
-    "linux-6.1/i386/kvm.pvs",
-    "linux-6.12/x86_64/ibt.pvs",
+    "linux/jump_labels.pvs",
+    "linux/kvm.pvs",
+    "linux/policy/retbleed.pvs",
 ]
 SMALL = """
 machine m {
@@ -36,20 +36,20 @@ machine m {
     nops n { "90"  "66 90"  "0f 1f 00"  "0f 1f 40 00"  "0f 1f 44 00 00" }
     choose nops n
 }
-policy on m {
+decide decisions in "x.c" {
     clear slow  when cpu has fast
 }
-interface i on m {
+interface i {
     table ".t" {
         addr u32  type u8
         len u8  clobber u16
     }
     max_len 254
-    clobbers { eax 1  ecx 2  edx 4 }
+    registers { eax 1  ecx 2  edx 4 }
     option legacy : bool = false
-    symbol known clobbering eax
+    symbol known clobbers eax
     op first   1  (eax) -> eax
-    op second  2  clobbering ecx  len 5
+    op second  2  clobbers ecx  len 5
     op third   3  when legacy
 }
 chain default {
@@ -68,17 +68,17 @@ backend b for i {
     second    = answers(5)
     otherwise = default
 }
-family f on m {
+family f {
     table ".u" { site u32  reg u8 }
     len 5
     each r in eax, ecx {
-        symbol thunk_$r clobbering none
+        symbol thunk_$r clobbers none
         call thunk_$r  when reg == 5 and kernel has thunk_$r
     }
 }
 passes { f, i }
 test b {
-    second at 0xc1000000 len 5 clobber none => keep
+    second at 0xc1000000 len 5 clobbers none => keep
 }
 """
 
@@ -166,15 +166,16 @@ def test_a_construct_on_several_lines_is_one() -> None:
     ("text", "block", "line"),
     [
         ("machine m {\n    bits 32\n", "machine m", 1),
-        ("policy on m {\n    set a\ntest t {\n}\n", "policy on m", 1),
-        ("interface i on m {\n    table x .. y {\n        a u32\n    max_len 5\n}\n", "table x", 2),
-        ("interface i on m {\n    clobbers {\n        eax 1\n    max_len 5\n}\ntest t { }\n", "clobbers", 2),
+        ('decide f in "x.c" {\n    set a\ntest t {\n}\n', "decide f", 1),
+        ("interface i {\n    table x .. y {\n        a u32\n    max_len 5\n}\n", "table x", 2),
+        ("interface i {\n    registers {\n        eax 1\n    max_len 5\n}\ntest t { }\n", "registers", 2),
         ("backend b for i {\n    rom r(a u32) {\n        returns { x u32 }\n        otherwise = nop\n}\n", "rom r", 2),
         ("chain c {\n    nop\n\n# between\nchain d {\n    nop\n}\n", "chain c", 1),
-        ("family f on m {\n    each r in eax {\n        nop\n    keep\n}\n", "each r", 2),
+        ("family f {\n    each r in eax {\n        nop\n    keep\n}\n", "each r", 2),
+        ("family f {\n    if on m {\n        nop\n}\nchain d {\n    nop\n}\n", "if on", 2),
         ("passes {\n    a, b\ntest t { }\n", "passes", 1),
         ("test t {\n    at 1 => nops\ntest u {\n}\n", "test t", 1),
-        ('family f on m {\n    table x .. y { a u32\n    nop\n}\ninclude "x"\n', "table x", 2),
+        ('family f {\n    table x .. y { a u32\n    nop\n}\ninclude "x"\n', "table x", 2),
     ],
 )
 def test_a_missing_brace_points_at_the_block_that_is_open(text: str, block: str, line: int) -> None:
@@ -197,6 +198,15 @@ def test_a_word_that_may_begin_an_item() -> None:
     assert found("junk\nchain { keep }\nchain d { keep }\n") == [(1, "junk"), (2, "{")]
 
 
+def test_items_in_a_block_of_if() -> None:
+    """They do not end it, and `else` goes on with it."""
+    text = "if before 6.1 {{\nchain c {{\n    nop {}\n}}\n{}\n}} else {{\nchain d {{ keep }}\n}}\nchain e {{ keep }}\n"
+    assert found(text.format("!!", "")) == [(3, "!")]
+    assert found(text.format("", "junk")) == [(5, "junk")]
+    assert found(f"{text.format('', '')}chain f {{ nop !! }}\n") == [(10, "!")]
+    assert found("family f {\n    if on m {\n        nop\n}\nchain d {\n    nop\n}\n") == [(5, "chain")]
+
+
 def test_a_construct_on_several_lines_is_right_beside_a_wrong_one() -> None:
     """Its lines look like constructs of their own. One that is very long is not tried in whole."""
     text = 'chain c {{\n    asm\n    "{}"\n    bogus !!\n    keep\n}}\n'
@@ -213,7 +223,7 @@ def test_where_a_construct_begins() -> None:
     """Not after a word that lets one go on, nor in an inner block; and further left than the first one as well."""
     assert found("chain c {\n    nop when x and\n    y !!\n    keep\n}\n") == [(3, "!")]
     assert found("chain c {\n        nop !!\n    keep !!\n    keep\n}\n") == [(2, "!"), (3, "!")]
-    assert found("family f on m {\n    each r in eax {\n    nop !!\n    }\n    keep\n}\n") == [(3, "!")]
+    assert found("family f {\n    each r in eax {\n    nop !!\n    }\n    keep\n}\n") == [(3, "!")]
 
 
 def test_a_block_of_nothing_but_wrong_constructs_is_not_empty() -> None:

@@ -28,7 +28,7 @@ from pvspec.engine.spec import (
 from pvspec.kernel import ImageError
 from pvspec.kernel.image.image import Unresolved
 from pvspec.kernel.work import MAX_WORK, Work
-from pvspec.prediction.bind import Memory, bind, shipped_spec
+from pvspec.prediction.bind import Memory, bind
 from pvspec.prediction.cpu import Processor
 from pvspec.prediction.machine import Machine, PredictionError
 
@@ -283,25 +283,6 @@ class TestMemory:
         assert [Memory(module, of)(0x8000, 1) for of in (None, dump)] == [b"m", b"m"]
         with pytest.raises(StateError, match="nothing is at 0x8000"):
             Memory(kernel, dump)(0x8000, 1)
-
-
-@pytest.mark.parametrize(
-    ("release", "machine", "name"),
-    [
-        ("6.1.0-18-amd64", "x86_64", "linux-6.1"),
-        ("6.12.5", "x86_64", "linux-6.12"),
-        ("2.6.23", "i386", "linux-2.6.23"),
-        ("2.6.23.1", "i386", "linux-2.6.23"),
-    ],
-)
-def test_the_shipped_spec(release: str, machine: str, name: str) -> None:
-    assert shipped_spec(image(release=release, machine=machine)).parts[-2:] == (name, machine)
-
-
-@pytest.mark.parametrize("release", ["", "9.9.9", "x6.1"])
-def test_no_shipped_spec(release: str) -> None:
-    with pytest.raises(PredictionError, match=f"no shipped spec for {release or 'an unknown version'} on x86_64"):
-        shipped_spec(image(release=release, machine="x86_64"))
 
 
 @pytest.mark.parametrize("table", [1 << 40, -1, "text", None])

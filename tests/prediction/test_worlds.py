@@ -117,6 +117,16 @@ class TestAFeature:
         (form,) = site.others
         assert form.when == "BHI_CTRL and RRSBA"
 
+    def test_that_is_likely_is_predicted(self, predicted: Predict) -> None:
+        """One on which a decision turns, and one that only a record names."""
+        likely = HIDDEN.replace("RRSBA from", "RRSBA likely from")
+        for alternative, name in ((5 * 32 + 2, "BHI_CTRL"), (5 * 32 + 3, "RRSBA")):
+            found = predicted(spec_with(likely), alternative=alternative)
+            (site,) = (site for site in found.sites if site.table == "alternatives")
+            assert listed(found) == [(name, True, 1, 5)]
+            assert site.after == bytes.fromhex("0faef0 0f1f00")
+            assert [(form.code, form.when) for form in site.others] == [(site.before.hex(" "), f"not {name}")]
+
     def test_that_is_decided_later_is_not_open(self, predicted: Predict) -> None:
         later = 'decide later in "a.c" {\n    clear RRSBA\n}\n'
         assert predicted(spec_with(HIDDEN + later), alternative=5 * 32 + 3).open == ()
@@ -156,7 +166,7 @@ class TestMany:
         assert listed(found) == [(f"HIDDEN_{number}", False, 1, 5) for number in range(6)]
         assert len(found.bound.worlds.worlds) == 2
         (site,) = (site for site in found.sites if site.table == "alternatives")
-        assert len(site.others) == 1
+        assert len(tuple(site.others)) == 1
 
     def test_too_many(self, predicted: Predict) -> None:
         decisions, declared = self.features(7)
@@ -290,11 +300,26 @@ class TestAnInterface:
     def test_that_comes_after_what_differs(self, predicted: Predict) -> None:
         """The interface writes over all of the alternative but its first byte."""
         change = ("smp_locks, returns", "pv, smp_locks, returns")
-        text = spec_with(HIDDEN + INTERFACE.replace("bytes \"90 90\" when cpu has CLEAR_BHB else ", ""), change)
+        text = spec_with(HIDDEN + INTERFACE.replace('bytes "90 90" when cpu has CLEAR_BHB else ', ""), change)
         found = predicted(text, more=SITE.replace("labelled", "alternative + 1"))
         assert listed(found) == [("BHI_CTRL", False, 1, 1)]
         (site,) = (site for site in found.sites if site.table == "alternatives")
         assert [form.code for form in site.others] == ["0f 0f 1f 44 00 00"]
+
+    def test_what_two_come_to_together(self, predicted: Predict) -> None:
+        """One changes the alternative, the other the site inside it: there is a form for both at once."""
+        change = ("smp_locks, returns", "pv, smp_locks, returns")
+        inside = SITE.replace("labelled", "alternative + 1")
+        found = predicted(spec_with(HIDDEN + INTERFACE, change), alternative=5 * 32 + 3, more=inside)
+        forms = {
+            site.table: {(form.code, form.when) for form in site.others}
+            for site in found.sites
+            if site.table in ("alternatives", "pv")
+        }
+        assert forms == {
+            "alternatives": {("0f 0f 1f 44 00 00", "RRSBA"), ("0f 90 90 0f 1f 00", "BHI_CTRL and RRSBA")},
+            "pv": {("90 90 0f 1f 00", "BHI_CTRL")},
+        }
 
 
 RUNS = ("passes { alternatives", "passes { pv, alternatives")

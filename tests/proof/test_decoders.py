@@ -25,9 +25,9 @@ def test_what_it_leaves_out() -> None:
 def asked(folder: Path, contract: str, code: str) -> tuple[Decoders, list[str]]:
     folder.joinpath("case.pvs").write_text(
         f"""machine m {{ bits 32 nops n {{ "90" }} choose nops n }}
-            interface ops on m {{
+            interface ops {{
                 table ".t" {{ addr u32  type u8  len u8  clobber u8 }}
-                clobbers {{ eax 1 }}
+                registers {{ eax 1 }}
                 op it 1 {contract}
             }}
             backend b for ops {{ it = asm "{code}" }}""",
@@ -38,7 +38,7 @@ def asked(folder: Path, contract: str, code: str) -> tuple[Decoders, list[str]]:
     return seen, [found.labels[0].text for found in findings.found]
 
 
-@pytest.mark.parametrize(("contract", "told"), [("(eax)", True), ("(eax) clobbering ebx", False)])
+@pytest.mark.parametrize(("contract", "told"), [("(eax)", True), ("(eax) clobbers ebx", False)])
 def test_what_it_adds_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, contract: str, told: bool) -> None:
     real = decode.second_facts
 

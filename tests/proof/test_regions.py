@@ -35,6 +35,8 @@ from pvspec.proof.regions import (
 from pvspec.proof.regions import regions as decide
 from pvspec.support.paths import resource
 
+from ..shipped import KERNELS
+
 PROGRAM = check_spec(resource("specs", "linux-2.6.23", "i386")).sound()
 SPEC = lower(PROGRAM).spec
 assert SPEC.interface is not None
@@ -91,7 +93,7 @@ def test_a_rom_is_followed_into_its_answers() -> None:
 
 
 def test_a_feature_of_every_cpu_decides() -> None:
-    program = check_spec(resource("specs", "linux-6.1", "x86_64")).sound()
+    program = KERNELS[2].program
     (arm, *_) = program.spec.families["returns"].rule
     always = Arm(arm.guarded(CpuHas(3 * 32 + 21)), CpuHas(3 * 32 + 21))
     found = decide("f", (), (always, Arm(None, None)), (5, 5), program, {}, Work())
@@ -136,7 +138,7 @@ def test_the_answers_of_a_rom_have_the_guard_of_its_query() -> None:
 
 SPEC_OF_LENGTHS = """
 machine pc { bits 32  nops p6 { "90" }  choose nops p6 }
-interface ops on pc { table "t" { addr u32 type u8 len u8 }
+interface ops { table "t" { addr u32 type u8 len u8 }
     op first 3 len 5  op second 4 len 2  op third 5 len 2 }
 backend b for ops { otherwise = nop }
 """
@@ -154,8 +156,8 @@ def test_ops_of_other_lengths_are_decided_apart(tmp_path: Path) -> None:
 
 WORDS = """
 machine pc { bits 32  feature fast 1  nops p6 { "90" }  choose nops p6 }
-interface ops on pc { table "t" { addr u32 type u8 len u8 clobber u16 }  max_len 9
-    clobbers { eax 1 }  option wide : bool = false  op first 3 }
+interface ops { table "t" { addr u32 type u8 len u8 clobber u16 }  max_len 9
+    registers { eax 1 }  option wide : bool = false  op first 3 }
 backend b for ops {
     symbol a, c
     first = asm "nop; nop; nop" when cpu has fast and not wide

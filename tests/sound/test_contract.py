@@ -10,11 +10,11 @@ from pvspec.compiler.pipeline import check_spec
 
 SPEC = """
 machine m {{ bits {bits} {text} nops n {{ "90" }} choose nops n }}
-interface ops on m {{
+interface ops {{
     table ".t" {{ addr u{bits}  type u8  len u8  clobber u8 }}
-    clobbers {{ {a} 1  {c} 2 }}
-    symbol place, check clobbering {c}
-    symbol quiet clobbering none
+    registers {{ {a} 1  {c} 2 }}
+    symbol place, check clobbers {c}
+    symbol quiet clobbers none
     op it 1 {contract}
 }}
 backend b for ops {{ it = {code} }}
@@ -37,10 +37,10 @@ def asm(source: str) -> str:
     ("source", "contract"),
     [
         ("push ecx; mov ecx, eax; add eax, ecx; pop ecx", "(eax) -> eax"),
-        ("push ecx; push edx; cpuid; pop edx; pop ecx", "(eax, ecx) -> eax clobbering ebx, ecx"),
+        ("push ecx; push edx; cpuid; pop edx; pop ecx", "(eax, ecx) -> eax clobbers ebx, ecx"),
         ("push ecx; call check; pop ecx", "(eax) -> eax"),
-        ("mov edx, ecx; mov ecx, eax; mov eax, ecx; mov ecx, edx", "(eax) -> eax clobbering edx"),
-        ("xor ecx, ecx; mov eax, ecx", "-> eax clobbering ecx"),
+        ("mov edx, ecx; mov ecx, eax; mov eax, ecx; mov ecx, edx", "(eax) -> eax clobbers edx"),
+        ("xor ecx, ecx; mov eax, ecx", "-> eax clobbers ecx"),
         ("sbb eax, eax", "(eax, flags) -> eax"),
         ("setz ah; add ah, ah", "(flags) -> ah"),
         ("cmp eax, 1; setz ah; add ah, ah", "(eax) -> eax"),
@@ -48,18 +48,18 @@ def asm(source: str) -> str:
         ("test eax, eax; jz l; push eax; pop eax; l:", "(eax)"),
         ("l: dec eax; jnz l", "(eax) -> eax"),
         ("test eax, eax; jz l; call quiet; l:", "(eax)"),
-        ("mov ecx, [place]; mov [ecx], eax", "(eax) clobbering ecx"),
-        ("mov ecx, [eax + 4]; mov eax, [ecx + eax*4]", "(eax) -> eax clobbering ecx"),
+        ("mov ecx, [place]; mov [ecx], eax", "(eax) clobbers ecx"),
+        ("mov ecx, [eax + 4]; mov eax, [ecx + eax*4]", "(eax) -> eax clobbers ecx"),
         ("push eax; mov dword ptr [esp], 0; pop eax", "(eax) -> eax"),
         ("sub esp, 8; mov [esp + 4], eax; mov eax, [esp + 4]; add esp, 8", "(eax) -> eax"),
-        ("push eax; xor edx, edx; add edx, [esp]; mov [edx], al; add esp, 4", "(eax) clobbering edx"),
+        ("push eax; xor edx, edx; add edx, [esp]; mov [edx], al; add esp, 4", "(eax) clobbers edx"),
         ("std; cld", "(eax)"),
         ("mov esi, esi; lea esi, [esi]", "(eax)"),
         ("mov cr3, eax; clts", "(eax)"),
         ("iretd", "noreturn"),
         ("jmp place", "noreturn"),
         ("l: pause; jmp l", "noreturn"),
-        ("cli", "clobbering flags"),
+        ("cli", "clobbers flags"),
         ("cli", "-> interrupt_flag"),
     ],
 )
@@ -74,7 +74,7 @@ def test_is_kept(tmp_path: Path, source: str, contract: str) -> None:
         ("test eax, eax; jz l; mov ecx, 1; l:", "(eax)", ["PV403"]),
         ("mov cl, al", "(eax)", ["PV403"]),
         ("call check", "(eax)", ["PV403"]),
-        ("call eax", "(eax) clobbering eax", ["PV403"]),
+        ("call eax", "(eax) clobbers eax", ["PV403"]),
         ("vmcall", "(eax)", ["PV403"]),
         ("std", "(eax)", ["PV403"]),
         ("cli", "(eax)", ["PV403"]),
@@ -97,10 +97,10 @@ def test_is_kept(tmp_path: Path, source: str, contract: str) -> None:
         ("test eax, eax; call quiet; jz l; l:", "(eax)", ["PV405"]),
         ("cmovz eax, ecx", "(eax, flags) -> eax", ["PV405"]),
         ("pushfd; pop eax", "-> eax", ["PV405"]),
-        ("test eax, eax; jz l; mov ecx, eax; l: mov eax, ecx", "(eax) -> eax clobbering ecx", ["PV405"]),
+        ("test eax, eax; jz l; mov ecx, eax; l: mov eax, ecx", "(eax) -> eax clobbers ecx", ["PV405"]),
         ("pop eax; push eax", "(eax) -> eax", ["PV405", "PV406"]),
         ("mov gs:[0x14], eax", "(eax)", ["PV406"]),
-        ("mov ecx, 0x1000; mov [ecx], eax", "(eax) clobbering ecx", ["PV406"]),
+        ("mov ecx, 0x1000; mov [ecx], eax", "(eax) clobbers ecx", ["PV406"]),
         ("jmp place", "(eax)", ["PV404"]),
         ("jz place", "(eax, flags)", ["PV404"]),
         ("ret", "(eax)", ["PV404"]),
@@ -118,14 +118,14 @@ def lines(name: str) -> list[str]:
 
 @pytest.mark.parametrize("source", lines("reads_ecx.txt"))
 def test_a_register_that_is_no_input_is_not_used(tmp_path: Path, source: str) -> None:
-    contract = "({}eax, edi, flags) -> eax clobbering ebx, ecx, edx, esi, edi, flags"
+    contract = "({}eax, edi, flags) -> eax clobbers ebx, ecx, edx, esi, edi, flags"
     assert "PV405" in codes(tmp_path, asm(source), contract.format(""))
     assert "PV405" not in codes(tmp_path, asm(source), contract.format("ecx, "))
 
 
 @pytest.mark.parametrize("source", lines("leaves_eax.txt"))
 def test_a_result_is_written_whole_and_for_certain(tmp_path: Path, source: str) -> None:
-    contract = "({}ecx, edx, esi, flags) -> eax clobbering ecx, edx, esi"
+    contract = "({}ecx, edx, esi, flags) -> eax clobbers ecx, edx, esi"
     nothing = source.startswith("push eax") and source.endswith("pop eax")
     assert codes(tmp_path, asm(source), contract.format("")) == ["PV403" if nothing else "PV405"]
     assert codes(tmp_path, asm(source), contract.format("eax, ")) == []
@@ -133,7 +133,7 @@ def test_a_result_is_written_whole_and_for_certain(tmp_path: Path, source: str) 
 
 @pytest.mark.parametrize("source", lines("writes_eax.txt"))
 def test_a_result_that_is_written(tmp_path: Path, source: str) -> None:
-    assert codes(tmp_path, asm(source), "(ecx, flags) -> eax clobbering ebx, ecx, edx, flags") == []
+    assert codes(tmp_path, asm(source), "(ecx, flags) -> eax clobbers ebx, ecx, edx, flags") == []
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_on_64_bits(tmp_path: Path, source: str, result: str, expected: list[str
     ],
 )
 def test_memory_that_nothing_declares(tmp_path: Path, source: str) -> None:
-    assert "PV406" in codes(tmp_path, asm(source), "(eax, flags) clobbering eax, edx, esi")
+    assert "PV406" in codes(tmp_path, asm(source), "(eax, flags) clobbers eax, edx, esi")
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_no_code_leaves_no_result(tmp_path: Path) -> None:
     ],
 )
 def test_holes(tmp_path: Path, source: str, bits: int, text: str, expected: list[str]) -> None:
-    contract = "(rdi) -> rax clobbering rax" if bits == 64 else "-> eax"
+    contract = "(rdi) -> rax clobbers rax" if bits == 64 else "-> eax"
     contract = contract.replace("-> rax ", "") if "rdi" in source else contract
     contract = contract.replace("-> eax", "-> al") if "al," in source else contract
     assert codes(tmp_path, asm(source), contract, bits, text) == expected

@@ -10,7 +10,7 @@ from pvspec.compiler.pipeline import check_spec
 
 SPEC = """
 machine pc {{ bits {bits}  nops p6 {{ "90" }}  choose nops p6 }}
-family f on pc {{ table "f" {{ site u{bits} to u{bits} }}  len {length}  jmp to }}
+family f {{ table "f" {{ site u{bits} to u{bits} }}  len {length}  jmp to }}
 passes {{ f }}
 test f {{ at {at} to {to} => {outcome} }}
 """

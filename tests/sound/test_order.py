@@ -12,10 +12,10 @@ from pvspec.lang.diagnostics import Work
 
 SPEC = """
 machine pc {{ bits 32  nops p6 {{ "90" }}  choose nops p6 }}
-interface ops on pc {{ table "t" {{ addr u32 type u8 len u8 clobber u16 }} op halt 3 len 6 }}
+interface ops {{ table "t" {{ addr u32 type u8 len u8 clobber u16 }} op halt 3 len 6 }}
 backend b for ops {{ otherwise = keep }}
-family f on pc {{ table "f" {{ site u32 }}  len 6  symbol g  {first} }}
-family l on pc {{ table "{table}" {{ site u32 }}  len 6  symbol g  {later} }}
+family f {{ table "f" {{ site u32 }}  len 6  symbol g  {first} }}
+family l {{ table "{table}" {{ site u32 }}  len 6  symbol g  {later} }}
 passes {{ {passes} }}
 """
 BRANCH = "nop when site is jmp g"

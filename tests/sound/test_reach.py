@@ -11,9 +11,9 @@ from pvspec.compiler.sound import reach
 
 SPEC = """
 machine pc {{ bits 32  feature A 1  feature B 2  nops p6 {{ "90" }}  choose nops p6 }}
-interface ops on pc {{
+interface ops {{
     table "t" {{ addr u32 type u8 len u8 clobber u16 }}
-    clobbers {{ eax 1  ecx 2  edx 4 }}
+    registers {{ eax 1  ecx 2  edx 4 }}
     op fixed 3 len 6
     op free 4
     op stops 5 noreturn
@@ -72,7 +72,7 @@ def test_a_value_is_one_number(tmp_path: Path, guard: str, count: int) -> None:
     path = tmp_path / "reach.pvs"
     path.write_text(
         'machine pc { bits 32  nops p6 { "90" }  choose nops p6 }\n'
-        f'family f on pc {{ table "f" {{ site u32 v u32 }}  len 5  nop when {guard}  bytes "cc" }}\n'
+        f'family f {{ table "f" {{ site u32 v u32 }}  len 5  nop when {guard}  bytes "cc" }}\n'
         "passes { f }\n",
         encoding="utf-8",
     )

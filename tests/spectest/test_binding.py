@@ -15,15 +15,15 @@ from pvspec.spectest.subject import Subject
 
 SPEC = """
 machine pc {{ bits 32  nops p6 {{ "90"  "66 90" }} jumps   choose nops p6 }}
-interface ops on pc {{ functions fns  table "t" {{ addr u32 type u8 len u8 clobber u16 }}
-    clobbers {{ eax 1 }}  op first 3  op second 4  op third 5  op fourth 6 }}
+interface ops {{ functions fns  table "t" {{ addr u32 type u8 len u8 clobber u16 }}
+    registers {{ eax 1 }}  op first 3  op second 4  op third 5  op fourth 6 }}
 backend b for ops {{
     symbol g, h
     first = call target clobbers any when target of second is null else call g clobbers any
     third, fourth = call target clobbers any
     otherwise = keep
 }}
-family f on pc {{ table "f" {{ site u32 }}  len 5  symbol g, h  jmp h }}
+family f {{ table "f" {{ site u32 }}  len 5  symbol g, h  jmp h }}
 passes {{ ops, f }}
 test {name} {{ {case} }}
 """
@@ -39,7 +39,7 @@ test {name} {{ {case} }}
         ("b", "first at 0x1000 len 5 with first = 0x2000, second = 0 => call 0x2000", True),
         ("b", "first at 0x1000 len 5 with first = 0x2000 => call 0x2000", False),
         ("b", 'first at 0x1000 len 6 => asm "call g" nops', True),
-        ("b", "first at 0x1000 len 5 clobber none => keep", True),
+        ("b", "first at 0x1000 len 5 clobbers none => keep", True),
         ("b", "first at 0x1000 len 5 => keep", False),
         *(("b", f'first at 0x1000 len {5 + rest} => asm "call g" nops', True) for rest in (2, 3, 129, 130, 131)),
         ("b", "third at 0x1000 len 5 => call 0xcf802000", True),  # its own, which the next one does not share

@@ -21,19 +21,19 @@ machine m {{
     nops p6 {{ "90"  "66 90" }} {jumps}
     choose nops p6
 }}
-policy on m {{
-    set SMAP   when vulnerability meltdown begins "Mitigation"
+decide decisions in "x.c" {{
+    set SMAP   when vulnerability meltdown starts "Mitigation"
     clear TOLD when not kernel has pti_init and cpu family == 6 and cpus == 1
 }}
 """
-PARTS = "clobbers { eax 1 } symbol f, g protect poke op halt 3 (eax) clobbering any len 6 op cli 4 -> eax"
+PARTS = "registers { eax 1 } symbol f, g protect poke op halt 3 (eax) clobbers any len 6 op cli 4 -> eax"
 INTERFACES = {
     "none": "",
-    "table": f'interface ops on m {{ table "t" {{ addr u32 type u8 len u8 clobber u16 }} {PARTS} }}',
-    "no clobbers": 'interface ops on m { table "t" { addr u32 type u8 len u8 } symbol f op halt 3 len 6 op cli 4 }',
-    "functions": f'interface ops on m {{ functions pv_ops slot "ff 15" u32 {PARTS} }}',
-    "no slot": f"interface ops on m {{ functions pv_ops max_len 6 {PARTS} }}",
-    "both": f'interface ops on m {{ table "t" padded {{ addr u32 type u8 len u8 clobber u8 }} functions f {PARTS} }}',
+    "table": f'interface ops {{ table "t" {{ addr u32 type u8 len u8 clobber u16 }} {PARTS} }}',
+    "no clobbers": 'interface ops { table "t" { addr u32 type u8 len u8 } symbol f op halt 3 len 6 op cli 4 }',
+    "functions": f'interface ops {{ functions pv_ops slot "ff 15" u32 {PARTS} }}',
+    "no slot": f"interface ops {{ functions pv_ops max_len 6 {PARTS} }}",
+    "both": f'interface ops {{ table "t" padded {{ addr u32 type u8 len u8 clobber u8 }} functions f {PARTS} }}',
 }
 BACKENDS = """
 backend b for ops { otherwise = default }
@@ -62,8 +62,8 @@ SITES = [
     "at 0xc0101000",
     "at 0xc0101000 len 0",
     "at 0xc0101000 len 5",
-    "at 0xc0101000 len 6 clobber any",
-    "at 0xc0101000 len 6 clobber nothing",
+    "at 0xc0101000 len 6 clobbers any",
+    "at 0xc0101000 len 6 clobbers nothing",
     "at 0xc0101000 len 65536",
     "at 0xc0101000 len 300",
     'at 0xc0101000 original ""',
@@ -151,7 +151,7 @@ def test_no_case_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interfa
     calls = "functions" in INTERFACES[interface]
     bodies = {name: body for name, body in FAMILIES.items() if (name == "calls") == (interface != "none")}
     names = [name for name in bodies if name != "calls" or calls]
-    texts += [f"family {name} on m {{ {bodies[name]} }}".replace(TABLE, f'table ".{name}"') for name in names]
+    texts += [f"family {name} {{ {bodies[name]} }}".replace(TABLE, f'table ".{name}"') for name in names]
     if interface != "none":
         texts += ["chain default { call target }", INTERFACES[interface], BACKENDS]
         names += ["b", "asks"]

@@ -17,6 +17,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """A spec and the module to write."""
     parser.add_argument("spec", metavar="SPEC|DIR", help="a spec file, or a directory of them")
     common.include(parser)
+    common.target(parser)
     parser.add_argument("-o", "--output", metavar="OUT.py", required=True, help="the module to write")
 
 
@@ -25,6 +26,9 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     output: str = arguments.output
     report.result = {"output": output, "written": False}
     with reporting(report):
-        written = write(output, pvspec.compile_spec(arguments.spec, include=arguments.include).encode())
+        text = pvspec.compile_spec(
+            arguments.spec, kernel=arguments.version, machine=arguments.machine, include=arguments.include
+        )
+        written = write(output, text.encode())
         report.result = {"output": output, "written": written}
         report.say(f"{output}: {'written' if written else 'unchanged'}")

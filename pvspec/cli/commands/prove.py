@@ -16,6 +16,7 @@ HELP = "prove what can be proven of a spec's code, and say what cannot"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Specs, and how much to tell."""
     common.specs(parser)
+    common.target(parser)
     parser.add_argument("--regions", action="store_true", help="print when each arm of each chain fires")
 
 
@@ -25,9 +26,13 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     report.result = {"proofs": proofs}
     for spec in arguments.specs:
         with reporting(report):
-            proof = pvspec.prove(spec, include=arguments.include)
-            report.found(proof.diagnostics)
-            proofs.append({"spec": spec, **cast("dict[str, Json]", proof.as_json(regions=arguments.regions))})
-            report.say(spec)
-            for line in proof.lines(regions=arguments.regions):
-                report.say(line)
+            found = pvspec.prove_all(
+                spec, kernel=arguments.version, machine=arguments.machine, include=arguments.include
+            )
+            for proof in found:
+                report.found(proof.diagnostics)
+                told = cast("dict[str, Json]", proof.as_json(regions=arguments.regions))
+                proofs.append({"spec": spec, "kernel": str(proof.target), **told})
+                report.say(spec if len(found) == 1 else f"{spec}: {proof.target}")
+                for line in proof.lines(regions=arguments.regions):
+                    report.say(line)

@@ -19,6 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """A spec, a backend, the ways to patch."""
     parser.add_argument("spec", metavar="SPEC|DIR", nargs="?", help="an i386 spec; default: Linux 2.6.23's")
     common.include(parser)
+    common.target(parser)
     parser.add_argument("--backend", metavar="NAME", default="xen", help="who answers the ops (xen)")
     parser.add_argument("--strategy", choices=(*STRATEGIES, "all"), default="all", help="the way to patch (all)")
     parser.add_argument("--svg", metavar="FILE", help="draw each moment of a patch against a second processor")
@@ -29,7 +30,12 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     strategies = STRATEGIES if arguments.strategy == "all" else (arguments.strategy,)
     with reporting(report):
         simulation = pvspec.simulate(
-            arguments.spec, backend=arguments.backend, strategies=strategies, include=arguments.include
+            arguments.spec,
+            backend=arguments.backend,
+            strategies=strategies,
+            kernel=arguments.version,
+            machine=arguments.machine,
+            include=arguments.include,
         )
         report.result = cast("dict[str, Json]", simulation.as_json())
         for line in simulation.lines():

@@ -17,6 +17,7 @@ MAX_SHOWN = 200
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Specs."""
     common.specs(parser)
+    common.target(parser)
 
 
 def run(arguments: argparse.Namespace, report: Report) -> None:
@@ -25,7 +26,9 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     report.result = {"cases": cases}
     for spec in arguments.specs:
         with reporting(report):
-            results = pvspec.run_tests(spec, include=arguments.include)
+            results = pvspec.run_tests(
+                spec, kernel=arguments.version, machine=arguments.machine, include=arguments.include
+            )
             cases += map(_case_json, results)
             found = [diagnostic for result in results for diagnostic in result.diagnostics]
             report.found(found[:MAX_SHOWN])
@@ -38,4 +41,4 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
 def _case_json(result: pvspec.Result) -> Json:
     span = result.span
     place: dict[str, Json] = {"file": span.source.name, "line": span.line, "column": span.column}
-    return {"test": result.test, **place, "passed": result.passed}
+    return {"kernel": str(result.target), "test": result.test, **place, "passed": result.passed}

@@ -375,7 +375,7 @@ class Contract:
         elif extra <= self.everything and not self.is_meaning:
             help = f"declare it: `clobbers {_list(extra)}`"
         elif extra <= REGISTERS[self.bits]:
-            help = f"declare it: `clobbering {_list(extra)}` in the contract of `{self.op.name}`"
+            help = f"declare it: `clobbers {_list(extra)}` in the contract of `{self.op.name}`"
         self._add(
             "PV403",
             f"code for `{self.op.name}` breaks its contract",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pvspec.engine.spec import Architecture, Layout, Target
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
@@ -34,6 +36,28 @@ def op_scope(common: Scope, machine: Architecture, interface: model.Interface) -
         bits=machine.bits,
         targets=frozenset({"target"}),
         clobbers=interface.clobbers,
+    )
+
+
+def joined(blocks: Iterable[ast.Backend]) -> tuple[ast.Backend, ...]:
+    """The backends, each of all its blocks."""
+    found: dict[tuple[str, str], ast.Backend] = {}
+    for block in blocks:
+        name = block.name.text, block.interface.text
+        known = found.get(name)
+        found[name] = block if known is None else _with(known, block)
+    return tuple(found.values())
+
+
+def _with(item: ast.Backend, more: ast.Backend) -> ast.Backend:
+    return item.changed(
+        options=(*item.options, *more.options),
+        symbols=(*item.symbols, *more.symbols),
+        roms=(*item.roms, *more.roms),
+        targets=(*item.targets, *more.targets),
+        rules=(*item.rules, *more.rules),
+        otherwise=(*item.otherwise, *more.otherwise),
+        shadows=(*item.shadows, *more.shadows),
     )
 
 

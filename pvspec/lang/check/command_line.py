@@ -41,7 +41,7 @@ def setting(
     if not variable.values:
         _mistaken(value.span, f"`{name.text}` is a number", findings)
         return None
-    found = look_up(dict.fromkeys(variable.values, value.text), value, f"value of `{name.text}`", findings)
+    found = look_up(dict.fromkeys(variable.values, value.text), value, "value", findings)
     return None if found is None else (name.text, found)
 
 
@@ -63,20 +63,21 @@ def _variables(items: Iterable[ast.Variable], findings: Findings) -> Declared[Va
 def _parameter(item: ast.Parameter, variables: Mapping[str, Variable], findings: Findings) -> Parameter:
     name = item.variable
     variable = look_up(variables, name, "variable", findings) if name is not None else None
-    if item.kind == "number" and variable is not None and variable.values and name is not None:
+    if item.kind in ("number", "least") and variable is not None and variable.values and name is not None:
         _mistaken(name.span, f"`{name.text}` is one of: {', '.join(variable.values)}", findings)
     values = Declared[Sets]("value", findings)
     other: Sets | None = None
     for value in item.values:
-        sets = _sets(value.sets, variables, findings) if value.sets else _named(value, name, variables, findings)
+        own = value.sets
+        sets = _named(value, name, variables, findings) if own is None else _sets(own, variables, findings)
         if value.text is not None:
             values.declare(ast.Name(value.text.span, value.text.value), sets)
         elif other is None:
             other = sets
         else:
             findings.add("PV102", "`other` is declared twice", (value.span, "again here"))
-    own = _sets(item.sets, variables, findings)
-    return Parameter(item.parser, item.word.value, item.kind, name.text if name else "", dict(values), other, own)
+    flag = _sets(item.sets, variables, findings)
+    return Parameter(item.parser, item.word.value, item.kind, name.text if name else "", dict(values), other, flag)
 
 
 def _named(

@@ -187,15 +187,14 @@ class _Guards:
         if self._is_variable(subject):
             value = setting(subject, item.name, self.scope.variables, self.findings)
             return guards.VariableIs(subject.text, str(value[1]) if value is not None else "")
-        self._value(subject)
-        if item.name.text != "null":
+        if self._asked(subject) and item.name.text != "null":
             self._symbol_or_value(item.name)
         return guards.IsAddress(subject.text, None if item.name.text == "null" else item.name.text)
 
     def _compares(self, item: ast.Compares) -> Guard:
         name, number = item.name, item.value.value
         if not self._is_variable(name):
-            self._value(name)
+            self._asked(name)
             return guards.Compares(name.text, item.compare, number)
         setting(name, item.value, self.scope.variables, self.findings)
         return guards.VariableCompares(name.text, item.compare, number)
@@ -207,9 +206,19 @@ class _Guards:
         self._known(name, "symbol, field or read", [*self.scope.values, *self.scope.symbols])
 
     def _value(self, name: ast.Name) -> None:
-        if not self.scope.has_value(name.text) and not (name.text == "site" and self.scope.site):
+        if not self._has_value(name):
+            unknown(name, "field", self.scope.values, self.findings)
+
+    def _asked(self, name: ast.Name) -> bool:
+        """Whether what is no variable is a value; else it is a finding."""
+        if not self._has_value(name):
             what = "field or variable" if self.scope.site else "variable"
             unknown(name, what, [*self.scope.values, *self.scope.variables], self.findings)
+            return False
+        return True
+
+    def _has_value(self, name: ast.Name) -> bool:
+        return self.scope.has_value(name.text) or (name.text == "site" and self.scope.site)
 
     def _truth(self, name: ast.Name) -> Guard:
         if name.text in self.scope.conditions:

@@ -14,6 +14,7 @@ from pvspec.lang.check.meanings import contract_flags, contract_parts, meanings
 from pvspec.lang.check.names import (
     Declared,
     clobber_registers,
+    look_up,
     option_names,
     protected_names,
     registers,
@@ -130,7 +131,10 @@ def _op(
         findings.add("PV103", f"`{item.name.text}` cannot name an op", (item.name.span, "must begin with a letter"))
     check_names(item.number, {**named, **owner.names.options}, "option or number", findings)
     exists = guard(item.guard, Scope(options=owner.names.options), findings)
-    length = None if item.length is None else in_range(item.length, 1, owner.max_len, "len", findings)
+    length = item.length
+    if isinstance(length, ast.Name):
+        value = look_up(named, length, "number", findings)
+        length = None if value is None else ast.Number(length.span, value)
     bits = machine.bits
     flags, others = contract_flags(item.clobbers)
     result_flags, result_names = contract_flags(item.results)
@@ -143,8 +147,8 @@ def _op(
         result_flags | results.keys(),
         flags | clobber_registers(others, frozenset(owner.clobbers), bits, findings),
         item.noreturn,
-        length,
-        None if item.length is None else item.length.span,
+        None if length is None else in_range(length, 1, owner.max_len, "len", findings),
+        None if length is None else length.span,
         results,
     )
 

@@ -20,31 +20,13 @@ MAX_NOP = 15
 _BYTE = 15  # units of work that a byte of a nop costs
 
 
-def together(items: Sequence[ast.Machine], name: str | None, findings: Findings) -> ast.Machine | None:
-    """One machine of all its blocks, at least one; None, with a finding, if they are not of one machine.
-
-    `name`: the machine that was chosen; without it the only one that they all can be.
-    """
+def together(items: Sequence[ast.Machine], name: str | None) -> ast.Machine:
+    """One machine of all its blocks, at least one; `name`: which of theirs it is, None if they have one only."""
     first = items[0]
-    known = {each.text: each for each in first.names if name in (None, each.text)}
-    for item in items:
-        mine = {each.text for each in item.names}
-        if known.keys().isdisjoint(mine):
-            labels = (item.names[0].span, "again here"), (first.names[0].span, "first here")
-            findings.add("PV102", "a second machine is declared", *labels)
-            return None
-        known = {each: at for each, at in known.items() if each in mine}
-    if len(known) > 1:
-        findings.add(
-            "PV104",
-            f"this spec is for several machines: {', '.join(known)}",
-            (first.span, "one must be chosen"),
-            help="name it with `--machine`",
-        )
-        return None
+    mine = next((each for each in first.names if each.text == name), first.names[0])
     return ast.Machine(
         first.span,
-        tuple(known.values()),
+        (mine,),
         tuple(part for item in items for part in item.bits),
         tuple(part for item in items for part in item.features),
         tuple(part for item in items for part in item.nops),
@@ -88,14 +70,16 @@ def text_range(item: ast.Machine, findings: Findings) -> tuple[int, int] | None:
 
 
 def _bits(item: ast.Machine, findings: Findings) -> int:
-    if len(item.bits) != 1:
+    if len(item.bits) > 1:
+        findings.add("PV102", "`bits` is declared twice", *((bits.span, "") for bits in reversed(item.bits)))
+    if not item.bits:
         findings.add(
             "PV104",
             f"machine `{item.names[0].text}` needs one `bits`",
             (item.names[0].span, "add `bits 32` or `bits 64`"),
         )
         return 32
-    (bits,) = item.bits
+    bits = item.bits[0]
     if bits.value not in (32, 64):
         findings.add("PV202", f"a machine cannot be {bits.value}-bit", (bits.span, "must be 32 or 64"))
         return 32

@@ -21,12 +21,10 @@ def configs(items: Iterable[ast.Config], findings: Findings) -> dict[str, Guard]
     """How a kernel shows what it was configured with."""
     declared = Declared[Guard]("config", findings)
     for item in items:
-        shown = decided(item.guard, Scope(), findings)
-        for question in questions(shown):
-            if not isinstance(question, asked.KernelHas):
-                text = "only `kernel has SYMBOL` tells how a kernel was configured"
-                findings.add("PV305", "this guard has no meaning here", (item.span, text))
-                break
+        shown = decided(item.guard, Scope(), Findings())  # whatever else is wrong with what cannot be asked
+        if not all(isinstance(question, asked.KernelHas) for question in questions(shown)):
+            text = "only `kernel has SYMBOL` tells how a kernel was configured"
+            findings.add("PV305", "this guard has no meaning here", (item.span, text))
         declared.declare(item.name, shown)
     return dict(declared)
 
@@ -58,13 +56,16 @@ def _ordered(
     elsewhere: set[str],
     findings: Findings,
 ) -> Iterator[Decide]:
-    listed = Declared[None]("place of", findings)
+    listed: dict[str, ast.Name] = {}
     for name in order.names:
-        listed.declare(name, None)
-        if name.text in functions:
+        first = listed.setdefault(name.text, name)
+        if first is not name:
+            message = f"`{name.text}` is in `policy` twice"
+            findings.add("PV102", message, (name.span, "again here"), (first.span, "first here"))
+        elif name.text in functions:
             yield functions[name.text]
         elif name.text not in elsewhere:
-            unknown(name, "function", functions, findings)
+            unknown(name, "function", {*functions, *elsewhere}, findings)
     for item in decides:
         if item.name.text not in listed:
             text = "nothing says when the kernel runs it"
@@ -101,7 +102,7 @@ class _Block:
             case ast.Listed():
                 known = [each.word for each in self.command_line.parameters if each.kind == "features"]
                 if item.word.value not in known:
-                    unknown(ast.Name(item.word.span, item.word.value), "word that lists features", known, findings)
+                    unknown(ast.Name(item.word.span, item.word.value), "list of features", known, findings)
                 yield Listed(where, item.sets, item.numbers, item.word.value)
             case ast.Assign():
                 becomes = setting(item.variable, item.value, self.command_line.variables, findings)
@@ -110,7 +111,8 @@ class _Block:
                     yield Assign(where, *becomes, condition_or_none)
             case ast.OpenFact():
                 features = self._features(item.features)
-                yield OpenFact(where, features, item.source.value, guard(item.guard, scope, findings))
+                condition_or_none = guard(item.guard, scope, findings)
+                yield OpenFact(where, features, item.likely, item.source.value, condition_or_none)
 
     def _inner(self, items: Iterable[ast.Step]) -> tuple[Steps, ...]:
         return _Block(self.scope, self.command_line, self.findings).steps(items)

@@ -10,7 +10,7 @@ from pvspec.engine.spec import Architecture, policy_guards
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
 from pvspec.lang.check.ambiguities import check_ambiguities
-from pvspec.lang.check.backends import backend, op_scope
+from pvspec.lang.check.backends import backend, joined, op_scope
 from pvspec.lang.check.chains import arms_of, chains, reached
 from pvspec.lang.check.command_line import command_line
 from pvspec.lang.check.families import Common, family
@@ -33,13 +33,13 @@ def check(
 
     None without a machine.
     """
+    backends = joined(item for item in items if isinstance(item, ast.Backend))
+    items = [*(item for item in items if not isinstance(item, ast.Backend)), *backends]
     machines = [item for item in items if isinstance(item, ast.Machine)]
     if not machines:
         findings.add("PV104", "no `machine` is declared", help="declare one, or include the file that does")
         return None
-    machine_item = together(machines, target.machine, findings)
-    if machine_item is None:
-        return None
+    machine_item = together(machines, target.machine)
     line = command_line([item for item in items if isinstance(item, ast.CommandLine)], findings)
     the_machine = machine(machine_item, line.variables, findings)
     parts = _Parts(items, the_machine, line, findings)

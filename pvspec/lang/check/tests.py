@@ -148,10 +148,10 @@ class _Case:
             for name in names:
                 if not self.known.clobbers:
                     text = "the record lacks a clobber mask"
-                    self.findings.add("PV305", "`clobber` has no meaning here", (name.span, text))
+                    self.findings.add("PV305", "`clobbers` has no meaning here", (name.span, text))
                 elif name.text not in self.known.clobbers:
                     unknown(name, "clobber register", self.known.clobbers, self.findings)
-        self._once("clobber", [names[0].span for names in self.case.clobbers])
+        self._once("clobbers", [names[0].span for names in self.case.clobbers])
 
     def _length(self) -> None:
         case, family = self.case, self.family
@@ -193,7 +193,7 @@ class _Case:
         for item in self.case.fields:
             name = item.name
             if self.family is None:
-                text = "an op's record is set by `at`, `len` and `clobber`"
+                text = "an op's record is set by `at`, `len` and `clobbers`"
                 self.findings.add("PV305", f"`{name.text}` cannot be set here", (name.span, text))
                 continue
             if name.text not in fields:

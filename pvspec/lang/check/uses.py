@@ -65,6 +65,8 @@ def of_interface(item: ast.Interface, uses: Uses) -> None:
     """Add what an interface asks for, and the functions that it names."""
     for op in item.ops:
         uses.number(op.number)
+        if isinstance(op.length, ast.Name):
+            uses.words.add(op.length.text)
         uses.guard(op.guard)
     for meaning in item.meanings:
         if meaning.code is not None:

@@ -1,38 +1,29 @@
-"""The canonical layout of a spec (`pvspec fmt`).
+"""The layout of a spec (`pvspec fmt`): what its author laid out stays, and a line more is a line in the diff.
 
-Tokens and comments are moved, never changed: the text is scanned again, the syntax tree says where constructs
-begin, and nothing but spaces and line ends between tokens differs afterwards.
+Tokens and comments are moved, never changed: the text is scanned again, the syntax tree says where constructs begin,
+and nothing but spaces and line ends between tokens differs afterwards. No line is laid out by what its neighbours are.
 
-Rows:
+Lines:
 
-- Four spaces per brace level; every construct is a row of its own: item, declaration, op, rule, arm, answer, case.
-- The lists `table`, `returns`, `clobbers`, `nops` and `passes` stay on one line where the author wrote them on one
-  and they fit; otherwise their entries keep the author's lines. Entries are two spaces apart.
-- An empty brace without a comment is `{ }`; all other braces are opened.
-- At most one blank line between rows is kept, none at the start or end of a brace or of the file.
+- An author's line stays a line. Each construct begins one; the entries of a list may share one, as nops do.
+- A brace that is closed on its line and holds no more than one construct, or a list, stays there if the line fits. Of
+  all others the first ends its line, and the last begins one; what goes on after it, such as `else`, follows there.
+- An empty line stays, one of several, but none at the start or end of a brace or of the file.
+- A line is indented by four columns per brace. What goes on is as much deeper as its author put it, but four at least.
 
-Columns:
+Spaces:
 
-- Neighbouring rows of one kind are aligned: numbers, inputs, results, `clobbering`, `noreturn`, `len` and `when`
-  of ops; `=`, `when` and the first `else` of rules; `when` of arms; `at`, `len`, `clobber` and `=>` of cases; types
-  of fields that have a line of their own. Comments and blank lines do not part a table; blank lines part cases.
-- Columns are two spaces apart; before `=`, `:`, `at`, `=>` and the parts of a case one is enough.
-- A cell wider than 56 columns neither sets nor follows the columns after it.
-- Trailing comments are aligned within one brace level, up to a blank line; after code wider than 80 columns
-  they follow at two spaces.
+- Several spaces stay: they are an author's columns. Words and signs are one apart at least, `5*pae`, brackets and
+  commas none; a comment is two apart from its line.
 
-Long rows:
+Lines of more than 120 columns, their comment not counted:
 
-- The author's line ends before `else` are kept, all others inside a construct are joined.
-- A row that exceeds 110 columns, its comment not counted, is broken before every `else`, a case before `=>`; what
-  is still too long before `with`; then after commas, before `when`, `and` and `or`, before the fields of a case, each
-  as late as possible.
-- `else` is placed so that its action is under the first one, where that is deeper than the row; everything else
-  continues four columns deeper.
-- A comment inside a construct stays between its two tokens, and so keeps the line end after it.
+- Braces that are opened and closed on it are opened, the outermost first.
+- What is still too long is broken by depth, first outside of all brackets, then within those that need it: between
+  entries, before each `else` and `=>`; then before `when` and `with`; then before `or` and `and`; then after commas.
+  Each part has a line of its own, four columns deeper than what it continues, or eight if that opens a brace.
 
 Strings are never touched; a triple-quoted one keeps its own indentation, since its text is part of the tree.
-`5*pae` is tight, all other operators are spaced.
 """
 
 from __future__ import annotations
@@ -44,12 +35,11 @@ from pathlib import Path
 from pvspec.engine.value import Value
 from pvspec.lang.diagnostics import Findings, SpecError, Work
 from pvspec.lang.files import read_texts
-from pvspec.lang.format.align import align_columns, align_comments
-from pvspec.lang.format.breaks import layout
-from pvspec.lang.format.outline import outline
-from pvspec.lang.format.rows import rows
+from pvspec.lang.format.begins import mark
+from pvspec.lang.format.breaks import broken
+from pvspec.lang.format.lines import Lines, written
 from pvspec.lang.format.tokens import scan
-from pvspec.lang.parse import parse
+from pvspec.lang.parse import parse_constructs
 from pvspec.lang.source import Source
 
 __all__ = ["FormattedFile", "format_spec", "format_text"]
@@ -92,13 +82,11 @@ def format_text(source: Source, work: Work | None = None) -> str:
     Idempotent; keeps comments and meaning. SpecError if the text does not follow the grammar.
     """
     work = work or Work()
-    file = parse(source, work)
+    constructs = parse_constructs(source, work)
     tokens = scan(source.text)
     work.add(_TOKEN * len(tokens), f"the layout of {source.name}")
-    outline(file, tokens)
-    table = rows(tokens)
-    align_columns(table)
-    return align_comments([line for row in table for line in layout(row)])
+    mark(constructs, tokens)
+    return written(broken(Lines(tokens)), tokens)
 
 
 _TOKEN = 35  # units of work that laying out a token costs

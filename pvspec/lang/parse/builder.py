@@ -33,15 +33,22 @@ class Builder:
         self.start = start
         self.found: list[Diagnostic] = []
         """What no grammar tells."""
+        self.versions: list[ast.Version] = []
+        self.machines: list[ast.Name] = []
+        """What conditions ask for, decided or not."""
+        self.left_out: list[Span] = []
+        """What is not for this kernel."""
 
     def items(self, children: Iterable[_Child]) -> Iterator[Any]:
         """The nodes of these subtrees, for this kernel."""
         for child in children:
-            if not isinstance(child, Tree) or self._is_meant(child):
-                node = self.node(child)
-                yield from node if isinstance(node, list) else [node]
-            else:
-                yield from self._elsewhere([child])
+            if isinstance(child, Tree) and not self._is_meant(child):
+                yield from self._leave_out([child])
+                continue
+            node = self.node(child)
+            yield from node if isinstance(node, list) else [node]
+            if node == [] and isinstance(child, Tree):
+                self.left_out.append(self.span(child))
 
     def node(self, child: _Child) -> Any:
         """The node of one subtree or token; None stays None."""
@@ -67,34 +74,35 @@ class Builder:
     def _is_meant(self, tree: _Tree) -> bool:
         """Whether a construct is for this kernel, by what is written behind it."""
         last = next((child for child in tree.children if isinstance(child, Tree) and child.data == "only"), None)
-        return last is None or all(self.node(condition) for condition in last.children)
+        return last is None or all([self.node(condition) for condition in last.children])
 
     def since(self, tree: _Tree) -> bool:
         version: ast.Version = self.node(tree.children[0])
+        self.versions.append(version)
         return self.chosen.is_since(version.numbers)
 
     def before(self, tree: _Tree) -> bool:
         return not self.since(tree)
 
     def on_machine(self, tree: _Tree) -> bool:
-        return self.chosen.machine == str(tree.children[0])
+        name: ast.Name = self.node(tree.children[0])
+        self.machines.append(name)
+        return self.chosen.machine in (None, name.text)
 
     def version(self, token: Token) -> ast.Version:
         return ast.Version(self.span(token), tuple(map(int, token.split("."))))
 
     def kernels(self, tree: _Tree) -> ast.Kernels:
-        *versions, only = tree.children
-        conditions = only.children if isinstance(only, Tree) else []
-        machines = [self.node(on.children[0]) for on in conditions if isinstance(on, Tree) and on.data == "on_machine"]
-        return ast.Kernels(self.span(tree), tuple(map(self.node, versions)), tuple(machines))
+        parts = self.parts(tree)
+        return ast.Kernels(self.span(tree), _only(parts, ast.Version), _only(parts, ast.Name))
 
     def conditional(self, tree: _Tree) -> list[Any]:
         """What is in the block whose guard holds; as far as its guard is left, it becomes a part of theirs."""
         condition, *items, alternative = tree.children
         guard: ast.Guard | bool = self.node(condition)
-        then = list(self.items(items) if guard is not False else self._elsewhere(items))
+        then = list(self.items(items) if guard is not False else self._leave_out(items))
         rest = [] if alternative is None else [alternative]
-        otherwise = list(self.items(rest) if guard is not True else self._elsewhere(rest))
+        otherwise = list(self.items(rest) if guard is not True else self._leave_out(rest))
         if isinstance(guard, bool):
             return [*then, *otherwise]
         if any(isinstance(item, ast.Step) for item in (*then, *otherwise)):
@@ -104,6 +112,10 @@ class Builder:
 
     def alternative(self, tree: _Tree) -> list[Any]:
         return self.parts(tree)
+
+    def _leave_out(self, children: Sequence[_Tree | Token]) -> Iterator[ast.Elsewhere]:
+        self.left_out += map(self.span, children)
+        return self._elsewhere(children)
 
     def _elsewhere(self, children: Iterable[_Child]) -> Iterator[ast.Elsewhere]:
         """The functions in what is not for this kernel: their order may be told all the same."""
@@ -205,9 +217,9 @@ class Builder:
             self.span(tree), _only(items, ast.Variable), _only(items, ast.Parameter), _only(items, ast.Harmless)
         )
 
-    def variable(self, tree: _Tree) -> ast.Variable:
-        name, default, *values = self.parts(tree)
-        return ast.Variable(self.span(tree), name, default, tuple(values))
+    def variable(self, tree: _Tree) -> list[ast.Variable]:
+        names, default, *values = self.parts(tree)
+        return [ast.Variable(name.span, name, default, tuple(values)) for name in names]
 
     def parameter(self, tree: _Tree) -> ast.Parameter:
         parser, word, variable, listed, *values = self.parts(tree)
@@ -219,8 +231,8 @@ class Builder:
         return ast.Parameter(self.span(tree), parser, word, "flag", None, (), tuple(sets))
 
     def number_parameter(self, tree: _Tree) -> ast.Parameter:
-        parser, word, variable, _ = self.parts(tree)
-        return ast.Parameter(self.span(tree), parser, word, "number", variable, (), ())
+        parser, word, variable, number, least = self.parts(tree)
+        return ast.Parameter(self.span(tree), parser, word, least or number, variable, (), ())
 
     def feature_parameter(self, tree: _Tree) -> ast.Parameter:
         parser, word, _ = self.parts(tree)
@@ -229,7 +241,10 @@ class Builder:
     def value(self, tree: _Tree) -> ast.ParameterValue:
         text, *sets = self.parts(tree)
         sets = [assignment for assignment in sets if assignment is not None]
-        return ast.ParameterValue(self.span(tree), text if isinstance(text, ast.Text) else None, tuple(sets))
+        return ast.ParameterValue(self.span(tree), text if isinstance(text, ast.Text) else None, tuple(sets) or None)
+
+    def harmless_values(self, tree: _Tree) -> list[ast.ParameterValue]:
+        return [ast.ParameterValue(text.span, text, ()) for text in self.parts(tree)]
 
     def assignment(self, tree: _Tree) -> ast.Assignment:
         return ast.Assignment(self.span(tree), *self.parts(tree))
@@ -260,8 +275,9 @@ class Builder:
         return _when(guard, lambda left: ast.Assign(self.span(tree), variable, value, left))
 
     def open_fact(self, tree: _Tree) -> ast.OpenFact | list[ast.OpenFact]:
-        *features, source, guard = self.parts(tree)
-        return _when(guard, lambda left: ast.OpenFact(self.span(tree), tuple(features), source, left))
+        *features, likely, source, guard = self.parts(tree)
+        names, is_likely = tuple(features), likely is not None
+        return _when(guard, lambda left: ast.OpenFact(self.span(tree), names, is_likely, source, left))
 
     def policy(self, tree: _Tree) -> ast.Policy:
         return ast.Policy(self.span(tree), tuple(self.parts(tree)))
@@ -380,12 +396,11 @@ class Builder:
         name, *items = self.parts(tree)
         return ast.Chain(self.span(tree), name, _only(items, ast.Arm), _only(items, ast.Symbol))
 
-    def backend(self, tree: _Tree) -> ast.Backend:
-        name, interface, *items = self.parts(tree)
-        return ast.Backend(
-            self.span(tree),
-            name,
-            interface,
+    def backend(self, tree: _Tree) -> list[ast.Backend]:
+        parts = self.parts(tree)
+        *names, interface = _only(parts, ast.Name)
+        items = parts[len(names) + 1 :]
+        kinds = (
             _only(items, ast.Option),
             _only(items, ast.Symbol),
             _only(items, ast.Rom),
@@ -394,6 +409,7 @@ class Builder:
             _only(items, ast.Otherwise),
             _only(items, ast.Shadow),
         )
+        return [ast.Backend(self.span(tree), name, interface, *kinds) for name in names]
 
     def target(self, tree: _Tree) -> ast.Target | list[ast.Target]:
         *ops, symbol, guard = self.parts(tree)
@@ -722,7 +738,7 @@ class Builder:
 
 _WORDS = """
     SIGN ALWAYS JUMPS SET CLEAR CALL JMP SHORT CS PADDED STACKED LONGEST NORETURN RELOCATED THROUGHOUT INSTRUCTION
-    COMPARE CPU_NUMBER TEXT_HAS NUMBERS BUILT NOT ANY ALL UPTO OTHER LIST NUMBER FEATURES TOLD
+    COMPARE CPU_NUMBER TEXT_HAS NUMBERS BUILT NOT ANY ALL UPTO OTHER LIST NUMBER LEAST FEATURES TOLD LIKELY
     EARLY_PARAM SETUP FIND_OPTION FIND_OPTION_BOOL
 """
 _TOKENS: dict[str, Callable[[Builder, Token], Any]] = {

@@ -155,6 +155,8 @@ def _unusual(char: str) -> tuple[str, str]:
 
 def _helps(text: str, at: int, word: str, expected: set[str], further: Further) -> Iterator[str]:
     """What the author may have meant: only a word with which the parser gets beyond this place."""
+    if f"`{word}`" in _BEHIND and further(f"{text[:at]}and {text[at:]}", at + len("and ")):
+        yield f"write `{word} …` before `when`, or `and {word} …`"
     close = suggestion(word, _keywords(expected))
     if close and further(text[:at] + close.split("`")[1] + text[at + len(word) :], at):
         yield close
@@ -194,11 +196,14 @@ _SPOKEN = {
 }
 
 
+_BEHIND = {"`since`", "`before`", "`on`"}  # what may stand behind nearly everything
+
+
 def _keywords(terminals: Iterable[str]) -> list[str]:
     return [keywords()[t] for t in terminals if t in keywords() and keywords()[t].isalpha()]
 
 
 def _wanted(terminals: Iterable[str]) -> str:
-    spoken = {_SPOKEN.get(t, f"`{keywords()[t]}`" if t in keywords() else "") for t in terminals}
-    words = sorted(spoken - {""})
+    spoken = {_SPOKEN.get(t, f"`{keywords()[t]}`" if t in keywords() else "") for t in terminals} - {""}
+    words = sorted(spoken - _BEHIND or spoken)
     return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

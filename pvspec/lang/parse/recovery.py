@@ -194,10 +194,10 @@ class _Recovery:
         return _Item(first, len(self.tokens), open_)
 
     def _ends_before(self, index: int, open_: Sequence[int]) -> bool:
-        """Whether the item ends before this token, with these braces open; the block of an `if` may contain items."""
+        """Whether the item ends before this token, with these braces open; in a block of `if` may be items."""
         if not open_:
             return self._may_be_head(index)
-        return self._is_head(index) and self._begins(open_[-1])[-1:] not in (["if"], ["else"])
+        return self._is_head(index) and any(self._begins(brace)[-1:] not in (["if"], ["else"]) for brace in open_)
 
     def _goes_on(self, index: int) -> bool:
         return index < len(self.tokens) and self.tokens[index].text == "else"

@@ -1,0 +1,65 @@
+"""What may be known of an observed machine: as the pvspec.Machine that a prediction begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Literal
+
+import pvspec
+from pvspec.engine.spec import Spec
+from pvspec.prediction.cpu import parse_cpuinfo
+
+from .observe import Observation
+from .subject import Subject, numbers_in
+from .trial import Trial
+
+Known = Literal["facts", "cpuinfo", "vulnerabilities"]
+KNOWN: tuple[Known, ...] = ("facts", "cpuinfo", "vulnerabilities")
+"""How much is known: all that the kernel knew when it decided; /proc/cpuinfo; that and the vulnerabilities files."""
+
+_MADE = ("UP",)  # what specs say of a kernel that has patched its locks, though the kernel itself keeps no such feature
+
+
+def described(subject: Subject, spec: Spec, trial: Trial, seen: Observation, known: Known) -> pvspec.Machine:
+    """The machine, as far as it is known."""
+    cpu = parse_cpuinfo(cpuinfo(subject, trial, seen), "the machine's cpuinfo")
+    match known:
+        case "cpuinfo":
+            return pvspec.Machine(cpu=cpu, cmdline=trial.cmdline)
+        case "vulnerabilities":
+            return pvspec.Machine(cpu=replace(cpu, vulnerabilities=seen.shown), cmdline=trial.cmdline)
+        case "facts":
+            had = tuple(numbers_in(seen.before))
+            known_of = spec.machine.features.items()
+            lacking = tuple(
+                name for name, number in known_of if number >= 0 and name not in _MADE and number not in had
+            )
+            return pvspec.Machine(cpu=cpu, cpus=trial.processors, cmdline=trial.cmdline, features=had, lacking=lacking)
+
+
+def cpuinfo(subject: Subject, trial: Trial, seen: Observation) -> str:
+    """The /proc/cpuinfo of that boot."""
+    flags, bugs = subject.shown(seen.after)
+    lines = {
+        "vendor_id": trial.vendor,
+        "cpu family": trial.family,
+        "model": trial.model,
+        "model name": "a machine made at random",
+        "stepping": trial.stepping,
+        "microcode": f"{trial.microcode:#x}",
+        "physical id": 0,
+        "siblings": seen.online,
+        "cpu cores": -(-seen.online // seen.threads),
+        "flags": " ".join(flags),
+        "bugs": " ".join(bugs),
+        "address sizes": "40 bits physical, 48 bits virtual",
+    }
+    return "\n".join(_of_each(lines, seen.online))
+
+
+def _of_each(lines: dict[str, object], count: int) -> Iterator[str]:
+    for number in range(count):
+        yield f"processor\t: {number}"
+        yield from (f"{name}\t: {value}" for name, value in lines.items())
+        yield ""
