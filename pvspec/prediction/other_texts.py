@@ -13,7 +13,6 @@ from typing import NamedTuple, TypeAlias
 
 from pvspec.engine.apply import Kernel
 from pvspec.engine.errors import PatchError
-from pvspec.engine.families import FamilySites, Outcome
 from pvspec.engine.guards import CpuHasField, questions
 from pvspec.engine.patch import UNCHANGED, Row
 from pvspec.engine.records import PatchSite
@@ -23,13 +22,12 @@ from pvspec.engine.text import Text
 from pvspec.kernel import ImageError
 from pvspec.kernel.work import Work
 from pvspec.prediction.alike import rules_alike
-from pvspec.prediction.family_sites import LenientSites, PassedOver
 from pvspec.prediction.forms import FamilyForms
 from pvspec.prediction.worlds import MAX_WORLDS, World, Worlds
 
 _AGAIN_WORK = 110  # units: to patch a record once more
 _WHAT = "what is open of its machine (--assume settles it)"
-_BLOCK = 4  # bits of an address in a block
+BLOCK = 4  # bits of an address in a block
 
 Kind: TypeAlias = tuple[int, int, int]
 """Type, length and clobber mask of an interface's site."""
@@ -144,7 +142,7 @@ class OtherTexts:
         found = self._together.get(worlds)
         if found is None:
             found = worlds
-            numbers = [*_bits(worlds & self.alive)]
+            numbers = [*bits(worlds & self.alive)]
             for one, other in combinations(numbers, 2):
                 both = self._worlds.both(self.worlds[one].world, self.worlds[other].world)
                 if both is not None:
@@ -176,7 +174,7 @@ class OtherTexts:
         self._including.clear()
         self.worlds[number].text.own = own
         self.alive |= 1 << number
-        for block in {address >> _BLOCK for address in own}:
+        for block in {address >> BLOCK for address in own}:
             self.differing[block] = self.differing.get(block, 0) | 1 << number
         for feature in kernel.features ^ self.predicted.features:
             self.flipped[feature] = self.flipped.get(feature, 0) | 1 << number
@@ -184,12 +182,12 @@ class OtherTexts:
 
     def at(self, address: int, size: int) -> int:
         """The worlds in which some of these bytes differ."""
-        blocks = range(address >> _BLOCK, (address + size - 1 >> _BLOCK) + 1)
+        blocks = range(address >> BLOCK, (address + size - 1 >> BLOCK) + 1)
         near = 0
         for block in blocks:
             near |= self.differing.get(block, 0)
         place = range(address, address + size)
-        return sum(1 << number for number in _bits(near) if not self.worlds[number].text.own.keys().isdisjoint(place))
+        return sum(1 << number for number in bits(near) if not self.worlds[number].text.own.keys().isdisjoint(place))
 
     def may_differ(self, family: Family) -> bool:
         """Whether other worlds may make something else of a family's sites."""
@@ -205,7 +203,7 @@ class OtherTexts:
 
     def again(self, worlds: int) -> Iterator[tuple[int, OtherWorld]]:
         """Those of the worlds that nothing stopped yet, and what begins with them: each patches something once more."""
-        for number in _bits(self.together(worlds) & self.alive):
+        for number in bits(self.together(worlds) & self.alive):
             self.work.add(_AGAIN_WORK, _WHAT)
             yield number, self.worlds[number]
 
@@ -230,7 +228,7 @@ class OtherTexts:
                 own[at] = byte
             else:
                 own.pop(at, None)
-        for block in range(address >> _BLOCK, (address + len(code) - 1 >> _BLOCK) + 1):
+        for block in range(address >> BLOCK, (address + len(code) - 1 >> BLOCK) + 1):
             self.differing[block] = self.differing.get(block, 0) | 1 << number
         return True
 
@@ -262,7 +260,7 @@ class OtherTexts:
         predicted = rows[self.predicted]
         assert not isinstance(predicted, str), "the predicted kernel patches all of them"
         flipped = dict.fromkeys(predicted, 0)
-        for number in _bits(self.alive):
+        for number in bits(self.alive):
             found = rows[self.worlds[number].kernel]
             if isinstance(found, str):
                 self.stop(number, f"{name}: {found}")
@@ -270,146 +268,6 @@ class OtherTexts:
             for kind, row in found.items():
                 flipped[kind] |= (row != predicted[kind]) << number
         return flipped
-
-
-class WatchedText(Text):
-    """The predicted text; in `seen` the worlds are collected, a bit each, in which bytes differ that were read."""
-
-    def __init__(self, text: Text, others: OtherTexts) -> None:
-        super().__init__(text.buffer, text.base, text.executable)
-        self.seen = 0
-        self._others = others
-        self._differing = others.differing
-
-    def read(self, address: int, size: int) -> bytes:
-        """As `Text.read`."""
-        self._look(address, size)
-        return super().read(address, size)
-
-    def up_to(self, address: int, size: int) -> bytes:
-        """As `Text.up_to`."""
-        self._look(address, size)
-        return super().up_to(address, size)
-
-    def _look(self, address: int, size: int) -> None:
-        for block in range(address >> _BLOCK, (address + size - 1 >> _BLOCK) + 1):
-            if block in self._differing:
-                self.seen |= self._others.at(address, size)
-                return
-
-
-class Watching(FamilySites):
-    """A family's sites, while other worlds patch again what they can make otherwise."""
-
-    text: WatchedText
-
-    def watch(self, others: OtherTexts, unknown: frozenset[str]) -> None:
-        """Begin to; `unknown`: the values of which nothing is known in any world."""
-        self._others, self._unknown = others, unknown
-        self._of_rule = others.of_rule(self.family)
-        asked = (question for arm in self.family.rule for question in questions(arm.guard))
-        self._flags = frozenset(question.field for question in asked if isinstance(question, CpuHasField))
-        self._fields = [field.name for field in self.family.layout.fields]
-        self._sites: dict[int, LenientSites] = {}  # by world
-        self._forms: dict[tuple[int, frozenset[str]], FamilyForms] = {}
-        self._number, self._place = -1, 0
-        self.keeps_all = self.keeps_all and not self._of_rule
-
-    def site(self, record: FamilySite) -> FamilySite | None:
-        """As `FamilySites.site`."""
-        self._number += 1
-        self._place = record.get("site", 0)
-        self.text.seen = self._of_rule
-        found = super().site(record)
-        if found is None and self.text.seen:
-            self._patch_again(record, None)
-        return found
-
-    def outcome(self, site: FamilySite, record: int = 0) -> Outcome:
-        """As `FamilySites.outcome`; the site is not written yet."""
-        outcome = super().outcome(site, record)
-        for name in self._flags:
-            self.text.seen |= self._others.flipped.get(site[name], 0)
-        if self.text.seen:
-            self._patch_again(site, outcome)
-        return outcome
-
-    def _patch_again(self, record: FamilySite, predicted: Outcome | None) -> None:
-        """Patch a record in the worlds that were seen, of which nothing is written yet in the predicted text."""
-        fields = {name: record[name] for name in self._fields}
-        if "site" in fields:
-            fields["site"] = self._place  # as it is in the table
-        begun = len(self._others.worlds)
-        for number, world in self._others.again(self.text.seen):
-            try:
-                found = self._outcome_in(number, world, FamilySite(fields))
-            except PatchError as error:
-                self._others.stop(number, f"{self.family.name}: record {self._number}: {error}")
-                continue
-            settled = self._settled(number, world, predicted, found)
-            lost = frozenset[str]() if found is None else self._unknown or found.site.unreadable
-            if found is not None and (settled or lost):
-                where = "" if found.arm is None else found.arm.where
-                forms = (self._forms_in(number, lost), found.site) if lost else None
-                name = self.family.name
-                self._others.sites.append(
-                    OtherSite(number, name, self._number, found.address, found.length, where, forms)
-                )
-        if len(self._others.worlds) > begun:
-            self._of_rule = self._others.of_rule(self.family)
-
-    def _settled(self, number: int, world: OtherWorld, predicted: Outcome | None, found: Outcome | None) -> bool:
-        """Write what a world made of a record into its text; whether that is other than predicted."""
-        if predicted is not None and found is not None and predicted[1:3] == found[1:3]:  # as nearly always
-            code = predicted.before if predicted.code is None else predicted.code
-            return self._others.settle(number, found.address, found.before if found.code is None else found.code, code)
-        sites = {(outcome.address, outcome.length) for outcome in (predicted, found) if outcome is not None}
-        for address, length in sites:  # what is there now stays there in this world, but for what it writes
-            world.text.poke(address, world.text.up_to(address, length))
-        if found is not None and found.code is not None:
-            world.text.poke(found.address, found.code)
-        to_be = {site: self._to_be(predicted, *site) for site in sites}
-        return any(
-            [self._others.settle(number, at, world.text.up_to(at, length), to_be[at, length]) for at, length in sites]
-        )
-
-    def _outcome_in(self, number: int, world: OtherWorld, record: FamilySite) -> Outcome | None:
-        """What becomes of a record in a world, None if it has no site there; PatchError if the kernel stops."""
-        sites = self._sites.get(number)
-        if sites is None:
-            sites = self._sites[number] = LenientSites(world.kernel, self.family, world.text, self.context.state)
-        site = sites.site(record)
-        if site is None:
-            return None
-        outcome = sites.outcome(site, self._number)
-        if sites.named or outcome.code is not None:
-            protected = {} if outcome.code is None else world.kernel.protected(self.family.names)
-            sites.text.check(outcome.address, outcome.length, protected)
-        return outcome
-
-    def _to_be(self, predicted: Outcome | None, address: int, length: int) -> bytes:
-        """The predicted text from an address on, as it will be once the record's site is written."""
-        start = address - self.text.base
-        code = bytearray(self.text.view[start : start + length])
-        if predicted is not None and predicted.code is not None:
-            for at, byte in enumerate(predicted.code, predicted.address - address):
-                if 0 <= at < length:
-                    code[at] = byte
-        return bytes(code)
-
-    def _forms_in(self, number: int, lost: frozenset[str]) -> FamilyForms:
-        forms = self._forms.get((number, lost))
-        if forms is None:
-            forms = self._forms[number, lost] = FamilyForms(self._sites[number], lost)
-        return forms
-
-
-class WatchedSites(Watching, LenientSites):
-    """The sites of a family, watched."""
-
-
-class WatchedPassedOver(Watching, PassedOver):
-    """The sites of a table that the predicted kernel does not go through, watched."""
 
 
 class _Rows(dict[Kernel, "dict[Kind, Row] | str"]):
@@ -439,7 +297,7 @@ def _parts(world: World, others: Iterable[World]) -> tuple[World, World] | None:
     return None
 
 
-def _bits(mask: int) -> Iterator[int]:
+def bits(mask: int) -> Iterator[int]:
     """The numbers of the bits that are set."""
     while mask:
         low = mask & -mask

@@ -21,8 +21,9 @@ from pvspec.prediction.bind import Bound
 from pvspec.prediction.family_sites import LenientSites, PassedOver
 from pvspec.prediction.forms import FamilyForms, Form, OtherForms, open_reads
 from pvspec.prediction.machine import PredictionError
-from pvspec.prediction.other_texts import OtherSite, OtherTexts, WatchedPassedOver, WatchedSites, WatchedText, Watching
+from pvspec.prediction.other_texts import OtherSite, OtherTexts
 from pvspec.prediction.unsettled import Unsettled, condition, unsettled
+from pvspec.prediction.watched_sites import WatchedPassedOver, WatchedSites, WatchedText, Watching
 
 
 class Site(NamedTuple):
