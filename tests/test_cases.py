@@ -4,6 +4,7 @@ warned of."""
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -18,7 +19,8 @@ from pvspec.lang.format import format_text
 from pvspec.lang.source import Source
 from pvspec.proof import prove_program
 from pvspec.spectest import run_cases
-from pvspec.support.paths import resource
+
+from .shipped import KERNELS, SPECS, Kernel
 
 HERE = Path(__file__).parent
 Golden = Callable[[Path, str], None]
@@ -28,11 +30,6 @@ def cases(folder: str) -> list[Path]:
     """The specs of a folder; a directory is one spec."""
     found = sorted(HERE.joinpath(folder).iterdir())
     return [path for path in found if path.suffix == ".pvs" or path.is_dir()]
-
-
-def shipped() -> list[Path]:
-    """The directories of shipped specs."""
-    return sorted({path.parent for path in resource("specs").rglob("*.pvs")})
 
 
 def named(path: Path) -> str:
@@ -69,12 +66,12 @@ def test_every_diagnostic_has_a_case() -> None:
     assert set(re.findall(r"^(?:error|warning)\[(PV\d+)\]", pinned, re.M)) == set(CODES)
 
 
-@pytest.mark.parametrize("path", [*cases("run"), *shipped()], ids=lambda path: "-".join(path.parts[-2:]))
+@pytest.mark.parametrize("path", [*cases("run"), *SPECS], ids=lambda path: "-".join(path.parts[-2:]))
 def test_has_no_warnings(path: Path) -> None:
     assert [render(warning) for warning in check_spec(path, include=["."]).warnings] == []
 
 
-@pytest.mark.parametrize("path", [*cases("run"), *shipped()], ids=lambda path: "-".join(path.parts[-2:]))
+@pytest.mark.parametrize("path", [*cases("run"), *SPECS], ids=lambda path: "-".join(path.parts[-2:]))
 def test_passes_its_own_tests(path: Path) -> None:
     programs = check_spec(path, include=["."]).all_sound().values()
     results = [result for program in programs for result in run_cases(program.spec, lower(program).spec)]
@@ -82,11 +79,9 @@ def test_passes_its_own_tests(path: Path) -> None:
     assert [render(d) for result in results for d in result.diagnostics] == []
 
 
-@pytest.mark.parametrize(
-    "path", [*cases("pass"), *cases("run"), *shipped()], ids=lambda path: "-".join(path.parts[-2:])
-)
+@pytest.mark.parametrize("path", [*cases("pass"), *cases("run"), *SPECS], ids=lambda path: "-".join(path.parts[-2:]))
 def test_is_in_the_canonical_layout(path: Path) -> None:
-    for file in sorted(path.glob("*.pvs")) if path.is_dir() else [path]:
+    for file in sorted(path.rglob("*.pvs")) if path.is_dir() else [path]:
         text = file.read_text(encoding="utf-8")
         assert format_text(Source(file.name, text)) == text
 
@@ -103,16 +98,20 @@ def told(value: object) -> object:
     return [told(part) for part in value] if isinstance(value, tuple) else value
 
 
-@pytest.mark.parametrize("path", shipped(), ids=lambda path: "-".join(path.parts[-2:]))
+def compiled(kernel: Kernel) -> str:
+    return compile_spec(kernel.spec, kernel=kernel.kernel, machine=kernel.machine)
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=str)
 class TestPrintedModule:
-    def test_needs_the_standard_library_only(self, path: Path, tmp_path: Path) -> None:
+    def test_needs_the_standard_library_only(self, kernel: Kernel, tmp_path: Path) -> None:
         module = tmp_path / "module.py"
-        module.write_text(compile_spec(path), encoding="utf-8")
+        module.write_text(compiled(kernel), encoding="utf-8")
         subprocess.run([sys.executable, "-I", "-S", str(module)], check=True)
 
-    def test_is_typed_and_formatted(self, path: Path, tmp_path: Path) -> None:
+    def test_is_typed_and_formatted(self, kernel: Kernel, tmp_path: Path) -> None:
         module = tmp_path / "module.py"
-        module.write_text(compile_spec(path), encoding="utf-8")
+        module.write_text(compiled(kernel), encoding="utf-8")
         width = ["--line-length", "120", "--isolated", str(module)]
         for command in (
             ["mypy", "--strict", str(module)],
@@ -122,15 +121,13 @@ class TestPrintedModule:
             done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, cwd=tmp_path)
             assert done.returncode == 0, done.stdout + done.stderr
 
-    def test_is_the_engine_and_the_value(self, path: Path) -> None:
+    def test_is_the_engine_and_the_value(self, kernel: Kernel) -> None:
         """The value in the printed module is the lowered one, class by class and field by field."""
-        module = import_text(compile_spec(path), "pvspec.generated.printed")
-        assert told(module.SPEC) == told(lower(check_spec(path).sound()).spec)
+        module = import_text(compiled(kernel), "pvspec.generated.printed")
+        assert told(module.SPEC) == told(lower(kernel.program).spec)
 
-    def test_is_the_same_to_the_byte(self, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        elsewhere = tmp_path / "copy" / path.name
-        elsewhere.mkdir(parents=True)
-        for file in path.glob("*.pvs"):
-            elsewhere.joinpath(file.name).write_bytes(file.read_bytes())
+    def test_is_the_same_to_the_byte(self, kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        elsewhere = tmp_path / "copy" / kernel.spec.name
+        shutil.copytree(kernel.spec, elsewhere)
         monkeypatch.chdir(tmp_path)
-        assert compile_spec(elsewhere) == compile_spec(path)
+        assert compiled(kernel._replace(spec=elsewhere)) == compiled(kernel)

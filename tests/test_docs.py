@@ -45,7 +45,7 @@ PAGES = [
     *sorted(ROOT.joinpath("docs").glob("*.md")),
 ]
 PACKAGE = re.compile(r"linux-image-[\w.+-]+-cloud-amd64(?:-unsigned)?_[\w.+-]+_amd64\.deb")
-MODULES = {"paravirt": ("linux-2.6.23", "i386"), "linux61": ("linux-6.1", "x86_64")}
+MODULES = {"paravirt": ("linux-2.6.23/i386", None, None), "linux61": ("linux", "6.1", "x86_64")}
 FENCE = re.compile(r"^```(?P<info>[^\n]*)\n(?P<body>.*?)^```$", re.M | re.S)
 COMMAND = re.compile(r"^\$ (?P<text>.*(?:\n> .*)*)\n", re.M)
 Golden = Callable[[Path, str], None]
@@ -256,8 +256,10 @@ def run_examples(text: str, *options: str) -> None:
 @pytest.mark.parametrize("page", pages("python"), ids=named)
 def test_examples(page: Path, desk: Path) -> None:
     """The examples see nothing but the standard library and the compiled modules."""
-    for name, spec in MODULES.items():
-        desk.joinpath(f"{name}.py").write_text(compile_spec(resource("specs", *spec)), encoding="utf-8")
+    for name, (spec, kernel, machine) in MODULES.items():
+        desk.joinpath(f"{name}.py").write_text(
+            compile_spec(resource("specs", *spec.split("/")), kernel=kernel, machine=machine), encoding="utf-8"
+        )
     run_examples(examples(page.read_text(encoding="utf-8"), "python"), "-I", "-S")
 
 

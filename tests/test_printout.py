@@ -5,10 +5,10 @@ The tables are random, and nearly right: most records can be patched, some ask f
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, cached_property, partial
-from pathlib import Path
 from random import Random
 from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 import pytest
 
 from pvspec.compiler.lower import lower
-from pvspec.compiler.pipeline import check_spec, import_text
+from pvspec.compiler.pipeline import import_text
 from pvspec.compiler.printout import render
 from pvspec.engine.apply import Kernel
 from pvspec.engine.errors import PatchError
@@ -33,10 +33,11 @@ from pvspec.engine.guards import (
 )
 from pvspec.engine.records import build_records
 from pvspec.engine.spec import Family, Field, Layout, Rom, Spec, policy_guards
-from pvspec.support.paths import resource
+
+from .shipped import KERNELS
+from .shipped import Kernel as Shipped
 
 T = TypeVar("T")
-SHIPPED = sorted({path.parent for path in resource("specs").rglob("*.pvs")})
 ROUNDS = 12  # kernels for each backend of a spec
 
 # where everything is, from the image's first byte on
@@ -57,16 +58,16 @@ CODES = tuple(
 
 
 @cache
-def both(path: Path) -> tuple[Spec, ModuleType]:
+def both(kernel: Shipped) -> tuple[Spec, ModuleType]:
     """A spec as a value, and the module printed for it."""
-    program = check_spec(path).sound()
-    return lower(program).spec, import_text(render(program), f"pvspec.generated.{path.parent.name}_{path.name}")
+    name = re.sub(r"\W", "_", str(kernel))
+    return lower(kernel.program).spec, import_text(render(kernel.program), f"pvspec.generated.linux_{name}")
 
 
 @cache
-def asked(path: Path) -> Sequence[Question]:
+def asked(kernel: Shipped) -> Sequence[Question]:
     """What the guards of a spec ask."""
-    spec = both(path)[0]
+    spec = both(kernel)[0]
     chains = [chain for backend in spec.backends.values() for chain in (*backend.rules.values(), backend.otherwise)]
     chains += [family.rule for family in spec.families.values()]
     guards: list[Guard | None] = [arm.guard for chain in chains for arm in chain]
@@ -86,11 +87,11 @@ def _words(spec: Spec) -> Iterator[str]:
 class World:
     """One machine and its kernel's image, at random."""
 
-    def __init__(self, path: Path, backend: str | None, seed: str) -> None:
-        self.spec, self.module = both(path)
+    def __init__(self, kernel: Shipped, backend: str | None, seed: str) -> None:
+        self.spec, self.module = both(kernel)
         self.backend = backend
         self.random = Random(seed)
-        self.asked = asked(path)
+        self.asked = asked(kernel)
         self.base = BASES[self.spec.machine.bits]
         self.symbols = self._symbols()
         self.facts = self._facts()
@@ -326,18 +327,18 @@ def site_patched(world: World, type_: int, clobber: int, length: int) -> tuple[b
     return agreed(world, patch)
 
 
-def worlds(path: Path, rounds: int = ROUNDS) -> Iterator[World]:
-    for backend in (*both(path)[0].backends, None):
+def worlds(kernel: Shipped, rounds: int = ROUNDS) -> Iterator[World]:
+    for backend in (*both(kernel)[0].backends, None):
         for number in range(rounds):
-            yield World(path, backend, f"{path.parent.name} {path.name} {backend} {number}")
+            yield World(kernel, backend, f"{kernel} {backend} {number}")
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: "-".join(path.parts[-2:]))
+@pytest.mark.parametrize("kernel", KERNELS, ids=str)
 class TestBothAreOne:
-    def test_what_they_decide(self, path: Path) -> None:
+    def test_what_they_decide(self, kernel: Shipped) -> None:
         """Features and nops, by CPUs and command lines."""
         decided = set[object]()
-        for world in worlds(path, 30):
+        for world in worlds(kernel, 30):
             one, other = world.kernels
             if isinstance(one, Refusal):
                 assert one == other
@@ -346,33 +347,33 @@ class TestBothAreOne:
             decided.add((one.features, one.nops_name))
         assert len(decided) > 40
 
-    def test_single_sites(self, path: Path) -> None:
+    def test_single_sites(self, kernel: Shipped) -> None:
         """Each op by each backend, in sites of any length."""
         outcomes = Counter[str]()
-        for world in worlds(path):
+        for world in worlds(kernel):
             for number in world.numbers if world.backend else ():
                 length, clobber = world.random.randrange(GRID + 1), world.random.choice([0, 1, world.everything])
                 text, result = site_patched(world, number, clobber, length)
                 outcomes["refused" if isinstance(result, Refusal) else "kept" if text == world.text else "new"] += 1
         assert outcomes["new"] > 100, outcomes
 
-    def test_tables_of_sites(self, path: Path) -> None:
-        outcomes, interface = Counter[str](), both(path)[0].interface
+    def test_tables_of_sites(self, kernel: Shipped) -> None:
+        outcomes, interface = Counter[str](), both(kernel)[0].interface
         layout = None if interface is None else interface.layout
         if layout is None:
             return
-        for world in worlds(path):
+        for world in worlds(kernel):
             table = world.sites(layout)
             for part in (table, table[: 3 * layout.size]):
                 _, result = applied(world, "apply", part)
                 outcomes["refused" if isinstance(result, Refusal) else "patched"] += 1
         assert min(outcomes["refused"], outcomes["patched"]) > 3, outcomes
 
-    def test_tables_of_families(self, path: Path) -> None:
+    def test_tables_of_families(self, kernel: Shipped) -> None:
         """Each family's has something to patch at least once, but for what only a running kernel knows."""
-        families = both(path)[0].families
+        families = both(kernel)[0].families
         patched = {name for name, family in families.items() if "elsewhere" in str(family.reads)}
-        for world in worlds(path, 100):
+        for world in worlds(kernel, 100):
             if patched == families.keys():
                 break
             where = world.base + TABLES
@@ -383,10 +384,10 @@ class TestBothAreOne:
                 patched |= {name} if text != world.text else set()
         assert patched == families.keys()
 
-    def test_all_passes(self, path: Path) -> None:
+    def test_all_passes(self, kernel: Shipped) -> None:
         """Several tables at once, at times all, by the quick way and by pokes."""
         patched = 0
-        for world in worlds(path):
+        for world in worlds(kernel):
             tables = {}
             several = world.random.sample([*world.spec.families], world.random.randint(1, len(world.spec.families)))
             for at, (name, family) in enumerate(((name, world.spec.families[name]) for name in several), 1):

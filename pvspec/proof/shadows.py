@@ -15,7 +15,7 @@ Options = Mapping[str, bool]
 
 
 class ShadowFlag(Value):
-    """Bytes of memory that represent a flag: it is 1 while they equal `number`, or, if `bits`, have one of its bits set."""
+    """Bytes of memory that represent a flag: it is 1 while they equal `number`, or, if `bits`, have one of its bits."""
 
     address: int
     size: int

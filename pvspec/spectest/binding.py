@@ -1,14 +1,15 @@
-"""What a case binds. Each name that it does not bind gets an address of its own; without a CPU the last choice of nops
-counts."""
+"""What a case binds. Each name that it does not bind gets an address of its own; where nops depend on the CPU, and none
+is told, the last choice counts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pvspec.engine.apply import Kernel
 from pvspec.engine.facts import Facts
+from pvspec.engine.guards import CpuNumber, CpuVendor, Guard, questions
 from pvspec.engine.spec import Cpu, Spec
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
@@ -16,6 +17,7 @@ from pvspec.lang.check.guards import VENDORS
 from pvspec.spectest.subject import Subject
 
 _SOMEWHERE = {32: 0xCF000000, 64: 0xFFFFFFFF8F000000}
+_PLAIN = {"family": 0, "model": 0, "stepping": 0, "microcode": 0, "threads": 1}  # where only the vendor is told
 _STEP = 0x1000
 _TARGETS, _FUNCTIONS, _PROTECTED = 0x800000, 0xFFE000, 0xFFF000  # after the symbols
 
@@ -35,7 +37,7 @@ class Binding:
     cmdline: str = ""
     vulnerabilities: dict[str, str] = field(default_factory=dict)
     vendor: str | None = None
-    numbers: dict[str, int] = field(default_factory=lambda: {"family": 0, "model": 0, "stepping": 0})
+    numbers: dict[str, int] = field(default_factory=lambda: dict(_PLAIN))
     backend: str | None = None
 
     def kernel(self, subject: Subject, spec: Spec, memory: Mapping[int, bytes]) -> Kernel:
@@ -97,8 +99,14 @@ def bind_case(subject: Subject) -> Binding:
     for setting in subject.case.settings:
         _set(setting, bound, subject)
     if bound.vendor is None and bound.nops is None:
-        bound.nops = subject.spec.machine.choices[-1][0]  # what a kernel takes of which nothing else is known
+        bound.nops = _plain_nops(subject.spec.machine.choices)
     return bound
+
+
+def _plain_nops(choices: Sequence[tuple[str, Guard | None]]) -> str | None:
+    """What a kernel takes of whose CPU nothing is known: the last choice; None if none asks for a vendor or a number."""
+    asked = [question for _, guard in choices for question in questions(guard)]
+    return choices[-1][0] if any(isinstance(question, CpuVendor | CpuNumber) for question in asked) else None
 
 
 def _defaults(subject: Subject) -> Binding:
@@ -132,7 +140,7 @@ def _set(setting: ast.Setting, bound: Binding, subject: Subject) -> None:
             bound.features.append(name)
         case "vendor", _:
             bound.vendor = VENDORS[name]
-        case ("family" | "model" | "stepping") as what, (ast.Number(value=value),):
+        case what, (ast.Number(value=value),) if what in _PLAIN:
             bound.numbers[what] = value
         case "cpus", (ast.Number(value=value),):
             bound.cpus = value

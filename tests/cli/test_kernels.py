@@ -12,6 +12,7 @@ import pytest
 
 from pvspec.support.paths import resource
 
+from ..shipped import LINUX
 from .conftest import Outcome, Run
 
 SOURCE = """
@@ -144,7 +145,7 @@ def test_options_that_are_wrong(run: Run, vmlinux: Path, options: tuple[str, ...
 
 
 def test_a_spec_for_another_machine(run: Run, vmlinux: Path) -> None:
-    done = run("apply", vmlinux, "--spec", resource("specs", "linux-6.1", "x86_64"), "-o", "patched")
+    done = run("apply", vmlinux, "--spec", LINUX, "-o", "patched")
     assert done.code == 1
     assert "a 32-bit image, a 64-bit spec" in done.err
 

@@ -14,16 +14,11 @@ from pvspec.compiler.pipeline import check_spec
 from pvspec.engine import spec as engine
 from pvspec.engine.spec import Arm, Code, Spec
 from pvspec.lang import model
-from pvspec.support.paths import resource
+
+from ..shipped import KERNELS
 
 RUN = Path(__file__).parent.parent / "run"
-SAMPLES = [
-    resource("specs", "linux-2.6.23", "i386"),
-    resource("specs", "linux-6.12", "x86_64"),
-    RUN / "stacked.pvs",
-    RUN / "slots.pvs",
-    RUN / "decisions-6.1-i386.pvs",
-]
+SAMPLES = [RUN / "stacked.pvs", RUN / "slots.pvs"]
 
 GUARDED = """
 machine pc { bits 32  nops p6 { "90"  "66 90" }  choose nops p6 }
@@ -44,7 +39,8 @@ def lowered() -> list[tuple[Program, Spec]]:
         guarded = Path(folder, "guarded.pvs")
         guarded.write_text(GUARDED, encoding="utf-8")
         programs = [check_spec(path).sound() for path in (*SAMPLES, guarded)]
-    return [(program, lower(program).spec) for program in programs]
+    chosen = (kernel.program for kernel in KERNELS)
+    return [(program, lower(program).spec) for program in (*programs, *chosen)]
 
 
 def pairs() -> Iterator[tuple[Any, Any]]:

@@ -10,8 +10,19 @@ import pytest
 from pvspec.engine.apply import Kernel
 from pvspec.engine.errors import BindError
 from pvspec.engine.facts import Facts
-from pvspec.engine.guards import AllOf, BackendIs, CpuHas, CpuNumber, CpuVendor, Holds, KernelHas, Not, VariableIs
-from pvspec.engine.spec import Assign, Conditional, Cpu, Decide, Decision, Let, Listed, OpenFact, Steps
+from pvspec.engine.guards import (
+    AllOf,
+    BackendIs,
+    CpuHas,
+    CpuNumber,
+    CpuVendor,
+    Holds,
+    KernelHas,
+    Not,
+    OpTargetIs,
+    VariableIs,
+)
+from pvspec.engine.spec import Assign, Conditional, Cpu, Decide, Decision, Let, Listed, OpenFact, Steps, Target
 
 from .test_decide import INTEL, spec
 
@@ -62,6 +73,13 @@ def test_guards() -> None:
     )
     assert features(*steps) == {FAST, SLOW}
     assert features(*steps, backend="native", symbols=["its_thunk"]) == {FAST, DECISION}
+
+
+def test_targets_follow_what_is_decided_so_far() -> None:
+    asks, empty = Target(("second",), None, guard=CpuHas(FAST)), OpTargetIs("second", None)
+    steps = (sets(SLOW, when=empty), sets(FAST), sets(BUG, when=empty))
+    bound = spec(Decide("first", "a.c", steps), targets=(asks,))
+    assert Kernel(Facts(bound, "xen", cpu=INTEL, targets={1: 9})).features == {FAST, BUG}
 
 
 def test_if_asks_once() -> None:

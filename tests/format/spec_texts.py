@@ -159,7 +159,11 @@ def body(*kinds: Strategy) -> Strategy:
 
 
 ITEM = st.one_of(
-    *(seq("include", STRING), seq("config", OP, "=", GUARD, ONLY), seq("kernels", separated(seq(VERSION), ","), ONLY)),
+    *(
+        seq("include", STRING),
+        seq("config", OP, "=", GUARD, ONLY),
+        seq("kernels", separated(seq(VERSION), ","), maybe("on", NAME)),
+    ),
     seq("machine", OPS, body(seq("bits", INT), FEATURE, FEATURE, NOPS, CHOOSE, seq("text", INT, "..", INT))),
     seq(
         *("cmdline", ONLY),

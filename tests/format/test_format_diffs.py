@@ -53,7 +53,7 @@ def moved(edited: Lines, after: Lines) -> int:
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: str(path.relative_to(SPECS[0].parents[2])))
 def test_an_edit_is_its_own_diff(path: Path) -> None:
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = format_text(Source(path.name, path.read_text(encoding="utf-8"))).splitlines()
     chosen = random.Random(path.name)
     code = [number for number, line in enumerate(lines) if WORD.search(line.partition("#")[0])]
     tried = 0

@@ -113,6 +113,22 @@ def test_entries_keep_the_authors_lines() -> None:
     assert laid_out("passes {\na, b,\nc }") == "passes {\n    a, b,\n    c\n}\n"
 
 
+def test_values_keep_the_authors_lines() -> None:
+    text = 'early_param "a" -> b {\n    "off" "on" -> b = x, c = 1\n    "auto" since 6.2 -> b = y  "more"\n}\n'
+    assert body("cmdline", text) == text
+
+
+def test_a_rom_has_an_answer_a_line() -> None:
+    rom = "rom ask(n u32) { returns { eip u32  type u8 } 0 x = call eip otherwise = keep }"
+    assert body("backend b for i", rom) == dedent("""\
+        rom ask(n u32) {
+            returns { eip u32  type u8 }
+            0 x = call eip
+            otherwise = keep
+        }
+        """)
+
+
 def test_what_goes_on_is_where_its_author_put_it() -> None:
     text = """\
         set A       when x
@@ -131,6 +147,10 @@ def test_what_goes_on_is_where_its_author_put_it() -> None:
         decided("if smp {\n" + dedent(text) + "}")
         == "if smp {\n" + "".join(f"    {line}\n" for line in dedent(text).splitlines()) + "}\n"
     )
+
+
+def test_tabs_are_columns() -> None:
+    assert decided("\tset A\n\t\twhen x\n  \t    or y") == "set A\n        when x\n    or y\n"
 
 
 def test_what_goes_on_is_not_put_anywhere() -> None:
@@ -243,6 +263,32 @@ def test_a_long_guard_is_broken_by_depth() -> None:
         """)
 
 
+def test_lists_in_a_guard_stay_together() -> None:
+    names = ", ".join("n" * 20 for _ in range(4))
+    assert decided(f"set A when cpu vendor in {names} and cpu has {names}") == dedent(f"""\
+        set A
+            when cpu vendor in {names}
+                and cpu has {names}
+        """)
+
+
+def test_a_guard_in_many_brackets_stays_on_the_page() -> None:
+    guard = "".join(f"(x{depth} and {'y' * 120} or "[:-4] + " and " for depth in range(30)) + "z" + ")" * 30
+    laid = decided(f"set A when {guard}")
+    assert max(len(line) - len(line.lstrip()) for line in laid.splitlines()) == 80
+    assert decided(laid) == laid
+
+
+def test_a_long_guard_after_a_string_of_several_lines() -> None:
+    asm = 'chain c {\n    asm """\n  push eax\n"""'
+    name = "n" * (120 - len('"""  when  and x'))
+    for text, expected in (
+        (f"  when {name} and x", f"  when {name} and x"),
+        (f"  when n{name} and x", f"  when n{name}\n        and x"),
+    ):
+        assert laid_out(f"{asm}{text}\n}}") == f"{asm}{expected}\n}}\n"
+
+
 def test_a_long_head_goes_on_deeper_than_what_is_in_its_braces() -> None:
     assert decided(f"if {has(*'abcde')} {{ set A }}") == dedent(f"""\
         if {has("a")}
@@ -250,6 +296,28 @@ def test_a_long_head_goes_on_deeper_than_what_is_in_its_braces() -> None:
                 and {has("c")}
                 and {has("d")}
                 and {has("e")} {{
+            set A
+        }}
+        """)
+
+
+def test_a_long_head_after_a_brace_stays_there() -> None:
+    assert decided(f"if x {{\nset A }} else if {has(*'ab')} and ({has(*'cde', word='or')}) {{ set A }}") == dedent(f"""\
+        if x {{
+            set A
+        }} else if {has("a")}
+                and {has("b")}
+                and ({has(*"cde", word="or")}) {{
+            set A
+        }}
+        """)
+    assert decided(f"if x and ({has(*'cdefg', word='or')}) {{ set A }}") == dedent(f"""\
+        if x
+                and ({has("c")}
+                    or {has("d")}
+                    or {has("e")}
+                    or {has("f")}
+                    or {has("g")}) {{
             set A
         }}
         """)
@@ -287,6 +355,28 @@ def test_a_long_list_is_opened_then_broken_behind_commas() -> None:
     inner = ",\n    ".join(names)
     assert laid_out(f"passes {{ {', '.join(names)} }}") == f"passes {{\n    {inner}\n}}\n"
     assert body("interface i", f"protect {', '.join(names)}") == f"protect {inner}\n"
+
+
+def test_a_list_before_a_long_guard_is_opened_first() -> None:
+    targets = f"targets a {{ b .. c }} when {has(*'abc')} and {'n' * 20}"
+    assert body("backend b for i", targets) == targets.replace("{ b .. c }", "{\n    b .. c\n}") + "\n"
+
+
+def test_entries_of_a_long_line_have_lines_of_their_own() -> None:
+    names = ["n" * 40, "o" * 40, "p" * 40]
+    expected = "".join(f'    {name} "*"\n' for name in names)
+    for between in ("", "\n"):
+        sites = " ".join(f'{name} "*"' for name in names)
+        assert body("family f", f'sites "x" {{{between}{sites} }}') == f'sites "x" {{\n{expected}}}\n'
+    table = "table a .. b {\naddr u32 a u8\n << 1 LONG u8 LONG u8 }".replace("LONG", "n" * 60)
+    assert body("family f", table) == dedent("""\
+        table a .. b {
+            addr u32 a u8
+                << 1
+            LONG u8
+            LONG u8
+        }
+        """).replace("LONG", "n" * 60)
 
 
 def test_braces_in_braces_are_opened_only_as_far_as_needed() -> None:

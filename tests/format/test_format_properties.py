@@ -16,7 +16,7 @@ from .spec_texts import spec_texts
 
 SPECS = sorted((Path(__file__).parents[2] / "specs").rglob("*.pvs"))
 LEXEME = re.compile(r'"""[\s\S]*?"""|"[^"\n]*"|#[^\n]*|[^\s"#]')
-CODE_OF_A_PAGE = re.compile(r'"""[\s\S]*?"""|"[^"\n]*"|#[^\n]*')
+NO_CODE = re.compile(r'"""[\s\S]*?"""|"[^"\n]*"|#[^\n]*')
 ENTRIES = {"STRING", "NAME", "value", "value_field", "pad_field", "clobber_bit", "op_range", "ordered"}
 
 
@@ -58,7 +58,7 @@ def check_shape(laid_out: str) -> None:
 
 def check_constructs(laid_out: str) -> None:
     """What is in braces begins a line, or is alone there."""
-    code = CODE_OF_A_PAGE.sub(lambda found: " " * len(found[0]), laid_out)
+    code = NO_CODE.sub(lambda found: " " * len(found[0]), laid_out)
     for rule, start, _, within in parse_constructs(Source("x.pvs", laid_out)):
         in_braces = within < 0 or code.count("{", within, start) > code.count("}", within, start)
         if in_braces and rule not in ENTRIES:

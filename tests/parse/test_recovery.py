@@ -18,7 +18,6 @@ from pvspec.lang.parse import Parsed, parse, parse_what_can_be
 from pvspec.lang.parse.grammar import parser
 from pvspec.lang.parse.recovery import MAX_ERRORS
 from pvspec.lang.source import Source
-from pvspec.lang.target import ANY
 from pvspec.support.paths import resource
 
 HERE = Path(__file__).parent
@@ -27,7 +26,7 @@ SHIPPED = [
     "linux-2.6.23/i386/lguest.pvs",
     "linux/jump_labels.pvs",
     "linux/kvm.pvs",
-    "linux/ibt.pvs",
+    "linux/policy/retbleed.pvs",
 ]
 SMALL = """
 machine m {
@@ -37,23 +36,8 @@ machine m {
     nops n { "90"  "66 90"  "0f 1f 00"  "0f 1f 40 00"  "0f 1f 44 00 00" }
     choose nops n
 }
-cmdline {
-    variable pti = auto { on, auto }
-    early_param "pti" -> pti list {
-        "on"
-        other -> pti = auto
-    }
-}
 decide decisions in "x.c" {
-    let quick = cpu has fast and pti is on
-    if quick {
-        clear slow  when cpu has fast
-        pti = auto
-    } else if cpu family in 6, 0x17 .. 0x19 {
-        set slow unless told
-    } else {
-        open fast, slow from "who knows"
-    }
+    clear slow  when cpu has fast
 }
 interface i {
     table ".t" {
@@ -161,23 +145,21 @@ def test_a_broken_item_leaves_the_others(kind: type[ast.Item]) -> None:
     start = item.span.start
     text = SMALL[:start] + SMALL[start:].replace(word, word[1:], 1)
     parsed = broken(text)
-    assert [type(other) for other in parsed.built(ANY).items] == [type(other) for other in items if other is not item]
+    assert [type(other) for other in parsed.items] == [type(other) for other in items if other is not item]
     assert [diagnostic.labels[0].span.start for diagnostic in parsed.diagnostics] == [start]
 
 
 def test_positions_are_those_of_the_whole_text() -> None:
     parsed = broken(SMALL.replace("bits 32", "bits").replace("max_len 254", "max_len"))
-    names = [item.name for item in parsed.built(ANY).items if isinstance(item, ast.Backend | ast.Family | ast.Decide)]
-    assert [name.span.text for name in names] == [name.text for name in names] == ["decisions", "b", "f"]
+    names = [item.name for item in parsed.items if isinstance(item, ast.Backend | ast.Family | ast.Machine)]
+    assert [name.span.text for name in names] == [name.text for name in names] == ["m", "b", "f"]
     assert len(parsed.diagnostics) == 2
 
 
 def test_a_construct_on_several_lines_is_one() -> None:
     text = "chain c {\n    nop\n    when\n    not x\n    clobbers eax\n    asm\n    5\n    keep\n}\n"
     parsed = broken(text)
-    assert [diagnostic.labels[0].span.text for diagnostic in parsed.diagnostics] == ["clobbers", "5"] or parsed.built(
-        ANY
-    ).items
+    assert [diagnostic.labels[0].span.text for diagnostic in parsed.diagnostics] == ["clobbers", "5"] or parsed.items
 
 
 @pytest.mark.parametrize(
@@ -190,6 +172,7 @@ def test_a_construct_on_several_lines_is_one() -> None:
         ("backend b for i {\n    rom r(a u32) {\n        returns { x u32 }\n        otherwise = nop\n}\n", "rom r", 2),
         ("chain c {\n    nop\n\n# between\nchain d {\n    nop\n}\n", "chain c", 1),
         ("family f {\n    each r in eax {\n        nop\n    keep\n}\n", "each r", 2),
+        ("family f {\n    if on m {\n        nop\n}\nchain d {\n    nop\n}\n", "if on", 2),
         ("passes {\n    a, b\ntest t { }\n", "passes", 1),
         ("test t {\n    at 1 => nops\ntest u {\n}\n", "test t", 1),
         ('family f {\n    table x .. y { a u32\n    nop\n}\ninclude "x"\n', "table x", 2),
@@ -213,6 +196,15 @@ def test_a_word_that_may_begin_an_item() -> None:
     """It does where no block is open; in a block it may be a name, unless what follows it makes it certain."""
     assert found("backend b for i {\n    bogus !!\n    test = keep\n}\nchain c { keep }\n") == [(2, "!")]
     assert found("junk\nchain { keep }\nchain d { keep }\n") == [(1, "junk"), (2, "{")]
+
+
+def test_items_in_a_block_of_if() -> None:
+    """They do not end it, and `else` goes on with it."""
+    text = "if before 6.1 {{\nchain c {{\n    nop {}\n}}\n{}\n}} else {{\nchain d {{ keep }}\n}}\nchain e {{ keep }}\n"
+    assert found(text.format("!!", "")) == [(3, "!")]
+    assert found(text.format("", "junk")) == [(5, "junk")]
+    assert found(f"{text.format('', '')}chain f {{ nop !! }}\n") == [(10, "!")]
+    assert found("family f {\n    if on m {\n        nop\n}\nchain d {\n    nop\n}\n") == [(5, "chain")]
 
 
 def test_a_construct_on_several_lines_is_right_beside_a_wrong_one() -> None:

@@ -113,7 +113,7 @@ family jump_labels {
     table __start_jumps .. __stop_jumps { site rel32  to rel32  branch u1  init u1  key rel30 << 2 }
     reads enabled s32 at key
     len 5
-    jmp to  when enabled and not branch or branch and not enabled
+    jmp to  when (enabled and not branch) or (branch and not enabled)
     nop
 }
 

@@ -13,6 +13,7 @@ from pvspec.engine.spec import (
     Architecture,
     Backend,
     Cpu,
+    Decide,
     Decision,
     Family,
     Field,
@@ -253,7 +254,7 @@ class TestMachine:
         assert refused(image(), alone, hypervisor="xen") == "there is no backend 'xen'; there are: none"
 
     def test_a_policy_needs_a_cpu(self) -> None:
-        policy = spec().changed(policy=(Decision(True, (3,)),))
+        policy = spec().changed(policy=(Decide("f", "f.c", (Decision("", True, (3,)),)),))
         message = "no CPU given: use --cpu PROFILE or --cpu FILE (a /proc/cpuinfo), or --features"
         assert refused(image(), policy) == message
         assert facts(image(), policy, features=("SLOW",)).features == {4}

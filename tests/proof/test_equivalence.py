@@ -12,9 +12,10 @@ from pvspec.compiler.pipeline import check_spec
 from pvspec.lang.diagnostics import Findings
 from pvspec.proof import EMULATED, PROVEN, UNPROVEN, Cell, prove_program
 from pvspec.proof.verdicts import Prover
-from pvspec.support.paths import resource
 
-OLD, NEW = resource("specs", "linux-2.6.23", "i386"), resource("specs", "linux-6.1", "x86_64")
+from ..shipped import KERNELS, LINUX, SEED, Kernel
+
+OLD, NEW = SEED, LINUX
 Spec = Callable[..., Program]
 
 
@@ -47,9 +48,9 @@ def missed(op: str) -> str:
     return f"PV602 code for `{op}` does not do what the op means"
 
 
-@pytest.mark.parametrize("path", sorted({path.parent for path in resource("specs").rglob("*.pvs")}), ids=str)
-def test_shipped_specs_are_proven(path: Path) -> None:
-    assert prove_program(check_spec(path).sound()).diagnostics == ()
+@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+def test_shipped_specs_are_proven(kernel: Kernel) -> None:
+    assert prove_program(kernel.program).diagnostics == ()
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from pvspec.support.paths import resource
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PVSPEC_CACHE", str(tmp_path / "cache"))
-    shutil.copytree(resource("specs", "linux-6.1", "i386"), tmp_path / "spec")
+    shutil.copytree(resource("specs", "linux-2.6.23", "i386"), tmp_path / "spec")
     return tmp_path / "spec"
 
 

@@ -34,7 +34,7 @@ decide first in "a.c" {
     } else if since 6.1 {
         clear LOCKED when (old and since 6.1) or (not fast and mode is on)
     } else {
-        # As before.
+        # As it was.
         set LOCKED  # at once
     }
     if config STRICT and since 6.1 { set STRICT }

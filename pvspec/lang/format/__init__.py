@@ -5,7 +5,7 @@ and nothing but spaces and line ends between tokens differs afterwards. No line 
 
 Lines:
 
-- An author's line stays a line. Each construct begins one; the entries of a list may share one.
+- An author's line stays a line. Each construct begins one; the entries of a list may share one, as nops do.
 - A brace that is closed on its line and holds no more than one construct, or a list, stays there if the line fits. Of
   all others the first ends its line, and the last begins one; what goes on after it, such as `else`, follows there.
 - An empty line stays, one of several, but none at the start or end of a brace or of the file.
@@ -19,8 +19,8 @@ Spaces:
 Lines of more than 120 columns, their comment not counted:
 
 - Braces that are opened and closed on it are opened, the outermost first.
-- What is still too long is broken by depth: between entries, before each `else` and `=>`; then before `when` and
-  `with`; then before `or`, then `and`, then after commas; each time only outside of all brackets that are not needed.
+- What is still too long is broken by depth, first outside of all brackets, then within those that need it: between
+  entries, before each `else` and `=>`; then before `when` and `with`; then before `or` and `and`; then after commas.
   Each part has a line of its own, four columns deeper than what it continues, or eight if that opens a brace.
 
 Strings are never touched; a triple-quoted one keeps its own indentation, since its text is part of the tree.

@@ -9,8 +9,8 @@ from itertools import accumulate, groupby
 from pvspec.lang.format.lines import DEEPEST, INDENT, Line, Lines
 from pvspec.lang.format.tokens import Begins, Token
 
-_RANKS = {"else": 1, "=>": 1, "when": 2, "with": 2, "or": 3, "and": 4}
-_AFTER_COMMA = 5
+_RANKS = {"else": 1, "=>": 1, "when": 2, "with": 2, "or": 3, "and": 3}
+_AFTER_COMMA = 4
 
 
 def broken(lines: Lines) -> Iterator[Line]:
@@ -57,5 +57,5 @@ def _deeper(line: Line, last: Token) -> int:
 def _rank(before: Token, token: Token) -> int:
     """How early a line is broken before a token, among those that are as deep; 0: not at all."""
     if token.begins is not None:
-        return token.begins is not Begins.REST
+        return 0 if token.begins is Begins.REST else 1
     return _AFTER_COMMA if before.text == "," else _RANKS.get(token.text, 0)

@@ -87,4 +87,4 @@ def _spaces(before: Token, token: Token) -> int:
     return max(1, token.spaces)
 
 
-_OPERATORS = frozenset({"and", "or", "not", "when", "if", "in"})
+_OPERATORS = frozenset({"and", "or", "not", "when", "if"})

@@ -2,7 +2,7 @@
 
 Only shapes are parsed here; `check` decides what names and numbers mean.
 `limits` refuses what is too big, `characters` what cannot be seen, `errors` explains lark's errors, `recovery` finds
-the valid parts of an invalid text, `builder` makes our tree from lark's, for one kernel, `cuts` says what has to be
+the valid parts of an invalid text, `builder` makes our tree from lark's, for one kernel, `cutter` says what has to be
 taken out of a text for that, and `constructs` says where its parts are.
 """
 
@@ -20,7 +20,8 @@ from pvspec.lang.diagnostics import Diagnostic, SpecError, Work
 from pvspec.lang.parse.builder import Builder
 from pvspec.lang.parse.characters import hidden_characters
 from pvspec.lang.parse.constructs import Construct, constructs
-from pvspec.lang.parse.cuts import Chosen, Cut, Cutter
+from pvspec.lang.parse.cuts import Chosen, Cut
+from pvspec.lang.parse.cutter import cuts
 from pvspec.lang.parse.errors import Refused, run_together, syntax_error
 from pvspec.lang.parse.grammar import WordsRunTogether, parser
 from pvspec.lang.parse.limits import check_length, check_limits, check_made
@@ -82,12 +83,7 @@ class Parsed(Value):
 
     def cuts(self, chosen: Chosen) -> list[Cut]:
         """What has to be taken out of the text so that it is for one kernel."""
-        found = list[Cut]()
-        for tree, start in self.trees:
-            cutter = Cutter(self.source, chosen, start)
-            cutter.visit(tree)
-            found += cutter.cuts
-        return found
+        return [cut for tree, start in self.trees for cut in cuts(self.source, tree, start, chosen)]
 
     def built(self, target: Target) -> Built:
         """The items of the file that are for a kernel."""

@@ -10,13 +10,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pvspec
-from pvspec.compiler.cached import load_spec
 from pvspec.engine.errors import PatchError, StateError
 from pvspec.engine.guards import CpuHasField, FactQuestion, Guard, questions
 from pvspec.engine.records import parse_records
 from pvspec.engine.spec import Spec
 from pvspec.prediction import PredictionError
-from pvspec.prediction.bind import Bound, Tables, bind, layouts, shipped_spec
+from pvspec.prediction.bind import Bound, Tables, layouts
 from pvspec.prediction.passes import run_passes, text_of
 
 from .observe import Observation, observe
@@ -53,7 +52,7 @@ class Bench:
 
     def bind(self, machine: pvspec.Machine) -> Bound:
         """The kernel on a machine, without the tables that come later; PredictionError."""
-        return bind(self.spec, self.subject.image, machine)
+        return pvspec.bind_kernel(self.subject.image, machine, spec=self.spec)
 
     def observe(self, trial: Trial) -> Observation:
         """Run the kernel on a machine."""
@@ -63,17 +62,19 @@ class Bench:
 
     @cached_property
     def telling(self) -> frozenset[int]:
-        """The features that records name: what they say of them shows in the kernel's own words of capabilities."""
+        """The features that records of sites in the text name: the kernel keeps them in its words of capabilities."""
         return frozenset(self._telling())
 
     def _telling(self) -> Iterator[int]:
-        tables = self.bind(_PLAIN).tables
+        bound = self.bind(_PLAIN)
+        tables, (start, end) = bound.tables, text_of(bound)
         for name, family in self.spec.families.items():
             asked = [part for arm in family.rule for part in questions(arm.guard)]
             fields = {part.field for part in asked if isinstance(part, CpuHasField)}
             if fields and name in tables:
                 records = parse_records(layouts(self.spec)[name], *tables[name])
-                yield from (record[field] for record in records for field in fields)
+                inside = (record for record in records if start <= record["site"] < end)
+                yield from (record[field] for record in inside for field in fields)
 
     def decided(self, words: tuple[int, ...]) -> frozenset[int]:
         """The features of a kernel's words that can change text."""
@@ -91,7 +92,9 @@ class Bench:
     @cached_property
     def _compared(self) -> int:
         """The bytes of the text that are compared: ff for each, the first lowest."""
-        later = run_passes(bind(_only(self.whole, LATER), self.subject.image, _PLAIN), every_site=True)
+        later = run_passes(
+            pvspec.bind_kernel(self.subject.image, _PLAIN, spec=_only(self.whole, LATER)), every_site=True
+        )
         mask = bytearray(b"\xff" * (later.end - later.start))
         for site in later.inside():
             start = site.address - later.start
@@ -158,7 +161,7 @@ def open_bench(package: Path) -> Bench:
     folder = TemporaryDirectory(prefix="pvspec-")
     vmlinux = Path(folder.name) / "vmlinux"
     subject.image.write(vmlinux, subject.image.memory)
-    return Bench(subject, load_spec(shipped_spec(subject.image)), vmlinux, folder)
+    return Bench(subject, pvspec.bind_kernel(subject.image, _PLAIN).spec, vmlinux, folder)
 
 
 _PLAIN = pvspec.Machine(cpu=pvspec.read_cpu("qemu64"))

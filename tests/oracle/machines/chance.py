@@ -1,15 +1,14 @@
-"""A machine made at random: the same for a seed and a number, whatever kernel it is for but for that one's words."""
+"""A machine made at random: a seed and a number give the same one again.
+
+Kernels that are tried with one seed have the same machines, but for some words that are each kernel's own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
-from pvspec.engine.guards import CpuHas, questions
-from pvspec.engine.spec import Spec
-
-from .models import ANY_CAPABILITY, ANY_FLAG, INTEL, MODELS, UNSAFE, Generation, Model
+from .models import ANY_CAPABILITY, ANY_FLAG, ANY_LATE, INTEL, MODELS, UNSAFE, Generation, Model
 from .numbers import PLACES
 from .subject import Subject
 from .trial import Trial
@@ -19,30 +18,16 @@ KINDS = ("realistic", "spelling", "odd")
 _SHARE = (6, 2, 2)
 _SHAPES = [(1, 1), (1, 1), (2, 1), (1, 2), (2, 2), (4, 1)]
 """Cores, and threads of each."""
-_NEVER = (
-    "SERIALIZE",
-    "XSAVES",
-    "XSAVEC",
-    "XCOMPACTED",
-    "INVPCID",
-    "PCID",
-    "LA57",
-    "XSAVE",
-    "OSXSAVE",
-    "SMAP",
-    "ALWAYS",
-)
-"""What is not set late: the kernel would use it before it stops."""
 
 
-def trial(subject: Subject, spec: Spec, seed: str, number: int) -> Trial:
+def trial(subject: Subject, seed: str, number: int) -> Trial:
     """The machine of that number of a seed's."""
     chance = Random(f"{seed}.{number}")
     (kind,) = chance.choices(KINDS, _SHARE)
     model = chance.choice(MODELS)
     made = _of_model(chance, kind, model)
     if kind == "odd":
-        made = _made_odd(chance, made, spec)
+        made = _made_odd(chance, made)
     words = (spelt if kind == "spelling" else ordinary)(chance, tried(subject.parameters))
     return replace(made, words=tuple(words))
 
@@ -90,11 +75,11 @@ def _microcode(chance: Random, model: Model) -> int:
     return chance.choice([0x1000065, 0x8001250, 0x8301055, 0x830107C, 0xA0011D1, 0xA0011DB, 0xA101154, 0xB002200])
 
 
-def _made_odd(chance: Random, made: Trial, spec: Spec) -> Trial:
+def _made_odd(chance: Random, made: Trial) -> Trial:
     """The machine with features added and taken away, and perhaps numbers that no CPU has."""
     flags = [f"{chance.choice('+-')}{name}" for name in chance.sample(ANY_FLAG, chance.randint(0, 8))]
     hidden = chance.sample(sorted(PLACES), chance.randint(0, 5))
-    late = [f"{chance.choice('++-')}{name}" for name in chance.sample(late_names(spec), chance.randint(0, 6))]
+    late = [f"{chance.choice('++-')}{name}" for name in chance.sample(ANY_LATE, chance.choice([0, 0, 0, 1, 2, 4, 6]))]
     if chance.random() < 0.3:
         made = replace(made, model=chance.randrange(256), stepping=chance.randrange(16))
     if made.capabilities is not None or chance.random() < 0.3:
@@ -102,11 +87,3 @@ def _made_odd(chance: Random, made: Trial, spec: Spec) -> Trial:
         made, flags = replace(made, capabilities=sum(bits)), [*flags, "+arch-capabilities"]
     kept = (flag for flag in made.flags if not any(flag[1:] == other[1:] for other in flags))
     return replace(made, flags=(*kept, *flags), hidden=tuple(dict.fromkeys((*made.hidden, *hidden))), late=tuple(late))
-
-
-def late_names(spec: Spec) -> Sequence[str]:
-    """The features that decisions ask for and none makes, and the bugs: they can be had or lacked when it decides."""
-    made = {number for decision in spec.policy if decision.sets for number in decision.features}
-    asked = {part.feature for decision in spec.policy for part in questions(decision.guard) if isinstance(part, CpuHas)}
-    names = {number: name for name, number in spec.machine.features.items() if number >= 0}
-    return sorted({names[number] for number in asked - made if number in names} - set(_NEVER))

@@ -160,7 +160,7 @@ def tried(package: Path, seed: str, numbers: Sequence[int]) -> list[Outcome]:
 
 
 def _tried(bench: Bench, seed: str, number: int) -> Outcome:
-    trial = chance.trial(bench.subject, bench.whole, seed, number)
+    trial = chance.trial(bench.subject, seed, number)
     seen = bench.observe(trial)
     if seen.died:
         return Outcome(number, trial, None, seen.died)

@@ -18,6 +18,8 @@ Known = Literal["facts", "cpuinfo", "vulnerabilities"]
 KNOWN: tuple[Known, ...] = ("facts", "cpuinfo", "vulnerabilities")
 """How much is known: all that the kernel knew when it decided; /proc/cpuinfo; that and the vulnerabilities files."""
 
+_MADE = ("UP",)  # what specs say of a kernel that has patched its locks, though the kernel itself keeps no such feature
+
 
 def described(subject: Subject, spec: Spec, trial: Trial, seen: Observation, known: Known) -> pvspec.Machine:
     """The machine, as far as it is known."""
@@ -29,9 +31,10 @@ def described(subject: Subject, spec: Spec, trial: Trial, seen: Observation, kno
             return pvspec.Machine(cpu=replace(cpu, vulnerabilities=seen.shown), cmdline=trial.cmdline)
         case "facts":
             had = tuple(numbers_in(seen.before))
-            shown_later = set(numbers_in(seen.after)) - set(had)
-            named = spec.machine.features.items()
-            lacking = tuple(name for name, number in named if number in shown_later)
+            known_of = spec.machine.features.items()
+            lacking = tuple(
+                name for name, number in known_of if number >= 0 and name not in _MADE and number not in had
+            )
             return pvspec.Machine(cpu=cpu, cpus=trial.processors, cmdline=trial.cmdline, features=had, lacking=lacking)
 
 

@@ -210,5 +210,34 @@ ANY_FLAG = (
 )
 """QEMU's words for features that an odd machine has or lacks."""
 
+ANY_LATE = (
+    *("IBRS", "IBPB", "STIBP", "SSBD", "IBRS_ENHANCED", "AMD_SSBD", "VIRT_SSBD", "LS_CFG_SSBD", "SPEC_CTRL_SSBD"),
+    *(
+        "MSR_SPEC_CTRL",
+        "MSR_TSX_CTRL",
+        "RTM",
+        "FSRM",
+        "FSRS",
+        "ERMS",
+        "FSGSBASE",
+        "XMM2",
+        "LFENCE_RDTSC",
+        "AVX",
+        "CLWB",
+    ),
+    *("BHI_CTRL", "RRSBA_CTRL", "VERW_CLEAR", "IBPB_BRTYPE", "SBPB", "SRSO_NO", "SRSO_USER_KERNEL_NO", "HYPERVISOR"),
+    *("CLFLUSHOPT", "MD_CLEAR", "FLUSH_L1D", "SRBDS_CTRL", "HYBRID_CPU", "UMIP", "PKU", "REP_GOOD", "CONSTANT_TSC"),
+    *("ZEN1", "ZEN2", "ZEN3", "ZEN4", "ZEN5", "AUTOIBRS", "SELFSNOOP", "TOPOEXT", "RDRAND", "PGE", "PAT"),
+    *("BUG_SPECTRE_V1", "BUG_SPECTRE_V2", "BUG_SPEC_STORE_BYPASS", "BUG_MDS", "BUG_MSBDS_ONLY"),
+    *("BUG_TAA", "BUG_MMIO_STALE_DATA", "BUG_RETBLEED", "BUG_SRSO", "BUG_RFDS", "BUG_BHI", "BUG_ITS", "BUG_GDS"),
+    *("BUG_ITS_NATIVE_ONLY", "BUG_TSA", "BUG_VMSCAPE", "BUG_EIBRS_PBRSB", "BUG_SWAPGS", "BUG_SRBDS", "BUG_L1TF"),
+    *("BUG_NULL_SEG", "BUG_SYSRET_SS_ATTRS", "BUG_IBPB_NO_RET", "BUG_SMT_RSB"),
+)
+"""Features and bugs, by the kernel's names, that an odd machine gets or loses when the kernel begins to decide.
+
+Not those that the kernel uses before it is stopped, or QEMU would have to have them; nor meltdown, on which it has
+decided by then.
+"""
+
 UNSAFE = ("xsaves", "invpcid", "pcid", "la57")
 """What a forced CPU must not have: the kernel would use it, and QEMU cannot do it."""

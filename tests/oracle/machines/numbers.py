@@ -34,6 +34,7 @@ PLACES = {
 def numbers(subject: Subject, spec: Spec, names: Iterable[str]) -> Iterator[int]:
     """The numbers of those that this kernel has."""
     shown = {name.upper(): number for number, name in enumerate(subject.features) if name}
+    shown |= {f"BUG_{name.upper()}": len(subject.features) + at for at, name in enumerate(subject.bugs) if name}
     for name in names:
         number = spec.machine.features.get(name, shown.get(name, -1))
         if number < 0 and name in PLACES:

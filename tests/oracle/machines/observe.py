@@ -1,10 +1,11 @@
 """A kernel run on a machine until it has patched itself, and what it is then: less than a second of CPU each.
 
 The guest is held by QEMU's gdb stub. When it begins to look at its CPU, it gets the features that QEMU cannot give
-(`Trial.hidden`); each read of IA32_ARCH_CAPABILITIES gets the machine's value; when all is known of the CPU and
-nothing is decided yet, `Trial.late` is done. It is stopped when alternative_instructions returns: then all mitigations
-are chosen, and alternatives, returns, retpolines, locks and call thunks are written. Last, the kernel's own functions
-are called for what the files in /sys/devices/system/cpu/vulnerabilities would say.
+(`Trial.hidden`); a kernel without a symbol for that gets them later. Each read of IA32_ARCH_CAPABILITIES gets the
+machine's value. When all is known of the CPU and nothing is decided yet, `Trial.late` is done. It is stopped when
+alternative_instructions returns: then all mitigations are chosen, and alternatives, returns, retpolines, locks and call
+thunks are written. Last, the kernel's own functions are called for what the files in
+/sys/devices/system/cpu/vulnerabilities would say.
 """
 
 from __future__ import annotations
@@ -87,21 +88,24 @@ class _Guest:
 
     def observed(self, work: Path) -> Observation:
         subject, stub, trial = self._subject, self._stub, self._trial
-        if trial.hidden:
+        forced = subject.found("cpu_caps_set")
+        if trial.hidden and forced is not None:
             self._run_to(subject.symbol("early_cpu_init"))
-            self._change(subject.symbol("cpu_caps_set"), trial.hidden, ())
+            self._change(forced, trial.hidden, ())
         self._run_to(subject.decides)
         words = self._words()
         added, taken = ([name[1:] for name in trial.late if name[0] == sign] for sign in "+-")
+        if forced is None:
+            added = [*trial.hidden, *added]
         before = self._change(words, added, taken)
         registers = self._run_to(subject.symbol("alternative_instructions"))
         self._run_to(stub.number(registers[RSP], subject.pointer))
         after = self._capabilities(words)
-        thunk = subject.image.symbols.address("x86_return_thunk")
-        smt = self._variable("cpu_smt_control", _NOT_SUPPORTED)
+        thunk = subject.found("x86_return_thunk")
+        smt = self._variable(subject.smt_control, _NOT_SUPPORTED)
         threads = 1 if smt == _NOT_SUPPORTED else trial.threads
         present = self._present()
-        limit = self._variable("setup_max_cpus", _ALL) or 1
+        limit = self._variable(subject.found("setup_max_cpus"), _ALL) or 1
         online = min(present, limit) if "apic" in subject.shown(after)[0] else 1
         return Observation(
             before,
@@ -171,13 +175,12 @@ class _Guest:
 
     # ---- what else there is to know
 
-    def _variable(self, name: str, otherwise: int) -> int:
-        """An int of the kernel's; `otherwise` if it has no symbol."""
-        address = self._subject.image.symbols.address(name)
+    def _variable(self, address: int | None, otherwise: int) -> int:
+        """An int of the kernel's; `otherwise` if it has none."""
         return otherwise if address is None else self._stub.number(address, 4)
 
     def _present(self) -> int:
-        address = self._subject.image.symbols.address("__cpu_possible_mask")
+        address = self._subject.found("__cpu_possible_mask")
         possible = self._trial.processors if address is None else self._stub.number(address, 8).bit_count()
         return min(possible, self._trial.processors)
 

@@ -50,9 +50,11 @@ class Stub:
             except TimeoutError:
                 self._look()
                 continue
-            except OSError as error:
-                raise Gone(f"the guest is gone ({error.strerror})") from None
+            except OSError:
+                more = b""
             if not more:
+                time.sleep(_PATIENCE)  # until it can be told why it has ended
+                self._look()
                 raise Gone("the guest is gone")
             self._buffer += more
         self._buffer = self._buffer[found.end() :]

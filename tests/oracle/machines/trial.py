@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 
 FIRST_WORD = "nokaslr"
 """Every command line begins with it, or memory would be laid out by chance."""
@@ -76,15 +76,21 @@ def from_json(text: str) -> Trial:
     """The machine that `Trial.to_json` wrote; TrialError."""
     try:
         told = json.loads(text)
+        if not isinstance(told, dict):
+            raise ValueError("it is no object")
         return of_fields(told)
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise TrialError(f"not a machine: {error}") from None
 
 
 def of_fields(told: Mapping[str, object]) -> Trial:
-    """The machine with these fields, all others as in a plain one; ValueError, TypeError."""
-    known = {field.name for field in fields(Trial)}
-    if unknown := sorted(set(told) - known):
+    """The machine with these fields, all others as in a plain one; ValueError."""
+    plain = asdict(PLAIN)
+    if unknown := sorted(set(told) - set(plain)):
         raise ValueError(f"a machine has no {', '.join(unknown)}")
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
-    return Trial(**{**asdict(PLAIN), **values})
+    for name, value in values.items():
+        kind = int | None if name == "capabilities" else type(plain[name])
+        if not isinstance(value, kind):
+            raise ValueError(f"its {name} is {value!r}")
+    return Trial(**{**plain, **values})

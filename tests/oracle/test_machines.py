@@ -1,0 +1,313 @@
+"""Machines made at random: what is predicted of some that nobody chose, and the parts that make and judge them."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from pvspec.prediction.cpu import parse_cpuinfo
+
+from . import fetch
+from .cases import Kernel
+from .machines import chance, command, records, shrink, words
+from .machines.bench import Bench, open_bench
+from .machines.command import Outcome, tried
+from .machines.described import KNOWN, Known, cpuinfo
+from .machines.judge import ALIKE, ASKED, OPEN, WRONG, Verdict
+from .machines.models import MODELS
+from .machines.observe import Observation
+from .machines.subject import Subject, numbers_in
+from .machines.trial import PLAIN, Trial, TrialError, from_json
+
+ROOT = Path(__file__).parents[2]
+KERNELS = [
+    Kernel("5.10", "amd64", "cloud-amd64"),
+    Kernel("6.1", "amd64", "cloud-amd64"),
+    Kernel("6.12", "amd64", "cloud-amd64"),
+    Kernel("6.1", "i386", "686-pae"),
+]
+EACH = 15
+MANY = 3000
+
+
+def seed() -> str:
+    """Other machines each day on which there was a commit, and the same ones for whoever looks at that commit."""
+    told = subprocess.run(["git", "log", "-1", "--format=%cs"], cwd=ROOT, capture_output=True, text=True)
+    return told.stdout.strip() or "0"
+
+
+@pytest.fixture(scope="module")
+def outcomes() -> Mapping[str, Sequence[Outcome]]:
+    """What came of a day's machines, by kernel."""
+    packages = [kernel.package() for kernel in KERNELS]
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        found = pool.map(tried, packages, [seed()] * len(packages), [range(EACH)] * len(packages))
+        return {kernel.name: told for kernel, told in zip(KERNELS, found, strict=True)}
+
+
+# ---- what is predicted
+
+
+@pytest.mark.parametrize("kernel", [kernel.name for kernel in KERNELS])
+@pytest.mark.parametrize("known", KNOWN)
+def test_a_days_machines(outcomes: Mapping[str, Sequence[Outcome]], kernel: str, known: Known) -> None:
+    allowed = {ALIKE} if known == "facts" else {ALIKE, OPEN, ASKED}
+    real = [one for one in outcomes[kernel] if known == "facts" or not one.trial.late]  # none is changed as it boots
+    verdicts = [(one, one.verdicts[known]) for one in real if one.verdicts is not None]
+    wrong = [
+        f"{command.told(found)}\n  {one.trial.to_json()}" for one, found in verdicts if found.outcome not in allowed
+    ]
+    assert not wrong, "\n".join([f"seed {seed()}, {kernel}:", *wrong])
+
+
+@pytest.mark.parametrize("kernel", [kernel.name for kernel in KERNELS])
+def test_most_machines_live(outcomes: Mapping[str, Sequence[Outcome]], kernel: str) -> None:
+    lived = sum(one.verdicts is not None for one in outcomes[kernel])
+    assert lived > EACH * 2 / 3, [one.said for one in outcomes[kernel] if one.verdicts is None]
+
+
+# ---- a kernel that is watched
+
+
+@pytest.fixture(scope="module")
+def bench() -> Bench:
+    """The kernel that is fastest."""
+    return open_bench(KERNELS[-1].package())
+
+
+@pytest.fixture(scope="module")
+def zen(bench: Bench) -> Observation:
+    """A machine whose every part is told to be otherwise than QEMU has it."""
+    return bench.observe(ZEN)
+
+
+ZEN = Trial(
+    vendor="AuthenticAMD",
+    family=0x19,
+    model=0x61,
+    stepping=2,
+    microcode=0xA601203,
+    base="EPYC-Milan",
+    flags=("-xsaves", "-invpcid", "-pcid", "-hypervisor", "+ibpb", "+topoext"),
+    hidden=("BTC_NO", "VERW_CLEAR"),
+    late=("-BUG_SYSRET_SS_ATTRS", "+BUG_RETBLEED"),
+    cores=2,
+    threads=2,
+    words=("nosmt", "mitigations=auto"),
+)
+
+
+def names(bench: Bench, capabilities: tuple[int, ...]) -> set[str]:
+    flags, bugs = bench.subject.shown(capabilities)
+    return {*flags, *(f"bug {name}" for name in bugs)}
+
+
+def test_a_machine_is_as_it_was_made(bench: Bench, zen: Observation) -> None:
+    assert not zen.died
+    before = names(bench, zen.before)
+    assert {"ibpb", "bug retbleed", "bug spectre_v2"} <= before
+    assert not {"hypervisor", "xsaves", "bug sysret_ss_attrs"} & before
+    assert 32 * 20 + 5 in set(numbers_in(zen.before)), "VERW_CLEAR, which QEMU has no word for"
+    assert (zen.present, zen.online, zen.threads) == (4, 2, 2), "the second threads stay off"
+    assert zen.shown["meltdown"] == "Not affected"
+    assert len(zen.text) > 4 << 20
+
+
+def test_capabilities_are_what_is_read(bench: Bench) -> None:
+    flags = ("-hypervisor", "+arch-capabilities", "+spec-ctrl")
+    found = {
+        bits: names(bench, bench.observe(replace(PLAIN, flags=flags, capabilities=bits)).before) for bits in (0, 1, 3)
+    }
+    assert "bug cpu_meltdown" in found[0]
+    assert "bug cpu_meltdown" not in found[1], "RDCL_NO"
+    assert "ibrs_enhanced" in found[3] - found[1]
+
+
+def test_a_guest_that_hangs_is_told_of(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "no-such-cpu" in bench.observe(replace(PLAIN, base="no-such-cpu")).died
+    monkeypatch.setattr("tests.oracle.machines.observe._CPU_SECONDS", 0.0)
+    assert bench.observe(PLAIN).died == "the guest hangs"
+
+
+def test_its_cpuinfo_says_what_the_kernel_would(bench: Bench, zen: Observation) -> None:
+    cpu = parse_cpuinfo(cpuinfo(bench.subject, ZEN, zen), "cpuinfo")
+    assert (cpu.vendor, cpu.family, cpu.model, cpu.stepping, cpu.count) == ("AuthenticAMD", 0x19, 0x61, 2, 2)
+    assert {"ibpb", "bug retbleed"} <= cpu.flags
+    lines = cpuinfo(bench.subject, ZEN, zen).splitlines()
+    assert {"microcode\t: 0xa601203", "siblings\t: 2", "cpu cores\t: 1"} <= set(lines)
+
+
+def test_a_text_is_predicted_as_by_predict(bench: Bench, zen: Observation) -> None:
+    import pvspec
+
+    for line in ("", "mitigations=off", "spectre_v2=retpoline,lfence"):
+        machine = pvspec.Machine(cpu=pvspec.read_cpu("Skylake-Client"), cmdline=line)
+        whole = pvspec.predict(bench.subject.image, machine, spec=bench.whole)
+        assert bench.predicted(bench.bind(machine)) == bench.digest(whole.text), line
+
+
+# ---- chance
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    return cast(Subject, SimpleNamespace(parameters={"rodata=": True, "mem": True, "nosmp": True, "ftrace=": False}))
+
+
+def test_a_seed_and_a_number_give_one_machine(subject: Subject) -> None:
+    made = [chance.trial(subject, "a", number) for number in range(40)]
+    assert made == [chance.trial(subject, "a", number) for number in range(40)]
+    assert made != [chance.trial(subject, "b", number) for number in range(40)]
+    assert all(from_json(one.to_json()) == one for one in made)
+
+
+def test_chance_comes_to_everything(subject: Subject) -> None:
+    made = [chance.trial(subject, "a", number) for number in range(MANY)]
+    models = {(model.vendor, model.family, number) for model in MODELS for number in model.models}
+    assert models <= {(one.vendor, one.family, one.model) for one in made}
+    said = {word for one in made for word in one.words}
+    ordinary = {name if not value else f"{name}={value}" for name in words.VALUES for value in words.VALUES[name]}
+    assert len(ordinary - said) < len(ordinary) / 50, "all but some of the rarest"
+    assert {"--"} <= said
+    assert any(word.startswith("rodata") for word in said), "a parameter of the kernel's own"
+    assert not any(word.startswith("mem=") for word in said), "it would lay out memory"
+    kinds = [one.kind for one in made]
+    assert all(kinds.count(kind) > MANY / 8 for kind in chance.KINDS)
+    assert {one.processors for one in made} == {1, 2, 4}
+
+
+def test_each_spelling_changes_something() -> None:
+    chosen, word = Random("a"), "spectre_v2=retpoline,lfence"
+    for spelling in words._SPELLINGS:
+        assert any(spelling(chosen, word) != [word] for _ in range(9))
+
+
+def test_a_machine_that_is_none_is_refused() -> None:
+    for text in ("", "[]", "{", '{"colour": 1}', '{"words": "quiet"}', '{"cores": "2"}'):
+        with pytest.raises(TrialError, match="not a machine"):
+            from_json(text)
+
+
+# ---- shrinking
+
+
+class Fake:
+    """A kernel that errs where the command line has a word and the CPU more than one thread."""
+
+    def __init__(self) -> None:
+        self.tried = 0
+
+    def observe(self, trial: Trial) -> Trial:
+        self.tried += 1
+        return trial
+
+
+def test_a_machine_shrinks_to_what_matters(monkeypatch: pytest.MonkeyPatch) -> None:
+    def judge(bench: Fake, trial: Trial, seen: Trial, known: Known) -> Verdict:
+        errs = "pti=on" in trial.words and trial.threads > 1
+        return Verdict(WRONG, ("+PTI", "-UP"), 1) if errs else Verdict(ALIKE)
+
+    monkeypatch.setattr(shrink, "judge", judge)
+    monkeypatch.setattr(Trial, "died", "", raising=False)
+    big = replace(ZEN, words=("a", "pti=on", "b"), capabilities=0xFF)
+    fake = Fake()
+    small, verdict = shrink.shrunk(cast(Any, fake), big, "facts", Verdict(WRONG, ("+PTI",), 9))
+    assert small == Trial(threads=2, words=("pti=on",))
+    assert verdict == Verdict(WRONG, ("+PTI", "-UP"), 1)
+    assert fake.tried < 60
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (Verdict(WRONG, ("+A", "-B"), 3), Verdict(WRONG, ("+A",), 1), True),
+        (Verdict(WRONG, ("+A",), 3), Verdict(WRONG, ("-A",), 1), False),
+        (Verdict(WRONG, (), 3), Verdict(WRONG, (), 1), True),
+        (Verdict(WRONG, (), 3), Verdict(WRONG, ("+A",), 1), False),
+        (Verdict(WRONG, ("+A",), 3), Verdict(OPEN, ("+A",), 3), False),
+        (Verdict(OPEN, ("+A",), 3), Verdict(OPEN, ("+A",), 3), False),
+        (Verdict(ASKED, said="what"), Verdict(ASKED, said="what"), True),
+    ],
+)
+def test_what_errs_alike(one: Verdict, other: Verdict, same: bool) -> None:
+    assert shrink._same(one, other) is same
+
+
+# ---- records
+
+
+def verdicts(*told: str) -> dict[Known, Verdict]:
+    return {known: Verdict(outcome) for known, outcome in zip(KNOWN, told, strict=True)}
+
+
+def outcome(number: int, kind: str, found: dict[Known, Verdict] | None) -> Outcome:
+    return Outcome(number, Trial(kind=kind), found, "" if found else "it died")
+
+
+class Machines:
+    """What the command runs, in place of kernels."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[int] = []
+        self.found: dict[int, dict[Known, Verdict] | None] = {}
+        monkeypatch.setattr(command, "_run", self.run)
+        monkeypatch.setattr(command, "_packages", lambda name: [("6.1-cloud-amd64", Path("kernel"))])
+        image = SimpleNamespace(release="6.1.0-1-cloud-amd64")
+        monkeypatch.setattr(command, "_bench", lambda package: SimpleNamespace(subject=SimpleNamespace(image=image)))
+        monkeypatch.setattr(records, "made_by", lambda: "these")
+
+    def run(self, package: Path, seed: str, numbers: Iterable[int], jobs: int) -> Iterable[Outcome]:
+        for number in numbers:
+            self.asked.append(number)
+            yield outcome(number, "realistic", self.found.get(number, verdicts(ALIKE, ALIKE, OPEN)))
+
+
+@pytest.fixture
+def machines(monkeypatch: pytest.MonkeyPatch) -> Machines:
+    return Machines(monkeypatch)
+
+
+def run(tmp_path: Path, *arguments: str) -> int:
+    return command.main(["--records", str(tmp_path), "--shrink", "0", *arguments])
+
+
+def test_what_is_recorded_is_not_run_again(machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(tmp_path, "--n", "10") == 0
+    assert run(tmp_path, "--n", "13", "--resume") == 0
+    assert machines.asked == [*range(10), *range(10, 13)]
+    (line,) = (tmp_path / "6.1.0-1-cloud-amd64.jsonl").read_text().splitlines()
+    assert json.loads(line) == {"seed": "0", "by": "these", "machines": " ".join(["raao"] * 13)}
+    monkeypatch.setattr(records, "made_by", lambda: "others")
+    machines.asked.clear()
+    run(tmp_path, "--n", "13", "--resume")
+    assert machines.asked == [*range(13)], "other code's machines are not known"
+
+
+def test_a_wrong_one_is_said_and_is_no_success(
+    machines: Machines, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machines.found = {1: {**verdicts(ALIKE, ALIKE, ALIKE), "cpuinfo": Verdict(WRONG, ("+PTI",), 7)}, 2: None}
+    assert run(tmp_path, "--n", "4", "--seed", "x") == 1
+    assert "6.1-cloud-amd64 x.1 cpuinfo: wrong, +PTI, 7 bytes" in capsys.readouterr().out
+    assert run(tmp_path, "--show") == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert (
+        "| 6.1.0-1-cloud-amd64 | realistic | 3 (1 more died) | 3 alike | 2 alike, 1 wrong | 1 alike, 2 open |" in shown
+    )
+
+
+def test_the_command_refuses_what_it_does_not_know(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--kernel", "6.1", "--machine", '{"colour": 1}']) == 2
+    assert "a machine has no colour" in capsys.readouterr().err
+    with pytest.raises(fetch.Unavailable, match=r"no kernel 9\.9"):
+        command.main(["--kernel", "9.9"])
