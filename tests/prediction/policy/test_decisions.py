@@ -68,8 +68,8 @@ def test_decisions(case: str) -> None:
     for want in features.split():
         number = numbers[want[1:]]
         match want[0]:
-            case "?":
-                right = number in found.decisions.opened
+            case "?" | "!" as sign:
+                right = (number in found.decisions.opened) == (sign == "?")
             case sign:
                 right = (number in found.features) == (sign == "+")
         if not right:
