@@ -40,10 +40,10 @@ def spec_for(
 
 def shipped_spec(image: KernelImage) -> Path:
     """The shipped spec that may describe an image; PredictionError if there is none."""
-    version = re.match(r"(\d+\.\d+)(\.\d+)?", image.release)
+    version = re.match(r"\d+\.\d+(\.\d+)?", image.release)
     if version is None:
         raise _no_shipped_spec(image)
-    for place in ((f"linux-{version[0]}", image.machine), (f"linux-{version[1]}", image.machine), ("linux",)):
+    for place in ((f"linux-{version[0]}", image.machine), ("linux",)):
         try:
             return resource("specs", *place)
         except FileNotFoundError:
