@@ -12,11 +12,13 @@ from tempfile import mkdtemp
 from pvspec.compiler.pipeline import check_spec
 from pvspec.compiler.printout import render as render_module
 from pvspec.lang.diagnostics import CODES, Diagnostic, SpecError, render
+from pvspec.lang.expansion import expand_spec
 from pvspec.lang.format import format_text
 from pvspec.lang.parse import parse
 from pvspec.lang.parse.grammar import keywords
 from pvspec.lang.source import Source
-from pvspec.proof import prove
+from pvspec.lang.target import version_text
+from pvspec.proof import prove_all
 from pvspec.spectest import run_tests
 from pvspec.support.paths import resource
 from tests.fuzz.cell import expected
@@ -130,7 +132,23 @@ def _check(data: bytes) -> str:
     if checked.diagnostics:
         return _located(checked.diagnostics)
     if len(data) % 8 == 0:
-        compile(render_module(checked.sound()), "<module>", "exec")
+        for program in checked.all_sound().values():
+            compile(render_module(program), "<module>", "exec")
+    return ""
+
+
+def _expand(data: bytes) -> str:
+    """What each kernel gets of a sound one is a sound one."""
+    _file().write_bytes(data)
+    checked = check_spec(_file())
+    if checked.diagnostics:
+        return _located(checked.diagnostics)
+    expanded = _file().with_name("expanded.pvs")
+    for target in checked.programs:
+        version = version_text(target.version) or None
+        files = expand_spec(_file(), kernel=version, machine=target.machine, in_one=True)
+        expanded.write_text("\n".join(file.text for file in files), encoding="utf-8")
+        assert check_spec(expanded).diagnostics == ()
     return ""
 
 
@@ -139,11 +157,11 @@ def _run(data: bytes) -> str:
     _file().write_bytes(data)
     try:
         results = run_tests(_file())
-        proof = prove(_file())
+        proofs = prove_all(_file())
     except SpecError as error:
         expected(error)
         return _located(error.diagnostics)
-    assert all(line.isprintable() for line in proof.lines(regions=True))
+    assert all(line.isprintable() for proof in proofs for line in proof.lines(regions=True))
     return "; ".join(sorted({diagnostic.message for result in results for diagnostic in result.diagnostics}))
 
 
@@ -281,3 +299,4 @@ def targets() -> Iterator[Target]:
     yield Target("format", True, shipped, _words(), _format, made)
     yield Target("check", True, small, _words(), _check, made)
     yield Target("run", True, small, _words(), _run, made)
+    yield Target("expand", True, small, _words(), _expand, made)
