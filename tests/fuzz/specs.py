@@ -226,6 +226,21 @@ def _arms(h: Hostile) -> str:
     )
 
 
+def _steps(h: Hostile) -> str:
+    """Steps in a row, in each other, and one beside the other."""
+    deep = h.times(1, 2000)
+    return h.random.choice(
+        (
+            _many(h, f"set A, B when {_guard(h)}", "\n", 3000),
+            _many(h, "let l{at} = cpus == {at}", "\n", 3000),
+            _many(h, "w = on when cpus == {at}", "\n", 3000),
+            f"if {_guard(h)} {{ " * deep + "clear B" + " }" * deep,
+            _many(h, "if cpus == {at} { set B } else", " ", 3000) + " { clear B }",
+            _many(h, 'open A from "w{at}" when not cpu has B', "\n", 3000),
+        )
+    )
+
+
 def _chains(h: Hostile) -> str:
     """Chains that hold chains."""
     return "".join(
@@ -252,6 +267,10 @@ def made(h: Hostile) -> bytes:
         "interface": _many(h, "op p{at} {at} + 2", "\n", 5000)
         + f" op q {_sum(h)}"
         + _many(h, " option w{at} : bool = false", "\n", 5000, 0),
+        "line": _many(h, "variable v{at} = no { no, yes }", "\n", 3000)
+        + _many(h, ' early_param "p{at}" -> w list { "on" "off" }', "\n", 3000, 0)
+        + _many(h, ' harmless "h{at}"', "\n", 3000, 0),
+        "steps": _steps(h),
         "items": _chains(h) + _many(h, "chain d{at} { nop }", "\n", 3000, 0),
         "chain": _arms(h),
         "backend": _many(h, "p{at} = c", "\n", 5000) + _many(h, " target p{at} = s when wide", "\n", 5000, 0),
