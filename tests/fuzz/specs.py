@@ -167,7 +167,8 @@ def _run(data: bytes) -> str:
 
 # ---- very many of each thing
 
-_BASE = """machine x86_64 {{ bits 64 feature A 1 "a" feature B 2 "b" nops p {{ "90" }} choose nops p {machine} }}
+_BASE = """{kernels}
+machine x86_64 {{ bits 64 feature A 1 "a" feature B 2 "b" nops p {{ "90" }} choose nops p {machine} }}
 cmdline {{ variable w = off {{ on, off }} early_param "w" -> w = on {line} }}
 decide d in "d.c" {{ set A when w is on {steps} }}
 interface pv {{ table ".p" {{ addr u64 type u8 len u8 clobber u16 pad 4 }} max_len 254 slot "ff 15" rel32
@@ -196,7 +197,18 @@ def _guard(h: Hostile, depth: int = 0) -> str:
         guard = h.random.choice(("(", "not (")) * deep + guard + ")" * deep
     if h.random.random() < 0.3 and depth < 4:
         guard = _many(h, f"({_guard(h, depth + 1)})", h.random.choice((" or ", " and ")), 3000) or guard
+    if h.happens(3):
+        guard = (
+            f"({h.random.choice(('since 6.1', 'before 6.1', 'on x86_64'))} {h.random.choice(('and', 'or'))} {guard})"
+        )
     return guard
+
+
+def _only(h: Hostile) -> str:
+    """For which kernels, mostly all."""
+    return (
+        h.random.choice((" since 6.1", " before 6.1", " on x86_64", " on i386", " since 9.9")) if h.happens(5) else ""
+    )
 
 
 def _arm(h: Hostile, at: int = 0) -> str:
@@ -212,7 +224,11 @@ def _arm(h: Hostile, at: int = 0) -> str:
         f'asm "add eax, {_sum(h)}"',
         f"c{h.times(1, 50)}",
     )
-    return h.random.choice((*actions, *more, "nop", 'bug "no"')) + f" when {_guard(h)}" * (h.random.random() < 0.7)
+    return (
+        h.random.choice((*actions, *more, "nop", 'bug "no"'))
+        + _only(h)
+        + f" when {_guard(h)}" * (h.random.random() < 0.7)
+    )
 
 
 def _sum(h: Hostile) -> str:
@@ -262,6 +278,9 @@ def made(h: Hostile) -> bytes:
     if h.random.random() < 0.35:
         return derived(h).encode("utf-8", "surrogateescape")
     parts = {
+        "kernels": f"kernels 5.10, 6.1 {_many(h, ', 6.{at}00', '', 200, 0)} on x86_64"
+        if h.random.random() < 0.3
+        else "",
         "machine": _many(h, 'feature F{at} {at} "f{at}"', "\n", 20_000)
         + _many(h, ' nops q{at} { "90" "66 90" }', "\n", 3000, 0),
         "interface": _many(h, "op p{at} {at} + 2", "\n", 5000)
