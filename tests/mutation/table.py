@@ -642,14 +642,53 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
             "{**self.interface.names.options, **options}",
             "{**self.interface.names.options}",
         ),
-        "spec by the patch level only": (
-            'candidates = [f"linux-{version[0]}", f"linux-{version[1]}"]',
-            'candidates = [f"linux-{version[0]}"]',
+    },
+    "pvspec/prediction/specs.py": {
+        "a spec of one version is not found": ('(f"linux-{version[0]}", image.machine), ', ""),
+        "the ABI's number is the point release": ("(int(point) == 0 and release[4])", "False"),
+        "a banner's version is any series'": ("version if version[:2] == series else None", "version or None"),
+        "the compiler's version is the kernel's": ('rb"#.* Debian', 'rb"Debian'),
+        "what is not known is not told": ("len(version) < _NUMBERS", "False"),
+    },
+    "pvspec/prediction/config.py": {
+        "off is on": ('said["value"] != "n"', "True"),
+        "modules are off": ('said["value"] != "n"', 'said["value"] == "y"'),
+        "any text is a configuration": ("if not found:", "if False:"),
+    },
+    "pvspec/lang/target.py": {
+        "a series is its oldest point release": ("(*version, _NEWEST)", "(*version, 0)"),
+        "a series is a beginning": (
+            "self.version[: len(series)] == series",
+            "version_text(self.version).startswith(version_text(series))",
         ),
-        "spec whatever the patch level": (
-            'candidates = [f"linux-{version[0]}", f"linux-{version[1]}"]',
-            'candidates = [f"linux-{version[1]}"]',
+        "several are one": ("if len(found) > 1:", "if False:"),
+        "versions that are said count for none": (
+            "target.version is None and not self.exactly",
+            "target.version is None",
         ),
+        "a point release is its series": ("Target(self.version, target.machine) if is_meant", "target if is_meant"),
+        "any version parts": ("if not oldest < version.numbers <= newest:", "if False:"),
+        "the oldest parts": ("not oldest < version.numbers", "not oldest <= version.numbers"),
+        "a machine is any": ("if name.text not in machines:", "if False:"),
+    },
+    "pvspec/lang/merged.py": {
+        "what one does not use is unused": ("elif diagnostic.code not in _UNUSED:", "else:"),
+        "findings of some are of all": ("if set(having).issuperset(meant):", "if True:"),
+        "parts of others are of this": ("return index == 0 or holes[index - 1][1] < span.end", "return True"),
+    },
+    "pvspec/lang/parse/cuts.py": {
+        "brackets stay around one": ("if self.outer(guard) != self.own(guard):", "if False:"),
+        "brackets stay around all": ("elif is_top and last.data in _GROUPS:", "elif False:"),
+        "a configuration stays a question": ("if self._known is None else", "if True else"),
+    },
+    "pvspec/lang/parse/cutter.py": {
+        "functions of others stay": ("child.children[0] in self.chosen.elsewhere", "False"),
+        "empty blocks stay": ("return is_empty or", "return"),
+        "separators stay": ("if separator is not None and self.tokens[before] == separator", "if False"),
+    },
+    "pvspec/lang/expansion.py": {
+        "comments on nothing stay": ("if described and all(line.is_gone for line in described):", "if False:"),
+        "comments go with some": ("all(line.is_gone for line in described)", "any(line.is_gone for line in described)"),
     },
     "pvspec/compiler/lower.py": {
         "clobbers of no register": ("code.holes, arm.mask)", "code.holes, 0)"),
