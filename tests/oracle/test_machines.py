@@ -24,8 +24,8 @@ from .machines import chance, command, coverage, records, shrink, words
 from .machines.bench import Bench, open_bench
 from .machines.command import Outcome, tried
 from .machines.described import KNOWN, Known, cpuinfo
-from .machines.judge import ALIKE, ASKED, OPEN, WRONG, Verdict
-from .machines.models import MODELS
+from .machines.judge import ALIKE, ASKED, OPEN, WRONG, Verdict, judge
+from .machines.models import KVM, MODELS
 from .machines.observe import Observation
 from .machines.subject import Subject, numbers_in
 from .machines.trial import PLAIN, Trial, TrialError, from_json
@@ -134,6 +134,15 @@ def test_capabilities_are_what_is_read(bench: Bench) -> None:
     assert "ibrs_enhanced" in found[3] - found[1]
 
 
+def test_a_guest_of_kvm() -> None:
+    kernel = open_bench(KERNELS[2].package())
+    trial = replace(PLAIN, guest=sum(1 << bit for bit in KVM.values()), cores=2)
+    guest, bare = kernel.observe(trial), kernel.observe(replace(trial, guest=None))
+    assert not guest.died
+    assert kernel.differing(kernel.decided(guest.after), kernel.decided(bare.after)) == ("+PVUNLOCK", "+VCPUPREEMPT")
+    assert judge(kernel, trial, guest, "facts").outcome == ALIKE
+
+
 def test_a_guest_that_hangs_is_told_of(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no-such-cpu" in bench.observe(replace(PLAIN, base="no-such-cpu")).died
     monkeypatch.setattr("tests.oracle.machines.observe._CPU_SECONDS", 0.0)
@@ -160,7 +169,8 @@ def test_a_text_is_predicted_as_by_predict(bench: Bench, zen: Observation) -> No
 
 @pytest.fixture(scope="module")
 def subject() -> Subject:
-    return cast(Subject, SimpleNamespace(parameters={"rodata=": True, "mem": True, "nosmp": True, "ftrace=": False}))
+    parameters = {"rodata=": True, "mem": True, "nosmp": True, "ftrace=": False}
+    return cast(Subject, SimpleNamespace(parameters=parameters, image=SimpleNamespace(bits=64)))
 
 
 def test_a_seed_and_a_number_give_one_machine(subject: Subject) -> None:
@@ -183,6 +193,9 @@ def test_chance_comes_to_everything(subject: Subject) -> None:
     kinds = [one.kind for one in made]
     assert all(kinds.count(kind) > MANY / 8 for kind in chance.KINDS)
     assert {one.processors for one in made} == {1, 2, 4}
+    guests = [one for one in made if one.guest is not None]
+    assert MANY / 20 < len(guests) < MANY / 4
+    assert all("-hypervisor" not in one.flags for one in guests)
 
 
 def test_each_spelling_changes_something() -> None:
