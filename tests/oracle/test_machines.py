@@ -31,13 +31,13 @@ from .machines.subject import Subject, numbers_in
 from .machines.trial import PLAIN, Trial, TrialError, from_json
 
 ROOT = Path(__file__).parents[2]
-KERNELS = [
-    Kernel("5.10", "amd64", "cloud-amd64"),
-    Kernel("6.1", "amd64", "cloud-amd64"),
-    Kernel("6.12", "amd64", "cloud-amd64"),
-    Kernel("6.1", "i386", "686-pae"),
-]
-EACH = 15
+MACHINES = {
+    Kernel("5.10", "amd64", "cloud-amd64"): 10,
+    Kernel("6.1", "amd64", "cloud-amd64"): 10,
+    Kernel("6.12", "amd64", "cloud-amd64"): 10,
+    Kernel("6.1", "i386", "686-pae"): 30,
+}
+"""How many of a day's machines each kernel is tried on; of 32 bits three take as long as one of 64."""
 MANY = 3000
 
 
@@ -50,16 +50,16 @@ def seed() -> str:
 @pytest.fixture(scope="module")
 def outcomes() -> Mapping[str, Sequence[Outcome]]:
     """What came of a day's machines, by kernel."""
-    packages = [kernel.package() for kernel in KERNELS]
+    packages, numbers = [kernel.package() for kernel in MACHINES], [range(many) for many in MACHINES.values()]
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
-        found = pool.map(tried, packages, [seed()] * len(packages), [range(EACH)] * len(packages))
-        return {kernel.name: told for kernel, told in zip(KERNELS, found, strict=True)}
+        found = pool.map(tried, packages, [seed()] * len(packages), numbers)
+        return {kernel.name: told for kernel, told in zip(MACHINES, found, strict=True)}
 
 
 # ---- what is predicted
 
 
-@pytest.mark.parametrize("kernel", [kernel.name for kernel in KERNELS])
+@pytest.mark.parametrize("kernel", [kernel.name for kernel in MACHINES])
 @pytest.mark.parametrize("known", KNOWN)
 def test_a_days_machines(outcomes: Mapping[str, Sequence[Outcome]], kernel: str, known: Known) -> None:
     allowed = {ALIKE} if known == "facts" else {ALIKE, OPEN, ASKED}
@@ -71,10 +71,10 @@ def test_a_days_machines(outcomes: Mapping[str, Sequence[Outcome]], kernel: str,
     assert not wrong, "\n".join([f"seed {seed()}, {kernel}:", *wrong])
 
 
-@pytest.mark.parametrize("kernel", [kernel.name for kernel in KERNELS])
+@pytest.mark.parametrize("kernel", [kernel.name for kernel in MACHINES])
 def test_most_machines_live(outcomes: Mapping[str, Sequence[Outcome]], kernel: str) -> None:
-    lived = sum(one.verdicts is not None for one in outcomes[kernel])
-    assert lived > EACH * 2 / 3, [one.said for one in outcomes[kernel] if one.verdicts is None]
+    died = [one.said for one in outcomes[kernel] if one.verdicts is None]
+    assert len(died) < len(outcomes[kernel]) / 3, died
 
 
 # ---- a kernel that is watched
@@ -83,7 +83,7 @@ def test_most_machines_live(outcomes: Mapping[str, Sequence[Outcome]], kernel: s
 @pytest.fixture(scope="module")
 def bench() -> Bench:
     """The kernel that is fastest."""
-    return open_bench(KERNELS[-1].package())
+    return open_bench(Kernel("6.1", "i386", "686-pae").package())
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def test_capabilities_are_what_is_read(bench: Bench) -> None:
 
 
 def test_a_guest_of_kvm() -> None:
-    kernel = open_bench(KERNELS[2].package())
+    kernel = open_bench(Kernel("6.12", "amd64", "cloud-amd64").package())
     trial = replace(PLAIN, guest=sum(1 << bit for bit in KVM.values()), cores=2)
     guest, bare = kernel.observe(trial), kernel.observe(replace(trial, guest=None))
     assert not guest.died
