@@ -161,6 +161,20 @@ def test_a_text_is_predicted_as_by_predict(bench: Bench, zen: Observation) -> No
         assert bench.predicted(bench.bind(machine)) == bench.digest(whole.text), line
 
 
+def test_what_is_wrong_is_told(bench: Bench) -> None:
+    seen = bench.observe(PLAIN)
+    assert judge(bench, PLAIN, seen, "facts") == Verdict(ALIKE)
+    compared = bench.masked(b"\xff" * len(seen.text))
+    for compares, expected in ((255, Verdict(WRONG, (), 1)), (0, Verdict(ALIKE))):
+        text = bytearray(seen.text)
+        text[compared.index(compares)] ^= 1
+        assert judge(bench, PLAIN, replace(seen, text=bytes(text)), "facts") == expected
+    bit = min(bench.telling - set(numbers_in(seen.after)))
+    after = [word | (1 << bit % 32 if at == bit // 32 else 0) for at, word in enumerate(seen.after)]
+    other = judge(bench, PLAIN, replace(seen, after=tuple(after)), "facts")
+    assert (other.outcome, other.features) == (WRONG, bench.differing([bit], []))
+
+
 # ---- chance
 
 
