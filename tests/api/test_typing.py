@@ -21,7 +21,7 @@ PLANTED = {
     "a misspelt keyword": ("prediction/bind.py", "cmdline=machine.cmdline", "cmd_line=machine.cmdline", '"cmd_line"'),
     "a misspelt guard": ("lang/check/guards.py", "guards.CpuHasField(", "guards.CpuHasFeild(", '"CpuHasFeild"'),
     "a misspelt field": ("prediction/passes.py", "site.unreadable, None", "site.unreadeable, None", '"unreadeable"'),
-    "a wrong type": ("prediction/bind.py", "cpus=machine.processors", "cpus=machine.cmdline", '"cpus" to "Facts"'),
+    "a wrong type": ("prediction/bind.py", "cpus=told.cpus", "cpus=machine.cmdline", '"cpus" to "Facts"'),
     "a missing case": ("engine/decide.py", COMMAND_LINE, "", '"CommandLine"; expected "Never"'),
 }
 
