@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from pvspec.prediction import PredictionError as PredictionError
     from pvspec.prediction import Site as Site
     from pvspec.prediction import Step as Step
+    from pvspec.prediction import Unsettled as Unsettled
     from pvspec.prediction import bind_kernel as bind_kernel
     from pvspec.prediction import compare as compare
     from pvspec.prediction import explain as explain
@@ -106,6 +107,7 @@ _HOMES = {
             "PredictionError",
             "Site",
             "Step",
+            "Unsettled",
         ),
         *("bind_kernel", "compare", "explain", "patch", "predict"),
     ),
@@ -161,6 +163,7 @@ __all__ = [
     "Target",
     "TargetError",
     "Undecided",
+    "Unsettled",
     "__version__",
     "bind_kernel",
     "check_spec",

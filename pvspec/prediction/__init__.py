@@ -17,6 +17,8 @@ from pvspec.prediction.explanation import Explanation, Instruction, Step, explai
 from pvspec.prediction.machine import Machine, PredictionError
 from pvspec.prediction.passes import Prediction, Site, run_passes
 from pvspec.prediction.specs import shipped_spec, spec_for
+from pvspec.prediction.unsettled import Unsettled, open_questions
+from pvspec.prediction.worlds import name_of
 
 __all__ = [
     "Bound",
@@ -29,6 +31,7 @@ __all__ = [
     "PredictionError",
     "Site",
     "Step",
+    "Unsettled",
     "bind_kernel",
     "compare",
     "explain",
@@ -38,12 +41,16 @@ __all__ = [
 
 
 class Patched(Value):
-    """A kernel's memory after all passes, laid out as the image's; the number of pokes, and of bytes that changed."""
+    """A kernel's memory after all passes, laid out as the image's; the number of pokes, and of bytes that changed.
+
+    `open`: what nothing tells of the machine, though its text may hang on it, as specs call it.
+    """
 
     bound: Bound
     memory: bytes
     pokes: int
     bytes_changed: int
+    open: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Patched({self.bound!r}, {self.pokes} pokes, {self.bytes_changed} bytes changed)"
@@ -84,7 +91,8 @@ def patch(
     if not bound.tables:
         raise PredictionError(f"{bound.image.name}: has none of the tables that the spec describes")
     memory, pokes = bound.patched()
-    return Patched(bound, bytes(memory), pokes, _differing(bound.image.memory, memory))
+    names = tuple(name_of(bound.spec, question) for question in open_questions(bound.worlds))
+    return Patched(bound, bytes(memory), pokes, _differing(bound.image.memory, memory), names)
 
 
 def explain(

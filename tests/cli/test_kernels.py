@@ -145,9 +145,13 @@ def test_options_that_are_wrong(run: Run, vmlinux: Path, options: tuple[str, ...
 
 
 def test_a_spec_for_another_machine(run: Run, vmlinux: Path) -> None:
-    done = run("apply", vmlinux, "--spec", LINUX, "-o", "patched")
+    Path("wide.pvs").write_text('machine x86_64 { bits 64 nops p6 { "90" } choose nops p6 }\n', encoding="utf-8")
+    done = run("apply", vmlinux, "--spec", "wide.pvs", "-o", "patched")
     assert done.code == 1
     assert "a 32-bit image, a 64-bit spec" in done.err
+    done = run("apply", vmlinux, "--spec", LINUX, "-o", "patched")
+    assert done.code == 1
+    assert "on i386, not Linux 2.6.23 on i386" in done.err
 
 
 def test_no_shipped_spec(run: Run, vmlinux: Path) -> None:

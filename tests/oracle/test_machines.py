@@ -15,11 +15,12 @@ from typing import Any, cast
 
 import pytest
 
+import pvspec
 from pvspec.prediction.cpu import parse_cpuinfo
 
 from . import fetch
 from .cases import Kernel
-from .machines import chance, command, records, shrink, words
+from .machines import chance, command, coverage, records, shrink, words
 from .machines.bench import Bench, open_bench
 from .machines.command import Outcome, tried
 from .machines.described import KNOWN, Known, cpuinfo
@@ -148,8 +149,6 @@ def test_its_cpuinfo_says_what_the_kernel_would(bench: Bench, zen: Observation) 
 
 
 def test_a_text_is_predicted_as_by_predict(bench: Bench, zen: Observation) -> None:
-    import pvspec
-
     for line in ("", "mitigations=off", "spectre_v2=retpoline,lfence"):
         machine = pvspec.Machine(cpu=pvspec.read_cpu("Skylake-Client"), cmdline=line)
         whole = pvspec.predict(bench.subject.image, machine, spec=bench.whole)
@@ -243,6 +242,30 @@ def test_what_errs_alike(one: Verdict, other: Verdict, same: bool) -> None:
     assert shrink._same(one, other) is same
 
 
+# ---- coverage
+
+
+def test_what_machines_come_to(bench: Bench) -> None:
+    met = coverage.Met()
+    for name, line in (("a", "mitigations=off"), ("b", "spectre_v2=on")):
+        machine = pvspec.Machine(cpu=pvspec.read_cpu("Skylake-Client"), cmdline=line)
+        with coverage.watched(met, name):
+            bound = bench.bind(machine)
+        coverage.note(met, name, Trial(words=(line,)), bound)
+    assert (met.words["mitigations=off"], met.words["spectre_v2=on"]) == ("a", "b")
+    of_rtm = [question for said, question in coverage.asked(bench.spec) if said == "cpu has RTM"]
+    assert [met.lacking(question) for question in of_rtm] == ["always false"]
+    lines = list(coverage.report(bench, met, None))
+    heads = [line.partition(":")[0].strip() for line in lines if not line.startswith("    ")]
+    assert heads == ["decisions, both ways", "questions, both ways", "arms that win", "values of parameters"]
+    assert "    retbleed=off: never" in lines
+    assert "    mitigations=off: never" not in lines
+    both = [guard for _, guard in coverage.guarded(bench.spec) if not met.lacking(guard)]
+    assert both, "what mitigations=off turns off"
+    assert any(met.answers[guard, True] == "b" for guard in both)
+    assert bench.bind(machine).kernel.features == bound.kernel.features, "a kernel decides alike when it is watched"
+
+
 # ---- records
 
 
@@ -261,7 +284,7 @@ class Machines:
         self.asked: list[int] = []
         self.found: dict[int, dict[Known, Verdict] | None] = {}
         monkeypatch.setattr(command, "_run", self.run)
-        monkeypatch.setattr(command, "_packages", lambda name: [("6.1-cloud-amd64", Path("kernel"))])
+        monkeypatch.setattr(command, "packages", lambda name: [("6.1-cloud-amd64", Path("kernel"))])
         image = SimpleNamespace(release="6.1.0-1-cloud-amd64")
         monkeypatch.setattr(command, "_bench", lambda package: SimpleNamespace(subject=SimpleNamespace(image=image)))
         monkeypatch.setattr(records, "made_by", lambda: "these")

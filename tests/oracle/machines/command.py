@@ -44,14 +44,14 @@ def main(arguments: Sequence[str]) -> int:
         print("\n".join(records.table(options.records)))
         return 0
     try:
-        packages = _packages(options.kernel)
+        chosen = packages(options.kernel)
         if options.machine is not None:
             trial = from_json(options.machine)
-            return max(_one(name, open_bench(package), trial) for name, package in packages)
+            return max(_one(name, open_bench(package), trial) for name, package in chosen)
     except TrialError as error:
         print(f"--machine: {error}", file=sys.stderr)
         return 2
-    return max(_many(name, package, options) for name, package in packages)
+    return max(_many(name, package, options) for name, package in chosen)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,8 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _packages(name: str) -> list[tuple[str, Path]]:
-    """The kernels that are meant; Unavailable if there is none."""
+def packages(name: str) -> list[tuple[str, Path]]:
+    """The kernels that a name means, with their packages; Unavailable if it means none."""
     if Path(name).is_file():
         return [(name, Path(name))]
     flavour = "cloud-amd64" if "-" not in name else name.partition("-")[2]
