@@ -62,6 +62,5 @@ class Report:
             "ok": self.ok,
             "diagnostics": [diagnostic.as_json() for diagnostic in self.diagnostics],
             "errors": [*self.errors],
-            "warnings": [*self.warnings],
             **self.result,
         }

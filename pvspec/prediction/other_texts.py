@@ -23,10 +23,9 @@ from pvspec.kernel import ImageError
 from pvspec.kernel.work import Work
 from pvspec.prediction.alike import rules_alike
 from pvspec.prediction.forms import FamilyForms
-from pvspec.prediction.worlds import MAX_WORLDS, World, Worlds
+from pvspec.prediction.worlds import MAX_WORLDS, World, Worlds, name_of
 
 _AGAIN_WORK = 110  # units: to patch a record once more
-_WHAT = "what is open of its machine (--assume settles it)"
 BLOCK = 4  # bits of an address in a block
 
 Kind: TypeAlias = tuple[int, int, int]
@@ -204,8 +203,20 @@ class OtherTexts:
     def again(self, worlds: int) -> Iterator[tuple[int, OtherWorld]]:
         """Those of the worlds that nothing stopped yet, and what begins with them: each patches something once more."""
         for number in bits(self.together(worlds) & self.alive):
-            self.work.add(_AGAIN_WORK, _WHAT)
+            self._count()
             yield number, self.worlds[number]
+
+    def _count(self) -> None:
+        """Count that a record is patched once more; ImageError, which says what to settle, if it is too much."""
+        try:
+            self.work.add(_AGAIN_WORK, "")
+        except ImageError:
+            asked = (question for world in self.worlds for question in world.world.answers[0])
+            names = sorted({name_of(self.predicted.spec, question) for question in asked})
+            raise ImageError(
+                "to follow what is open of its machine would take more time than any kernel's; settle some of it "
+                f"(--assume, --cpus): {', '.join(names)}"
+            ) from None
 
     def stop(self, number: int, why: str) -> None:
         """A world's kernel stops."""

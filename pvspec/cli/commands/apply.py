@@ -45,6 +45,7 @@ def _tell(patched: pvspec.Patched, output: str, report: Report) -> None:
         "tables": [{"table": name, "records": count} for name, count in records.items()],
         "absent": [*absent],
         "open": [*patched.open],
+        "warnings": [*bound.warnings],
         "pokes": patched.pokes,
         "bytes_changed": patched.bytes_changed,
     }

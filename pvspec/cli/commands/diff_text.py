@@ -54,6 +54,7 @@ def _tell(prediction: pvspec.Prediction, differences: list[pvspec.Difference], r
     report.result = {
         "text": {**hexadecimal("start", prediction.start), **hexadecimal("end", prediction.end)},
         "open": open_json(prediction.open),
+        "warnings": [*prediction.warnings],
         "tables": {name or "none": {"sites": sites[name], "bytes": count[name]} for name in sites},
         "sites": map(_json, differences),
     }

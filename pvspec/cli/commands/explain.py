@@ -43,6 +43,7 @@ def _json(found: pvspec.Explanation) -> dict[str, Json]:
         **hexadecimal("address", found.address),
         "symbol": found.symbol,
         "open": open_json(found.open),
+        "warnings": [*found.warnings],
         "steps": [
             {
                 "table": step.site.table,

@@ -61,6 +61,7 @@ def _result(prediction: pvspec.Prediction) -> dict[str, Streamed]:
         "text": {**hexadecimal("start", prediction.start), **hexadecimal("end", prediction.end)},
         "features": [*sorted(prediction.features)],
         "open": open_json(prediction.open),
+        "warnings": [*prediction.warnings],
         "tables": {name: {**counts} for name, counts in prediction.counts.items()},
         "absent": [name for name in bound.spec.passes if name not in bound.tables],
         "sites": Rows(_sites(prediction)),
