@@ -586,7 +586,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "no tables": ("tables=ops.tables()", "tables=None"),
         "no options": ("            options=machine.options,\n", ""),
         "no nops": ("            nops=machine.nops,\n", ""),
-        "no cpus": ("            cpus=told.cpus,\n", ""),
+        "no cpus": ("            cpus=machine.processors,\n", ""),
         "no command line": ("            cmdline=machine.cmdline,\n", ""),
         "no vulnerabilities": ("vulnerabilities=cpu.vulnerabilities if cpu else None", "vulnerabilities=None"),
         "nothing is protected": ("            protect=protected,\n", ""),
