@@ -1,4 +1,4 @@
-"""Every point release that a shipped spec tells apart: a kernel that is not the newest of its series is predicted, too."""
+"""Every point release that the shipped spec tells apart is read well, not only the newest of its series."""
 
 from __future__ import annotations
 
