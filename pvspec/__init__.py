@@ -5,8 +5,8 @@
     prediction = predict(kernel, Machine(cpu=read_cpu("EPYC"), cmdline="mitigations=off"))
 
 Kernels: `open_kernel`, `open_dump`. Machines: `read_cpu`, `Machine`. What becomes of a kernel: `predict`, `explain`,
-`compare`, `patch`. Specs: `check_spec`, `load_spec`, `compile_spec`, `format_spec`, `expand_spec`, `run_tests`, `prove`,
-`simulate`.
+`compare`, `patch`. Specs: `check_spec`, `load_spec`, `compile_spec`, `format_spec`, `expand_spec`, `run_tests`,
+`prove`, `simulate`.
 One site, by hand: `Facts`, `Kernel`. Addresses and sizes are whole numbers, in bytes. Every error is a `PvspecError`.
 
 Each name is imported when it is first asked for, so `import pvspec` itself costs nothing.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from pvspec.engine.spec import Spec
@@ -16,7 +17,7 @@ from pvspec.prediction.difference import Difference, difference, masks
 from pvspec.prediction.explanation import Explanation, Instruction, Step, explain_bound
 from pvspec.prediction.machine import Machine, PredictionError
 from pvspec.prediction.passes import Prediction, Site, run_passes
-from pvspec.prediction.specs import shipped_spec, spec_for
+from pvspec.prediction.specs import shipped_spec, spec_for, version_warnings
 from pvspec.prediction.unsettled import Unsettled, open_questions
 from pvspec.prediction.worlds import name_of
 
@@ -136,7 +137,10 @@ def bind_kernel(
     """A kernel bound to its facts, before anything is patched; arguments and errors as for `predict`."""
     if dump is not None and kernel.kernel is None:
         kernel = kernel.moved(dump.slide)
-    return bind(spec if isinstance(spec, Spec) else spec_for(kernel, spec, include), kernel, machine, dump)
+    if isinstance(spec, Spec):
+        return bind(spec, kernel, machine, dump)
+    bound = bind(spec_for(kernel, spec, include), kernel, machine, dump)
+    return replace(bound, warnings=(*bound.warnings, *version_warnings(kernel)))
 
 
 def _differing(before: bytes | bytearray, after: bytes | bytearray) -> int:

@@ -29,8 +29,10 @@ from tests.fuzz.symbols import made_map
 
 _LINE, _WORD = b"\n", b"\x1f"
 _OF_KERNELS = """--cpus --cmdline --hypervisor --features --kaslr --nops --option --state --symbols
---vulnerabilities --vmlinux --load-address --spec"""
-_OTHERS = "--cpu --backend -o --output --json --check --deny-warnings --regions --strategy --svg --include"
+--vulnerabilities --config --vmlinux --load-address --spec"""
+_OTHERS = (
+    "--cpu --backend -o --output --json --check --deny-warnings --regions --strategy --svg --include --kernel --machine"
+)
 OPTIONS = frozenset((*_OF_KERNELS.split(), *_OTHERS.split()))
 """All that are tried; `--confined` would confine the fuzzer."""
 
@@ -212,9 +214,13 @@ _KERNELS: tuple[Callable[[Hostile], bytes], ...] = (
 
 
 def _command_of_spec(h: Hostile) -> bytes:
-    name = h.random.choice(("check", "fmt", "compile", "test", "prove", "simulate", "check", "fmt"))
-    words = [name, h.one("a.pvs", _ODD)] + [h.one("b", _ODD)] * (h.happens() and name not in ("compile", "simulate"))
-    words += ["-o", h.one("out", _ODD[1:])] if name == "compile" else []
+    name = h.random.choice(("check", "fmt", "compile", "test", "prove", "simulate", "check", "fmt", "expand"))
+    words = [name, h.one("a.pvs", _ODD)] + [h.one("b", _ODD)] * (
+        h.happens() and name not in ("compile", "simulate", "expand")
+    )
+    words += ["-o", h.one("out", _ODD[1:])] if name == "compile" or (name == "expand" and h.happens()) else []
+    words += ["--kernel", h.one("6.1", ("6", "9" * 50, "5.10.7", "x"))] if name != "fmt" and h.happens(4) else []
+    words += ["--machine", h.one("x86_64", ("", "i386", "x" * 900))] if name != "fmt" and h.happens(4) else []
     words += ["--regions"] if name == "prove" and h.random.random() < 0.5 else []
     words += ["--backend", h.one("xen", ("b", "x")), "--strategy", "unfilled"] if name == "simulate" else []
     words += ["--check"] if name == "fmt" and h.random.random() < 0.5 else []
@@ -238,6 +244,7 @@ def _spec_seeds() -> Iterator[bytes]:
         ["test", "a.pvs", "--json"],
         ["prove", "a.pvs"],
         ["simulate", "a.pvs"],
+        ["expand", "a.pvs"],
     ):
         yield encoded(words, {"a.pvs": spec})
 

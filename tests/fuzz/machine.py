@@ -1,4 +1,5 @@
-"""What a machine says of itself, as attackers make it: cpuinfo, vulnerabilities as lines and as a folder."""
+"""What a machine says of itself, as attackers make it: cpuinfo, vulnerabilities as lines and as a folder, and how its
+kernel was configured."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
+from pvspec.prediction.config import ConfigError, read_config
 from pvspec.prediction.cpu import CpuError, parse_cpuinfo, read_cpu
 from pvspec.support.paths import resource
 from tests.fuzz.cell import expected
@@ -27,6 +29,7 @@ _STATES = (
     b"\0",
     b"\xff",
 )
+_SET = (b"CONFIG_", b"SMP", b"=y", b"=m", b"=n", b"=", b"# ", b" is not set", b"\n", b'"', b"\0", b"\xff")
 _PROFILES = ("Haswell", "EPYC", "pentium3")
 
 
@@ -118,6 +121,36 @@ def made_lines(h: Hostile) -> bytes:
     )
 
 
+def _configurations() -> Iterator[bytes]:
+    yield b"#\n# Linux/x86 6.1.192 Kernel Configuration\n#\nCONFIG_SMP=y\nCONFIG_KVM=m\n# CONFIG_XEN is not set\n"
+    yield b'CONFIG_CC_VERSION_TEXT="gcc-12 (Debian) # 12"\nCONFIG_NR_CPUS=8192\n\nCONFIG_OFF=n\n'
+
+
+def _config(data: bytes) -> str:
+    _file().write_bytes(data)
+    try:
+        found = read_config(_file())
+    except ConfigError as error:
+        assert str(error).startswith(str(_file()))
+        return expected(error)
+    assert found
+    assert all(name.isidentifier() or name[0].isdigit() for name in found)
+    return ""
+
+
+def made_config(h: Hostile) -> bytes:
+    """Very many lines, or very long ones, some of them odd."""
+    names = (b"SMP", b"x" * h.times(3, 90_000), b"", b"\xff", b"A B")
+    values = (b"y", b"m", b"n", b"", b'"' + b"a" * h.times(3, 90_000) + b'"', b"0x10")
+    lines = (
+        h.one(b"CONFIG_", (b"", b"# CONFIG_", b"CONFIG")) + h.one(b"N%d" % at, names) + b"=" + h.one(b"y", values)
+        if h.random.random() < 0.8
+        else h.one(b"# CONFIG_M%d is not set" % at, (b"", b"#", b"# CONFIG_ is not set", b"\0"))
+        for at in range(min(h.times(5, 90_000), 20_000))
+    )
+    return b"".join(line + h.one(b"\n", (b"\r\n", b"\x85", b"")) for line in lines)
+
+
 def _as_folder(data: bytes) -> str:
     """The same lines as files of a folder; one that is empty is a folder, one that begins with a slash a link."""
     folder = _file().with_name("folder")
@@ -147,3 +180,4 @@ def targets() -> Iterator[Target]:
     yield Target("cpuinfo", True, _profiles, _KEYS, _cpuinfo, made_processors)
     yield Target("vulnerabilities", True, _sysfs, _STATES, _vulnerabilities, made_lines)
     yield Target("vulnerabilities-folder", True, _sysfs, _STATES, _as_folder, made_lines)
+    yield Target("config", True, _configurations, _SET, _config, made_config)

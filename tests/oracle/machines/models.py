@@ -202,6 +202,18 @@ MODELS: Sequence[Model] = [
     Model(ZHAOXIN, 6, (0x19,), 2, ZX),
 ]
 
+KVM = {
+    "KVM_NOP_IO_DELAY": 1,
+    "KVM_ASYNC_PF": 4,
+    "KVM_STEAL_TIME": 5,
+    "KVM_PV_EOI": 6,
+    "KVM_PV_UNHALT": 7,
+    "KVM_PV_TLB_FLUSH": 9,
+    "KVM_PV_SEND_IPI": 11,
+    "KVM_PV_SCHED_YIELD": 13,
+}
+"""Bits of what KVM may announce, but not its clock: the kernel would read it before it is stopped."""
+
 ANY_FLAG = (
     *("spec-ctrl", "stibp", "ssbd", "md-clear", "arch-capabilities", "core-capability", "ibpb", "ibrs", "amd-stibp"),
     *("amd-ssbd", "virt-ssbd", "amd-no-ssb", "rtm", "hle", "fsrm", "erms", "smap", "smep", "fsgsbase", "rdrand"),
