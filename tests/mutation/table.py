@@ -213,7 +213,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "policy is ignored": ("            self.decisions.run(spec.policy, self._holds_now)\n", ""),
         "policy without a cpu": ("        if facts.cpu is not None:\n", "        if True:\n"),
         "policy keeps what it knew": ('change."""\n        self._conditions.clear()\n', 'change."""\n'),
-        "a configuration is always seen": ("if told is None else told", "if told is None else True"),
+        "a configuration is always seen": ("is None else told", "is None else True"),
         "the first target counts": ("for t in reversed(targets)", "for t in targets"),
         "targets though they are settled": (" and not self.facts.settled else ()", " else ()"),
         "targets of any op": ("if op in t.ops and self", "if self"),

@@ -340,6 +340,13 @@ def test_what_is_recorded_is_not_run_again(machines: Machines, tmp_path: Path, m
     assert machines.asked == [*range(13)], "other code's machines are not known"
 
 
+def test_a_record_is_no_part_of_what_made_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "predictor", " ".join)
+    chosen = records.made_by().split()
+    assert {"specs", "tests/oracle/machines/chance.py"} <= set(chosen)
+    assert not any((ROOT / part in records.FOLDER.parents) or ROOT / part == records.FOLDER for part in chosen)
+
+
 def test_a_wrong_one_is_said_and_is_no_success(
     machines: Machines, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,6 +25,9 @@ ANY_CAPABILITY = (
     ITS_NO,
 )
 
+MSR_ONLY = {"RRSBA": RRSBA, "GDS_CTRL": GDS_CTRL, "RFDS_CLEAR": RFDS_CLEAR}
+"""Those by which kernels decide without keeping a feature for them; by the names that specs give them."""
+
 
 class Generation(NamedTuple):
     """What models of one design have.
