@@ -629,7 +629,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "no tables": ("tables=ops.tables()", "tables=None"),
         "no options": ("            options=machine.options,\n", ""),
         "no nops": ("            nops=machine.nops,\n", ""),
-        "no cpus": ("            cpus=machine.processors,\n", ""),
+        "no cpus": ("            cpus=told.cpus,\n", ""),
         "no command line": ("            cmdline=machine.cmdline,\n", ""),
         "no vulnerabilities": (
             "vulnerabilities=machine.cpu.vulnerabilities if machine.cpu else None",
