@@ -19,7 +19,7 @@ from pvspec.support.json_data import Json
 from .conftest import SPEC, Run
 from .test_outcome import PVSPEC
 
-COMMON = {"command": str, "ok": bool, "diagnostics": list, "errors": list, "warnings": list}
+COMMON = {"command": str, "ok": bool, "diagnostics": list, "errors": list}
 
 
 def assert_shape(value: dict[str, Any], shape: dict[str, Any]) -> None:
