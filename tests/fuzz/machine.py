@@ -1,4 +1,4 @@
-"""What a machine says of itself, as attackers make it: cpuinfo, vulnerabilities as lines and as a folder."""
+"""What a machine says of itself, as attackers make it: cpuinfo, vulnerabilities as lines and as a folder, .config."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
+from pvspec.prediction.config import ConfigError, read_config
 from pvspec.prediction.cpu import CpuError, parse_cpuinfo, read_cpu
 from pvspec.support.paths import resource
 from tests.fuzz.cell import expected
@@ -143,7 +144,43 @@ def _as_folder(data: bytes) -> str:
     return ""
 
 
+# ---- how its kernel was configured
+
+
+def _configs() -> Iterator[bytes]:
+    yield b"#\n# Linux/x86 6.1.0\n#\nCONFIG_SMP=y\nCONFIG_NR_CPUS=8192\n# CONFIG_XEN is not set\nCONFIG_KVM=m\n"
+    yield b'CONFIG_VERSION="# CONFIG_X is not set"\n\nCONFIG_A=n\n'
+
+
+def made_config(h: Hostile) -> bytes:
+    """Lines of a configuration, some of them odd, or very long, or very many."""
+    names = b"SMP", b"MITIGATION_ITS", b"X" * h.times(3, 40_000), b"", b"\xff", "é".encode(), b"A B"
+    lines = (b"CONFIG_%s=y", b"# CONFIG_%s is not set", b'CONFIG_%s="%%"', b"CONFIG_%s=", b"CONFIG_%s", b"#%s", b"%s")
+    return b"".join(
+        h.one(h.random.choice(lines[:3]), lines).replace(b"%s", h.one(b"F%d" % at, names))
+        + h.one(b"\n", (b"", b"\r", b"\r\n", b"\x0c", b"\0", "\u2028".encode()))
+        for at in range(min(h.times(5, 50_000), 1 << 14))
+    )
+
+
+def _config(data: bytes) -> str:
+    path = _file().with_name("config")
+    path.write_bytes(data)
+    try:
+        found = read_config(path)
+    except ConfigError as error:
+        assert str(error).startswith(f"{path}: ")
+        assert len(str(error)) < 1000
+        return expected(error)
+    assert found
+    assert all(name.isascii() and f"_{name}".isidentifier() for name in found)
+    return f"{len(found) > 1} {sorted(set(found.values()))}"
+
+
 def targets() -> Iterator[Target]:
     yield Target("cpuinfo", True, _profiles, _KEYS, _cpuinfo, made_processors)
     yield Target("vulnerabilities", True, _sysfs, _STATES, _vulnerabilities, made_lines)
     yield Target("vulnerabilities-folder", True, _sysfs, _STATES, _as_folder, made_lines)
+    yield Target(
+        "config", True, _configs, (b"CONFIG_", b"=y", b"# CONFIG_", b" is not set", b"\n"), _config, made_config
+    )

@@ -16,7 +16,7 @@ from pvspec.lang.format import format_text
 from pvspec.lang.parse import parse
 from pvspec.lang.parse.grammar import keywords
 from pvspec.lang.source import Source
-from pvspec.proof import prove
+from pvspec.proof import prove_all
 from pvspec.spectest import run_tests
 from pvspec.support.paths import resource
 from tests.fuzz.cell import expected
@@ -73,7 +73,7 @@ def _words() -> Sequence[bytes]:
     return tuple(word.encode() for word in (*sorted(keywords().values()), *_VALUES))
 
 
-def _located(diagnostics: Sequence[Diagnostic]) -> str:
+def located(diagnostics: Sequence[Diagnostic]) -> str:
     """Each one says where, in the file, and can be shown; all that they say."""
     assert diagnostics
     for diagnostic in diagnostics:
@@ -94,7 +94,7 @@ def _parse(data: bytes) -> str:
     try:
         parse(_source(data))
     except SpecError as error:
-        return _located(error.diagnostics)
+        return located(error.diagnostics)
     return ""
 
 
@@ -104,7 +104,7 @@ def _format(data: bytes) -> str:
     try:
         once = format_text(source)
     except SpecError as error:
-        return _located(error.diagnostics)
+        return located(error.diagnostics)
     assert "".join(once.split()) == "".join(source.text.split())
     assert format_text(Source("spec.pvs", once)) == once
     return ""
@@ -128,7 +128,7 @@ def _check(data: bytes) -> str:
     _file().write_bytes(data)
     checked = check_spec(_file())
     if checked.diagnostics:
-        return _located(checked.diagnostics)
+        return located(checked.diagnostics)
     if len(data) % 8 == 0:
         compile(render_module(checked.sound()), "<module>", "exec")
     return ""
@@ -139,11 +139,11 @@ def _run(data: bytes) -> str:
     _file().write_bytes(data)
     try:
         results = run_tests(_file())
-        proof = prove(_file())
+        proofs = prove_all(_file())
     except SpecError as error:
         expected(error)
-        return _located(error.diagnostics)
-    assert all(line.isprintable() for line in proof.lines(regions=True))
+        return located(error.diagnostics)
+    assert all(line.isprintable() for proof in proofs for line in proof.lines(regions=True))
     return "; ".join(sorted({diagnostic.message for result in results for diagnostic in result.diagnostics}))
 
 

@@ -642,14 +642,6 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
             "{**self.interface.names.options, **options}",
             "{**self.interface.names.options}",
         ),
-        "spec by the patch level only": (
-            'candidates = [f"linux-{version[0]}", f"linux-{version[1]}"]',
-            'candidates = [f"linux-{version[0]}"]',
-        ),
-        "spec whatever the patch level": (
-            'candidates = [f"linux-{version[0]}", f"linux-{version[1]}"]',
-            'candidates = [f"linux-{version[1]}"]',
-        ),
     },
     "pvspec/compiler/lower.py": {
         "clobbers of no register": ("code.holes, arm.mask)", "code.holes, 0)"),
