@@ -217,7 +217,9 @@ _KERNELS: tuple[Callable[[Hostile], bytes], ...] = (
 
 def _command_of_spec(h: Hostile) -> bytes:
     name = h.random.choice(("check", "fmt", "compile", "test", "prove", "simulate", "expand", "check", "fmt"))
-    words = [name, h.one("a.pvs", _ODD)] + [h.one("b", _ODD)] * (h.happens() and name not in ("compile", "simulate", "expand"))
+    words = [name, h.one("a.pvs", _ODD)] + [h.one("b", _ODD)] * (
+        h.happens() and name not in ("compile", "simulate", "expand")
+    )
     words += ["-o", h.one("out", _ODD[1:])] if name == "compile" else []
     words += ["--regions"] if name == "prove" and h.random.random() < 0.5 else []
     words += ["--backend", h.one("xen", ("b", "x")), "--strategy", "unfilled"] if name == "simulate" else []

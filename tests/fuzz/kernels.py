@@ -126,7 +126,9 @@ def made(h: Hostile) -> bytes:
 def _seeds() -> Iterator[bytes]:
     parts = dict.fromkeys(_LEAVES, "")
     steps = "if since 6.1 { set A when v is on } else if cpu has B and on x86_64 { clear B } else { n = 5 }"
-    items = "test f { if since 6.1 { at 0x1000 x 1 => nops } }\nif since 6.12 { chain c { nop } } else { chain d { keep } }"
+    items = (
+        "test f { if since 6.1 { at 0x1000 x 1 => nops } }\nif since 6.12 { chain c { nop } } else { chain d { keep } }"
+    )
     for more in ({}, {"steps": steps}, {"items": items}, {"steps": steps, "line": "kernels 5.10 on i386"}):
         text = _SPEC.format(**{"kernels": "5.10, 6.1, 6.12", "line": "", **parts, **more})
         yield text.replace("since_guard", "and since 6.1").encode()
