@@ -5,8 +5,8 @@
     prediction = predict(kernel, Machine(cpu=read_cpu("EPYC"), cmdline="mitigations=off"))
 
 Kernels: `open_kernel`, `open_dump`. Machines: `read_cpu`, `Machine`. What becomes of a kernel: `predict`, `explain`,
-`compare`, `patch`. Specs: `check_spec`, `load_spec`, `compile_spec`, `format_spec`, `expand_spec`, `run_tests`, `prove`,
-`simulate`.
+`compare`, `patch`. Specs: `check_spec`, `load_spec`, `compile_spec`, `format_spec`, `expand_spec`, `run_tests`,
+`prove`, `simulate`.
 One site, by hand: `Facts`, `Kernel`. Addresses and sizes are whole numbers, in bytes. Every error is a `PvspecError`.
 
 Each name is imported when it is first asked for, so `import pvspec` itself costs nothing.
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from pvspec.prediction import PredictionError as PredictionError
     from pvspec.prediction import Site as Site
     from pvspec.prediction import Step as Step
+    from pvspec.prediction import Unsettled as Unsettled
     from pvspec.prediction import bind_kernel as bind_kernel
     from pvspec.prediction import compare as compare
     from pvspec.prediction import explain as explain
@@ -106,6 +107,7 @@ _HOMES = {
             "PredictionError",
             "Site",
             "Step",
+            "Unsettled",
         ),
         *("bind_kernel", "compare", "explain", "patch", "predict"),
     ),
@@ -161,6 +163,7 @@ __all__ = [
     "Target",
     "TargetError",
     "Undecided",
+    "Unsettled",
     "__version__",
     "bind_kernel",
     "check_spec",

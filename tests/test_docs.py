@@ -311,11 +311,11 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=named)
 def test_paths_exist(page: Path) -> None:
-    """Files and folders that the prose names, from the root, the package or the page; NAME and the like are any."""
+    """Files and folders that the prose names, from the root, the package, the spec of Linux or the page."""
     prose = FENCE.sub("", page.read_text(encoding="utf-8"))
     paths = re.findall(r"`([a-z_][\w.-]*/[\w./*-]*)`", prose)
-    ours = [path for path in paths if not re.search(r"[A-Z]{2}", path)]
-    folders = (ROOT, ROOT / "pvspec", page.parent)
+    ours = [path for path in paths if not re.search(r"[A-Z]{2}", path)]  # NAME and the like are any
+    folders = (ROOT, ROOT / "pvspec", ROOT / "specs" / "linux", page.parent)
     assert [path for path in ours if not any(any(folder.glob(path)) for folder in folders)] == []
 
 

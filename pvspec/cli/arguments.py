@@ -56,12 +56,25 @@ def machine(parser: argparse.ArgumentParser) -> None:
         default="",
         help="extra CPU features, comma-separated; prefix with - to remove one",
     )
-    parser.add_argument("--cpus", metavar="N", type=_count, help="processors (as many as the cpuinfo has; else 2)")
+    parser.add_argument(
+        "--cpus",
+        metavar="N",
+        type=_count,
+        help="processors there were when it patched itself (2 or more: as the cpuinfo has; without one 2)",
+    )
     parser.add_argument(
         "--hypervisor", "--backend", metavar="NAME", default="native", help="the hypervisor under the kernel (native)"
     )
     config(parser)
     parser.add_argument("--cmdline", metavar="WORDS", default="", help="the kernel's command line")
+    parser.add_argument(
+        "--assume",
+        metavar="NAME=ANSWER",
+        type=_assumption,
+        action="append",
+        default=[],
+        help="settle what is open: a feature with yes or no, `threads` and `microcode` with a number; may be repeated",
+    )
     parser.add_argument("--state", metavar="DUMP", help="memory dump of a machine that runs this kernel")
     parser.add_argument(
         "--kaslr", metavar="SLIDE", type=_slide, help="bytes by which KASLR moved the kernel (as the dump says; else 0)"
@@ -104,6 +117,13 @@ def _option(text: str) -> tuple[str, bool]:
     if value not in ("true", "false"):
         raise argparse.ArgumentTypeError("must be NAME=true or NAME=false")
     return name, value == "true"
+
+
+def _assumption(text: str) -> tuple[str, bool | int]:
+    name, _, answer = text.partition("=")
+    if answer in ("yes", "no"):
+        return name, answer == "yes"
+    return name, _number(answer, "NAME=yes, NAME=no, or threads= or microcode= and a number")
 
 
 def place(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -64,8 +64,20 @@ def described_machine(arguments: argparse.Namespace) -> pvspec.Machine:
         lacking=tuple(name[1:] for name in names if name.startswith("-")),
         options=dict(arguments.option),
         nops=arguments.nops,
+        assumed=dict(arguments.assume),
         config=pvspec.read_config(arguments.config) if arguments.config else None,
     )
+
+
+def tell_open(report: Report, open_facts: Iterable[pvspec.Unsettled]) -> None:
+    """Say what is open of the machine."""
+    for fact in open_facts:
+        report.say(str(fact))
+
+
+def open_json(open_facts: Iterable[pvspec.Unsettled]) -> list[Json]:
+    """What `--json` says of that."""
+    return [{**fact._asdict(), "failed": fact.failed or None} for fact in open_facts]
 
 
 def kernel_json(kernel: pvspec.KernelImage) -> Json:

@@ -25,6 +25,7 @@ class Report:
         self.lines: list[str] = []
         self.diagnostics: list[pvspec.Diagnostic] = []
         self.errors: list[str] = []
+        self.warnings: list[str] = []
         self.result: Mapping[str, Streamed] = {}
 
     @property
@@ -40,6 +41,10 @@ class Report:
         """An error without a place in a spec."""
         self.errors.append(message)
 
+    def warn(self, messages: Iterable[str]) -> None:
+        """What may be amiss, but is no error."""
+        self.warnings += messages
+
     def found(self, diagnostics: Iterable[pvspec.Diagnostic]) -> None:
         """Findings about a spec."""
         self.diagnostics += diagnostics
@@ -47,6 +52,7 @@ class Report:
     def problems(self) -> Iterator[str]:
         """Texts for the error stream."""
         yield from map(str, self.diagnostics)
+        yield from (f"warning: {escaped(message)}" for message in self.warnings)
         yield from (f"error: {escaped(message)}" for message in self.errors)
 
     def as_json(self) -> dict[str, Streamed]:

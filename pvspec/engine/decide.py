@@ -28,6 +28,7 @@ from pvspec.engine.guards import (
     KernelHas,
     Nonzero,
     NopsAre,
+    OpenQuestion,
     OpNoreturn,
     OpTargetIs,
     OptionSet,
@@ -39,15 +40,27 @@ from pvspec.engine.guards import (
     VariableIs,
     Vulnerability,
     Within,
+    questions,
     staged,
 )
 from pvspec.engine.policy import Decisions
 from pvspec.engine.site import Site
 from pvspec.engine.spec import Cpu, Names, Spec, Target
-from pvspec.engine.value import Map
+from pvspec.engine.value import Map, Value
 
 Condition: TypeAlias = bool | Test
 """What a guard comes to: decided by the facts, or by each site."""
+
+
+class Unanswered(BindError):
+    """A decision asks for a number that is not bound, and nothing answers the question."""
+
+    def __init__(self, message: str, question: OpenQuestion) -> None:
+        super().__init__(message, question)
+        self.question = question
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class Decided:
@@ -141,8 +154,22 @@ class Decided:
     def _holds_now(self, guard: Guard) -> bool:
         """As `decides`, while what the answer depends on may still change."""
         self._conditions.clear()
+        decisions = self.decisions
+        if decisions.unsettled:
+            asked = {question.feature for question in questions(guard) if isinstance(question, CpuHas)}
+            unsettled = asked & decisions.unsettled - decisions.turned
+            if unsettled and self._turns_on(unsettled, guard):
+                decisions.turned |= unsettled
         verdict = staged(guard, self)
         return verdict if isinstance(verdict, bool) else bool(verdict and verdict(_NO_SITE))
+
+    def _turns_on(self, features: set[int], guard: Guard) -> bool:
+        """Whether a guard may come to something else if one of these features is there."""
+        verdict = staged(guard, _Unsettled(self, features))
+        try:
+            return (verdict(_NO_SITE) if callable(verdict) else verdict) is None
+        except BindError:
+            return True
 
     def condition(self, guard: Guard) -> Condition:
         """The guard as far as the facts decide it."""
@@ -179,20 +206,23 @@ class Decided:
             case CpuVendor(vendor):
                 return self._cpu().vendor == vendor
             case CpuNumber(what, compare, number):
-                return _COMPARE[compare](self._cpu_number(what), number)
+                known: int | None = getattr(self._cpu(), what)
+                if known is None:
+                    return self._answered(question, f"the cpu's {what}")
+                return COMPARE[compare](known, number)
             case Cpus(compare, count):
                 if facts.cpus is None:
-                    raise BindError("the number of cpus is not bound")
-                return _COMPARE[compare](facts.cpus, count)
+                    return self._answered(question, "the number of cpus")
+                return COMPARE[compare](facts.cpus, count)
             case VariableIs(variable, value):
                 return self.decisions.variables[variable] == value
             case VariableCompares(variable, compare, number):
-                return _COMPARE[compare](int(self.decisions.variables[variable]), number)
+                return COMPARE[compare](int(self.decisions.variables[variable]), number)
             case Holds(condition):
                 return self.decisions.named[condition]
             case HasConfig(config):
-                known = facts.config.get(config)
-                return self.decides(self.spec.configs[config]) if known is None else known
+                told = facts.config.get(config)
+                return self.decides(self.spec.configs[config]) if told is None else told
             case KernelHas(symbol):
                 return symbol in facts.symbols
             case Vulnerability(file, how, text):
@@ -249,7 +279,7 @@ class Decided:
             case Nonzero(value):
                 return lambda site: bool(site[value])
             case Compares(value, compare, number):
-                compares = _COMPARE[compare]
+                compares = COMPARE[compare]
                 return lambda site: compares(site[value], number)
             case HasBits(value, addend, mask):
                 return lambda site: bool(site[value] + addend & mask)
@@ -280,18 +310,30 @@ class Decided:
             raise BindError("the cpu's vendor and numbers are not bound")
         return self.facts.cpu
 
-    def _cpu_number(self, what: str) -> int:
-        cpu = self._cpu()
-        number: int | None = getattr(cpu, what)
-        if number is None:
-            raise BindError(f"the cpu's {what} is not bound")
-        return number
+    def _answered(self, question: OpenQuestion, what: str) -> bool:
+        """The answer to a question about a number that is not bound."""
+        answer = self.facts.answers.get(question)
+        if answer is None:
+            raise Unanswered(f"{what} is not bound", question)
+        return answer
 
     def _op_names(self) -> Mapping[int, str]:
         interface = self.spec.interface
         if interface is None:
             return {}
         return interface.numbers[tuple(self.facts.options[name] for name in interface.names.options)]
+
+
+class _Unsettled(Value):
+    """A kernel as what answers guards, while nobody knows whether some features are there."""
+
+    kernel: Decided
+    features: set[int]
+
+    def answer(self, question: Question) -> Condition | None:
+        if isinstance(question, CpuHas) and question.feature in self.features:
+            return None
+        return self.kernel.answer(question)
 
 
 def _masked(code: bytes, mask: bytes) -> bytes:
@@ -309,7 +351,7 @@ def _short_jump(site: Site, mask: int) -> int | None:
 
 _NO_SITE = Site()
 _SHORT_JUMP = 0xEB
-_COMPARE: dict[str, Callable[[int, int], bool]] = {
+COMPARE: dict[str, Callable[[int, int], bool]] = {
     "==": operator.eq,
     "<=": operator.le,
     ">=": operator.ge,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeGuard, TypeVar
 
 from pvspec.engine.errors import BindError
+from pvspec.engine.guards import OpenQuestion
 from pvspec.engine.records import fits
 from pvspec.engine.spec import Backend, Cpu, Names, Spec
 from pvspec.engine.value import K, Map, V, Value
@@ -27,7 +28,8 @@ class Facts(Value):
     more. `cmdline`: the kernel's command line. `vulnerabilities`: what a running kernel says in the files of that
     name. `protect`: name of a protected function to its addresses (start, end), the end not included. `config`: whether
     the kernel was configured with what the spec calls so; of what is not named its symbols tell. `assumed`: features
-    (names or numbers) that somebody told, whatever the CPU shows: True or False.
+    (names or numbers) that somebody told, whatever the CPU shows: True or False. `answers`: what holds of that which
+    nothing tells: whether there is a feature that a policy leaves open, or a number that is not bound compares so.
 
     BindError: the spec knows no such name, or a value cannot be what it is bound to. What a rule asks for and is not
     bound is a BindError when it asks.
@@ -50,6 +52,7 @@ class Facts(Value):
     protect: Mapping[str, tuple[int, int]]
     config: Mapping[str, bool]
     assumed: Mapping[int, bool]
+    answers: Mapping[OpenQuestion, bool]
 
     def __init__(
         self,
@@ -71,6 +74,7 @@ class Facts(Value):
         protect: Mapping[str, tuple[int, int]] | None = None,
         config: Mapping[str, bool] | None = None,
         assumed: Mapping[str | int, bool] | None = None,
+        answers: Mapping[OpenQuestion, bool] | None = None,
     ) -> None:
         check = _Checks(spec, None if backend is None else pick(spec.backends, backend, "backend"))
         chosen = check.options(options)
@@ -92,6 +96,7 @@ class Facts(Value):
             check.protect(protect),
             check.config(config),
             check.assumed(assumed),
+            check.answers(answers),
         )
 
     def __repr__(self) -> str:
@@ -237,6 +242,15 @@ class _Checks:
         if feature not in numbers and not 0 <= feature < 1 << 16:  # records name more than the spec does
             raise BindError(f"there is no feature with the number {feature}")
         return feature
+
+    def answers(self, given: Mapping[OpenQuestion, bool] | None) -> Map[OpenQuestion, bool]:
+        """Answers by questions that may be open."""
+        found: dict[OpenQuestion, bool] = {}
+        for question, answer in self._pairs(given, "answers"):
+            if not isinstance(question, OpenQuestion):
+                raise BindError(f"answers: {question!r} is never open")
+            found[question] = self.truth(answer, f"the answer to {question!r}")
+        return Map(found)
 
     # ---- the machine
 

@@ -229,6 +229,9 @@ FactQuestion: TypeAlias = (
     | OptionSet
     | OpTargetIs
 )
+OpenQuestion: TypeAlias = CpuHas | CpuNumber | Cpus
+"""What may be left open, since nothing tells."""
+
 ValueQuestion: TypeAlias = Within | Begins | Nonzero | Compares | HasBits | IsAddress
 """What asks for a `value`: a field of the site's record, or what it leads to in memory."""
 

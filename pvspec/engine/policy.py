@@ -8,16 +8,17 @@ from typing import assert_never
 
 from pvspec.engine.command_line import ReadLine
 from pvspec.engine.facts import Facts
-from pvspec.engine.guards import Guard
+from pvspec.engine.guards import CpuHas, Guard
 from pvspec.engine.spec import Assign, Conditional, Decide, Decision, Let, Listed, OpenFact, Steps
 
 
 class Decisions:
     """What a kernel has decided so far.
 
-    `features`: the numbers of those that it decides by. `variables`: their values by name. `opened`: the features that
-    a step left open, with the first such step; they were clear there, or set if that is likely. `named`: which
-    conditions held, by their names.
+    `features`: the numbers of those that it decides by. `variables`: their values by name. `named`: which conditions
+    held, by their names. `opened`: the features that a step left open, with the first such step. Of these nothing
+    answers for the `unsettled` ones, and no later step decided them; they are clear, or set if that is likely.
+    `turned`: those of them on which it turned whether some step was done.
     """
 
     def __init__(self, facts: Facts, line: ReadLine) -> None:
@@ -27,8 +28,10 @@ class Decisions:
         self.listed: Mapping[str, str] = line.listed
         self.features = (facts.spec.machine.always | facts.features | told) - denied
         self.variables: dict[str, str | int] = dict(line.values)
-        self.opened: dict[int, OpenFact] = {}
         self.named: dict[str, bool] = {}
+        self.opened: dict[int, OpenFact] = {}
+        self.unsettled: set[int] = set()
+        self.turned: set[int] = set()
 
     def run(self, policy: Iterable[Decide], holds: Callable[[Guard], bool]) -> None:
         """Do all steps; `holds` answers their guards by these decisions, as they are at that moment."""
@@ -60,6 +63,7 @@ class Decisions:
 
     def _decide(self, sets: bool, features: frozenset[int]) -> None:
         self.features = self.features | features if sets else self.features - features
+        self.unsettled -= features
 
     def _open(self, step: OpenFact, features: Iterable[int]) -> None:
         """What is there is not open, and what the user told is as he told, whatever was decided before."""
@@ -68,7 +72,10 @@ class Decisions:
                 self.features |= {feature}
             elif feature not in self.features and feature not in self.facts.assumed:
                 self.opened.setdefault(feature, step)
-                if step.likely:
+                answer = self.facts.answers.get(CpuHas(feature))
+                if answer is None:
+                    self.unsettled.add(feature)
+                if answer or (answer is None and step.likely):
                     self.features |= {feature}
 
     def _features_listed(self, word: str, numbers: bool) -> Iterator[int]:

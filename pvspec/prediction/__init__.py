@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from pvspec.engine.spec import Spec
@@ -16,7 +17,9 @@ from pvspec.prediction.difference import Difference, difference, masks
 from pvspec.prediction.explanation import Explanation, Instruction, Step, explain_bound
 from pvspec.prediction.machine import Machine, PredictionError
 from pvspec.prediction.passes import Prediction, Site, run_passes
-from pvspec.prediction.specs import shipped_spec, spec_for
+from pvspec.prediction.specs import shipped_spec, spec_for, version_warnings
+from pvspec.prediction.unsettled import Unsettled, open_questions
+from pvspec.prediction.worlds import name_of
 
 __all__ = [
     "Bound",
@@ -29,6 +32,7 @@ __all__ = [
     "PredictionError",
     "Site",
     "Step",
+    "Unsettled",
     "bind_kernel",
     "compare",
     "explain",
@@ -38,12 +42,16 @@ __all__ = [
 
 
 class Patched(Value):
-    """A kernel's memory after all passes, laid out as the image's; the number of pokes, and of bytes that changed."""
+    """A kernel's memory after all passes, laid out as the image's; the number of pokes, and of bytes that changed.
+
+    `open`: what nothing tells of the machine, though its text may hang on it, as specs call it.
+    """
 
     bound: Bound
     memory: bytes
     pokes: int
     bytes_changed: int
+    open: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Patched({self.bound!r}, {self.pokes} pokes, {self.bytes_changed} bytes changed)"
@@ -84,7 +92,8 @@ def patch(
     if not bound.tables:
         raise PredictionError(f"{bound.image.name}: has none of the tables that the spec describes")
     memory, pokes = bound.patched()
-    return Patched(bound, bytes(memory), pokes, _differing(bound.image.memory, memory))
+    names = tuple(name_of(bound.spec, question) for question in open_questions(bound.worlds))
+    return Patched(bound, bytes(memory), pokes, _differing(bound.image.memory, memory), names)
 
 
 def explain(
@@ -128,7 +137,10 @@ def bind_kernel(
     """A kernel bound to its facts, before anything is patched; arguments and errors as for `predict`."""
     if dump is not None and kernel.kernel is None:
         kernel = kernel.moved(dump.slide)
-    return bind(spec if isinstance(spec, Spec) else spec_for(kernel, spec, include), kernel, machine, dump)
+    if isinstance(spec, Spec):
+        return bind(spec, kernel, machine, dump)
+    bound = bind(spec_for(kernel, spec, include), kernel, machine, dump)
+    return replace(bound, warnings=(*bound.warnings, *version_warnings(kernel)))
 
 
 def _differing(before: bytes | bytearray, after: bytes | bytearray) -> int:

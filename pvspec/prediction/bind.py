@@ -11,15 +11,15 @@ from pvspec.engine.errors import PatchError, StateError
 from pvspec.engine.facts import Facts, protected_names, symbol_names
 from pvspec.engine.records import PatchSite, build_records, parse_sites
 from pvspec.engine.slots import find_table, read_targets
-from pvspec.engine.spec import Cpu, Layout, Spec
+from pvspec.engine.spec import Layout, Spec
 from pvspec.kernel import ImageError, KernelImage
 from pvspec.kernel.dump.dump import Dump
 from pvspec.kernel.work import Work
-from pvspec.lang.diagnostics import suggestion
-from pvspec.prediction.limits import check_work
+from pvspec.prediction.limits import check_work, left_out
 from pvspec.prediction.machine import NATIVE, Machine, PredictionError
+from pvspec.prediction.told import Told
+from pvspec.prediction.worlds import Worlds, find_worlds
 
-_FEW = 12  # names, that a message may list
 # units of work: a symbol that is compared with a pattern, one that matches, a record whose padding is undone
 _LOOKED_AT_WORK, _MATCHED_WORK, _PADDING_WORK = 2, 40, 3
 Tables = Mapping[str, tuple[bytes, int]]
@@ -48,7 +48,8 @@ class Memory:
 class Bound:
     """A kernel of a spec bound to an image, and the image's tables by pass: (bytes, address).
 
-    `work` is what image, dump and tables ask for.
+    `work` is what image, dump and tables ask for. `worlds`: the kernels that it may be as well, since something is
+    open of its machine; `warnings`: what may be amiss in what is said of that.
     """
 
     kernel: Kernel
@@ -56,6 +57,8 @@ class Bound:
     tables: Tables
     state: Memory
     work: Work
+    worlds: Worlds
+    warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Bound({self.image.release} on {self.image.machine}, {len(self.tables)} tables)"
@@ -113,7 +116,7 @@ def bind(spec: Spec, image: KernelImage, machine: Machine, dump: Dump | None = N
         raise PredictionError(f"{image.name}: a {image.bits}-bit image, a {spec.machine.bits}-bit spec")
     if spec.policy and machine.cpu is None and not machine.features:
         raise PredictionError("no CPU given: use --cpu PROFILE or --cpu FILE (a /proc/cpuinfo), or --features")
-    cpu = machine.cpu
+    told = Told(spec, image, machine, dump)
     try:
         symbols, protected = _symbols(spec, image), _protected(spec, image)
         work = _work_of(image, dump)
@@ -128,15 +131,20 @@ def bind(spec: Spec, image: KernelImage, machine: Machine, dump: Dump | None = N
             symbols=symbols,
             options=machine.options,
             nops=machine.nops,
-            features=_features(spec, machine),
-            cpu=None if cpu is None else Cpu(cpu.vendor, cpu.family, cpu.model, cpu.stepping),
-            cpus=machine.processors,
+            features=told.shown,
+            cpu=told.cpu,
+            cpus=told.cpus,
             cmdline=machine.cmdline,
-            vulnerabilities=cpu.vulnerabilities if cpu else None,
+            vulnerabilities=machine.cpu.vulnerabilities if machine.cpu else None,
             protect=protected,
+            assumed=told.features,
+            answers=told.answers,
             config=_config(spec, machine),
         )
-        return Bound(Kernel(facts), image, tables, Memory(image, dump), work)
+        worlds = find_worlds(facts, machine.likely, tables, work)
+        told.check(worlds)
+        _check_work(spec, tables, work, image, left_out(worlds.predicted, tables))
+        return Bound(worlds.predicted, image, tables, Memory(image, dump), work, worlds, tuple(told.warnings()))
     except (PatchError, ImageError) as error:
         raise PredictionError(str(error)) from None
 
@@ -158,20 +166,6 @@ def _config(spec: Spec, machine: Machine) -> dict[str, bool] | None:
     return None if config is None else {name: config.get(name, False) for name in spec.configs}
 
 
-def _features(spec: Spec, machine: Machine) -> list[str | int]:
-    """The features that a CPU shows, and those that it is said to have or to lack."""
-    shown, known = spec.machine.shown, spec.machine.features
-    for name in (*machine.features, *machine.lacking):
-        if isinstance(name, str) and name not in known:
-            few = f"there are: {', '.join(sorted(known))}" if len(known) <= _FEW else suggestion(name, known)
-            raise PredictionError(
-                f"there is no feature {name!r}; {few or f'the spec has {len(known)}, see its machine'}"
-            )
-    lacking = {known[name] for name in machine.lacking}
-    flags = machine.cpu.flags if machine.cpu else ()
-    return [*machine.features, *({shown[flag] for flag in flags if flag in shown} - lacking)]
-
-
 def layouts(spec: Spec) -> dict[str, Layout]:
     """The layouts of all tables, by pass."""
     found = {name: family.layout for name, family in spec.families.items()}
@@ -181,14 +175,20 @@ def layouts(spec: Spec) -> dict[str, Layout]:
 
 
 def _tables(spec: Spec, image: KernelImage, work: Work) -> dict[str, tuple[bytes, int]]:
-    """The tables that the image has; ImageError if it takes too much to apply them."""
+    """The tables that the image has; ImageError if it takes too much to find them, or would to apply all of them."""
     found = {name: _table(layout, image, work) for name, layout in layouts(spec).items()}
     tables = {name: table for name, table in found.items() if table is not None}
+    _check_work(spec, tables, work.continued(), image)
+    return tables
+
+
+def _check_work(
+    spec: Spec, tables: Tables, work: Work, image: KernelImage, leaving: frozenset[str] = frozenset()
+) -> None:
     try:
-        check_work(spec, tables, work)
+        check_work(spec, tables, work, leaving)
     except ImageError as error:
         raise ImageError(f"{image.name}: {error}") from error
-    return tables
 
 
 def _table(layout: Layout, image: KernelImage, work: Work) -> tuple[bytes, int] | None:

@@ -28,7 +28,11 @@ _MAX_REPORT = 1 << 20
 _MAX_FILES = 256
 """Files in a folder of reports on vulnerabilities; Linux has twenty. A folder with more is refused."""
 _MAX_NUMBER = 1 << 16
-"""A CPU's family, model and stepping are below this; larger ones are refused."""
+"""A CPU's family, model, stepping, `siblings` and `cpu cores` are below this; larger ones are refused."""
+_MAX_MICROCODE = 1 << 32
+"""A microcode's revision is below this; a larger one is refused."""
+_MAX_ADDRESS_BITS = 64
+"""Bits of a physical address, by the line `address sizes`; more are refused."""
 
 
 class CpuError(PvspecError):
@@ -40,7 +44,9 @@ class Processor:
     """A CPU as /proc/cpuinfo describes it: `flags`, and its bugs as "bug NAME"; `count`: how many the file has, 0 in a
     profile.
 
-    `vulnerabilities`: what the kernel that runs on it says of each, by file name.
+    `vulnerabilities`: what the kernel that runs on it says of each, by file name. None where the file lacks the line:
+    `siblings` and `cores`, the threads and cores of one package that were online, `microcode`, its revision, and
+    `physical_bits` of an address.
     """
 
     vendor: str
@@ -50,6 +56,22 @@ class Processor:
     flags: frozenset[str]
     count: int = 0
     vulnerabilities: Mapping[str, str] = field(default_factory=dict)
+    siblings: int | None = None
+    cores: int | None = None
+    microcode: int | None = None
+    physical_bits: int | None = None
+
+    @property
+    def threads(self) -> int | None:
+        """The threads of one core; None if the file does not tell: some hypervisors' guests have 0 cores there."""
+        if not self.siblings or not self.cores:
+            return None
+        return -(-self.siblings // self.cores)  # one that is offline is not among the siblings
+
+    @property
+    def is_guest(self) -> bool:
+        """Whether a hypervisor told its guest that it is one."""
+        return "hypervisor" in self.flags
 
 
 def profiles() -> list[str]:
@@ -102,6 +124,7 @@ def _in_lines(text: str) -> Iterator[tuple[str, str]]:
 
 
 _DIGITS = 20  # of a number, with 0x
+_SHOWN = 40  # characters of a line, in a message
 _EVERYWHERE = "spectre_v2"  # every kernel that has such files has this one (Linux 4.15 and later)
 
 
@@ -135,11 +158,24 @@ def parse_cpuinfo(text: str, name: str) -> Processor:
             if count < 2:
                 entries.setdefault(key, value.removeprefix(" ").removesuffix("\r"))
     try:
-        family, model, stepping = (_number(entries, key) for key in ("cpu family", "model", "stepping"))
+        family, model, stepping = (
+            _number(entries[key], key, _MAX_NUMBER) for key in ("cpu family", "model", "stepping")
+        )
         bugs = (f"bug {name}" for name in entries.get("bugs", "").split())
         named = [QEMU_MODEL] if QEMU_MODEL in entries else []
         flags = frozenset((*entries["flags"].split(), *bugs, *named))
-        return Processor(entries["vendor_id"], family, model, stepping, flags, count)
+        return Processor(
+            entries["vendor_id"],
+            family,
+            model,
+            stepping,
+            flags,
+            count,
+            siblings=_optional(entries, "siblings", _MAX_NUMBER),
+            cores=_optional(entries, "cpu cores", _MAX_NUMBER),
+            microcode=_optional(entries, "microcode", _MAX_MICROCODE),
+            physical_bits=_physical_bits(entries),
+        )
     except KeyError as error:
         raise CpuError(f"{name}: not a /proc/cpuinfo: it lacks the line `{error.args[0]}`") from None
     except ValueError as error:
@@ -159,10 +195,25 @@ def _lines(text: str, name: str) -> list[str]:
     return lines
 
 
-def _number(entries: Mapping[str, str], key: str) -> int:
-    """The number of a line; KeyError if it is missing, ValueError if it is none, or none of a CPU's."""
-    text = entries[key]
+def _optional(entries: Mapping[str, str], key: str, below: int) -> int | None:
+    """The number of a line that some kernels leave out, None without it; ValueError if it is none of a CPU's."""
+    return _number(entries[key], key, below) if key in entries else None
+
+
+def _physical_bits(entries: Mapping[str, str]) -> int | None:
+    """Of a line such as `46 bits physical, 48 bits virtual`; None without it, ValueError if it is another one."""
+    key = "address sizes"
+    if key not in entries:
+        return None
+    bits, physical, _ = entries[key].partition(" bits physical")
+    if not physical:
+        raise ValueError(f"its {key} is {entries[key][:_SHOWN]!r}")
+    return _number(bits, key, _MAX_ADDRESS_BITS + 1)
+
+
+def _number(text: str, key: str, below: int) -> int:
+    """The number of the line `key`; ValueError if it is none, or none of a CPU's."""
     number = int(text, 0) if len(text) <= _DIGITS else -1
-    if not 0 <= number < _MAX_NUMBER:
+    if not 0 <= number < below:
         raise ValueError(f"its {key} is {text[:_DIGITS]!r}")
     return number

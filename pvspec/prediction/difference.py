@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pvspec.kernel import ImageError
 from pvspec.prediction.machine import PredictionError
-from pvspec.prediction.passes import Prediction
+from pvspec.prediction.passes import Prediction, Site
 
 _PAGE = 4096
 _SITE_WORK = 14  # units, for a site that differs
@@ -19,12 +19,16 @@ texts of one kernel."""
 
 
 class Difference(NamedTuple):
-    """A site at which two texts differ, by the last pass that has one there; table None: no table knows the bytes."""
+    """A site at which two texts differ, by the last pass that has one there; table None: no table knows the bytes.
+
+    `legal`: both have the code that is predicted, or one of the site's other forms.
+    """
 
     table: str | None
     address: int
     first: bytes
     second: bytes
+    legal: bool = False
 
 
 def masks(first: bytes | bytearray | memoryview, second: bytes | bytearray) -> Iterator[tuple[int, bytes]]:
@@ -58,14 +62,21 @@ def _of_sites(prediction: Prediction, first: bytes, second: bytes, claimed: byte
 
     ImageError: they are too many.
     """
-    work = prediction.bound.work.continued()
+    work = prediction.work.continued()
     for site in reversed([*prediction.inside()]):
         part = slice(site.address - prediction.start, site.address - prediction.start + site.length)
         one, other = first[part], second[part]
         if one != other and any(a != b and not c for a, b, c in zip(one, other, claimed[part], strict=True)):
             work.add(_SITE_WORK, "telling so many differences")
             claimed[part] = b"\1" * len(one)
-            yield Difference(site.table, site.address, one, other)
+            yield Difference(site.table, site.address, one, other, _is_legal(prediction, site, one, other))
+
+
+def _is_legal(prediction: Prediction, site: Site, *codes: bytes) -> bool:
+    """Whether a site may hold these codes."""
+    start = site.address - prediction.start
+    predicted = prediction.text[start : start + site.length]
+    return all(code == predicted or any(form.admits(code) for form in site.others) for code in codes)
 
 
 def _runs(first: bytes, second: bytes, claimed: bytearray) -> Iterator[tuple[int, int]]:

@@ -14,6 +14,7 @@ from pvspec.kernel import ImageError
 from pvspec.prediction.bind import Bound
 from pvspec.prediction.machine import PredictionError
 from pvspec.prediction.passes import Prediction, Site, run_passes
+from pvspec.prediction.unsettled import Unsettled
 from pvspec.x86.decode import disassemble, second_opinions
 
 _MAX_FUNCTION = 1 << 16
@@ -49,6 +50,7 @@ class Explanation(Value):
 
     `symbol` is where it is, as in start_kernel+0x10; None before the first symbol. `steps` are its records, in the
     order of the passes. Where it has none: the `instruction` there, None in data, and the sites `before` and `after`.
+    `open` and `warnings` are those of the prediction, for the whole text.
     """
 
     address: int
@@ -58,6 +60,8 @@ class Explanation(Value):
     before: Site | None
     after: Site | None
     bits: int
+    open: tuple[Unsettled, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def lines(self) -> Iterator[str]:
         """The explanation for people."""
@@ -85,11 +89,13 @@ def explain_bound(bound: Bound, address: int, rules: Callable[[str], str] = lamb
         )
     steps = tuple(_step(bound, site, rules(site.where)) for site in sites)
     if steps:
-        return Explanation(address, symbol, steps, None, None, None, image.bits)
+        return Explanation(address, symbol, steps, None, None, None, image.bits, prediction.open, prediction.warnings)
     start = None if name is None else address - name[1]
     before = max((site for site in prediction.sites if site.address < address), key=_address, default=None)
     after = min((site for site in prediction.sites if site.address > address), key=_address, default=None)
-    return Explanation(address, symbol, (), _instruction(prediction, start, address), before, after, image.bits)
+    instruction = _instruction(prediction, start, address)
+    told = prediction.open, prediction.warnings
+    return Explanation(address, symbol, (), instruction, before, after, image.bits, *told)
 
 
 def _address(site: Site) -> int:
@@ -161,7 +167,8 @@ def _shown_step(step: Step, bits: int) -> Iterator[str]:
     yield from _code("before", site.before, bits, site.address)
     yield from _code("after", site.after, bits, site.address)
     for form in site.others:
-        yield f"  or      {form.code}  {form.where or 'as it was built'}"
+        when = f"  if {form.when}" if form.when else ""
+        yield f"  or      {form.code}  {form.where or 'as it was built'}{when}"
 
 
 def _code(title: str, code: bytes, bits: int, address: int) -> Iterator[str]:

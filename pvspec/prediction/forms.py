@@ -16,10 +16,14 @@ from pvspec.engine.value import Value
 
 
 class Form(NamedTuple):
-    """A code that a site may have: in hexadecimal, `??` for a byte that may be any, and the rule that gives it."""
+    """A code that a site may have: in hexadecimal, `??` for a byte that may be any, and the rule that gives it.
+
+    `when`: how what is open of the machine is answered then, as a guard; empty where that does not matter.
+    """
 
     code: str
     where: str
+    when: str = ""
 
     def admits(self, code: bytes) -> bool:
         """Whether a site that holds this code has this form."""

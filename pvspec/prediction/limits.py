@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
+from pvspec.engine.apply import Kernel
+from pvspec.engine.families import FamilySites
 from pvspec.engine.guards import (
     Begins,
     Branches,
@@ -20,23 +22,38 @@ from pvspec.engine.guards import (
 )
 from pvspec.engine.records import parse_records
 from pvspec.engine.spec import Spec
+from pvspec.engine.text import Text
 from pvspec.kernel.work import Work
 
 # units of work
 _RECORD, _STATE = 44, 96  # a record, one with run-time state (in memory, too)
+_LEFT = 3  # a record that is not looked at
 _TWO_GUARDS, _OP = 3, 18  # two questions that each site is asked; a record of an interface
 _BYTE, _NOP = 2, 14  # a byte of a site, one of nops that are laid anew
 
 
-def check_work(spec: Spec, tables: Mapping[str, tuple[bytes, int]], work: Work) -> None:
-    """Count what it takes to apply these tables, to print and to compare; ImageError if it is too much."""
+def check_work(spec: Spec, tables: Mapping[str, tuple[bytes, int]], work: Work, leaving: Collection[str] = ()) -> None:
+    """Count what it takes to apply these tables, to print and to compare; ImageError if it is too much.
+
+    `leaving`: those that the kernel does not go through; they are read, and no more.
+    """
     records = {name: len(table) // _record_size(spec, name) for name, (table, _) in tables.items()}
     if not records:
         return
     most = max(records, key=lambda name: records[name])
     what = f"its {sum(records.values())} records, {records[most]} of them in {most},"
     for name, (table, _) in tables.items():
-        _count(spec, name, table, work, what)
+        if name in leaving:
+            work.add(records[name] * _LEFT, what)
+        else:
+            _count(spec, name, table, work, what)
+
+
+def left_out(kernel: Kernel, tables: Mapping[str, tuple[bytes, int]]) -> frozenset[str]:
+    """The families whose records a kernel does not look at: no site can change, and none is where a table says."""
+    text = Text(b"", 0, writable=False)
+    sites = (FamilySites(kernel, family, text) for name, family in kernel.spec.families.items() if name in tables)
+    return frozenset(found.family.name for found in sites if found.keeps_all and not found.named)
 
 
 def _record_size(spec: Spec, name: str) -> int:

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from pvspec.engine.errors import PatchError, StateError
-from pvspec.engine.families import FamilySites, Outcome
+from pvspec.engine.errors import PatchError
+from pvspec.engine.families import FamilySites
 from pvspec.engine.patch import Patcher
 from pvspec.engine.records import parse_sites
-from pvspec.engine.sites import FamilySite, State
 from pvspec.engine.spec import ELSEWHERE, Code, Family
 from pvspec.engine.text import Text
 from pvspec.kernel import ImageError
+from pvspec.kernel.work import Work
 from pvspec.prediction.bind import Bound
-from pvspec.prediction.forms import FamilyForms, OtherForms, open_reads
+from pvspec.prediction.family_sites import LenientSites, PassedOver
+from pvspec.prediction.forms import FamilyForms, Form, OtherForms, open_reads
 from pvspec.prediction.machine import PredictionError
+from pvspec.prediction.other_texts import OtherSite, OtherTexts
+from pvspec.prediction.unsettled import Unsettled, condition, unsettled
+from pvspec.prediction.watched_sites import WatchedPassedOver, WatchedSites, WatchedText, Watching
 
 
 class Site(NamedTuple):
     """What one record of a table made of its site: code before and after, the rule's place in the spec (empty: stays).
 
     `record` counts from 0, by the table's records that are not padding. `others` are the site's other legal forms,
-    where its code follows what the kernel does as it runs and nothing says what that is.
+    where its code follows what the kernel does as it runs, or what is open of the machine, and nothing tells.
     """
 
     table: str
@@ -35,18 +40,24 @@ class Site(NamedTuple):
     before: bytes
     after: bytes
     where: str
-    others: OtherForms | tuple[()] = ()
+    others: OtherForms | tuple[Form, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)
 class Prediction:
-    """A kernel's memory after all passes, its text's addresses [start, end), and the sites pass by pass."""
+    """A kernel's memory after all passes, its text's addresses [start, end), and the sites pass by pass.
+
+    `open`: what nothing tells of the machine, though bytes of the text hang on it; they are predicted as is likeliest.
+    `work` is what all of it asked for.
+    """
 
     bound: Bound
     memory: bytearray
     start: int
     end: int
     sites: list[Site]
+    open: tuple[Unsettled, ...]
+    work: Work
 
     def __repr__(self) -> str:
         image = self.bound.image
@@ -58,6 +69,11 @@ class Prediction:
         """The predicted text."""
         base = self.bound.image.base
         return memoryview(self.memory)[self.start - base : self.end - base]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What may be amiss in what is said of the machine."""
+        return self.bound.warnings
 
     @cached_property
     def features(self) -> frozenset[str]:
@@ -98,20 +114,27 @@ def run_passes(bound: Bound, *, every_site: bool = False) -> Prediction:
     Unchanged sites of tables that memory or symbols lead to are left out, unless `every_site` is wanted.
     """
     memory = bytearray(bound.image.memory)
+    text, work = Text(memory, bound.image.base, bound.image.executable), bound.work.continued()
+    texts = OtherTexts(bound.worlds, text, work)
     sites: list[Site] = []
+    spans: dict[str, tuple[int, int]] = {}
     try:
         for name in bound.spec.passes:
             if name in bound.tables:
-                family = bound.spec.families.get(name)
+                family, before = bound.spec.families.get(name), len(sites)
                 sites += (
-                    _interface_pass(bound, memory)
+                    _interface_pass(bound, text, texts)
                     if family is None
-                    else _family_pass(bound, family, memory, every_site)
+                    else _family_pass(bound, family, text, texts, every_site)
                 )
-    except PatchError as error:
+                spans[name] = before, len(sites)
+    except (PatchError, ImageError) as error:
         raise PredictionError(f"{bound.image.name}: {error}") from None
     _check_nested(bound, sites)
-    return Prediction(bound, memory, *text_of(bound), sites)
+    add_forms(sites, spans, bound, texts, text)
+    start, end = text_of(bound)
+    found = unsettled(bound.spec, bound.worlds, texts, range(start, end))
+    return Prediction(bound, memory, start, end, sites, tuple(found), work)
 
 
 def _check_nested(bound: Bound, sites: list[Site]) -> None:
@@ -157,15 +180,15 @@ def text_of(bound: Bound) -> tuple[int, int]:
     return start, end
 
 
-def _interface_pass(bound: Bound, memory: bytearray) -> Iterator[Site]:
+def _interface_pass(bound: Bound, text: Text, texts: OtherTexts) -> Iterator[Site]:
     kernel, image, interface = bound.kernel, bound.image, bound.spec.interface
     assert interface is not None
     assert interface.layout is not None
     table, address = bound.tables[interface.name]
     records = parse_sites(interface.layout, table, address)
-    text = Text(memory, image.base, image.executable)
     before = [text.up_to(site, length) for site, _, length, _ in records]
-    kernel.apply(table, memory, image.base, table_address=address, executable=image.executable)
+    kernel.apply(table, text.buffer, image.base, table_address=address, executable=image.executable)
+    texts.interface(interface.name, records, before)
     where = _Rules(kernel)
     for number, (old, (site, type_, length, clobber)) in enumerate(zip(before, records, strict=True)):
         rule = where[type_, length, clobber]
@@ -185,15 +208,10 @@ class _Rules(dict[tuple[int, int, int], str]):
         return where
 
 
-def _family_pass(bound: Bound, family: Family, memory: bytearray, every_site: bool) -> Iterator[Site]:
-    image, name = bound.image, family.name
-    text = Text(memory, image.base, image.executable)
-    kind = LenientSites if family.reads or _leads_elsewhere(family) else FamilySites
-    sites = kind(bound.kernel, family, text, bound.state)
-    if sites.keeps_all and sites.named:
-        sites = PassedOver(bound.kernel, family, text, bound.state)
-    sites.keeps_all = sites.keeps_all and not every_site and not isinstance(sites, PassedOver)
+def _family_pass(bound: Bound, family: Family, text: Text, texts: OtherTexts, every_site: bool) -> Iterator[Site]:
+    name = family.name
     unknown = open_reads(family) if bound.dump is None else frozenset[str]()
+    sites = _sites(bound, family, text, texts, unknown, every_site)
     forms: dict[frozenset[str], FamilyForms] = {}
     for number, address, length, arm, code, before, site in bound.kernel.outcomes_of(sites, *bound.tables[name]):
         after, lost, others = code or before, unknown or site.unreadable, None
@@ -205,37 +223,61 @@ def _family_pass(bound: Bound, family: Family, memory: bytearray, every_site: bo
         yield Site(name, number, address, length, before, after, "" if arm is None else arm.where, others or ())
 
 
+def _sites(
+    bound: Bound, family: Family, text: Text, texts: OtherTexts, unknown: frozenset[str], every_site: bool
+) -> FamilySites:
+    """The sites of a family, watched if other worlds may make something else of them."""
+    if texts.may_differ(family):
+        text = WatchedText(text, texts)
+        watched: Watching = WatchedSites(bound.kernel, family, text, bound.state)
+        if watched.keeps_all and watched.named:
+            watched = WatchedPassedOver(bound.kernel, family, text, bound.state)
+        watched.watch(texts, unknown)
+        sites: FamilySites = watched
+    else:
+        kind = LenientSites if family.reads or _leads_elsewhere(family) else FamilySites
+        sites = kind(bound.kernel, family, text, bound.state)
+        if sites.keeps_all and sites.named:
+            sites = PassedOver(bound.kernel, family, text, bound.state)
+    sites.keeps_all = sites.keeps_all and not every_site and not isinstance(sites, PassedOver)
+    return sites
+
+
 def _leads_elsewhere(family: Family) -> bool:
     """Whether an arm branches to where only the running kernel knows."""
     return any(hole.symbol == ELSEWHERE for arm in family.rule if isinstance(arm, Code) for hole in arm.holes)
 
 
-class PassedOver(FamilySites):
-    """The sites of a table that this kernel does not go through: none outside the text can be wrong."""
+def add_forms(
+    sites: list[Site], spans: Mapping[str, tuple[int, int]], bound: Bound, texts: OtherTexts, text: Text
+) -> None:
+    """Give the sites the forms that they have in other worlds; a site that only other worlds have is added."""
+    found: dict[str, dict[int, list[OtherSite]]] = {}  # by table and record
+    for other in texts.sites:
+        if not texts.worlds[other.world].failed:
+            found.setdefault(other.table, {}).setdefault(other.record, []).append(other)
+    when = [condition(bound.spec, bound.worlds, other.world) for other in texts.worlds]
+    for table in reversed(found):  # what is added shifts later tables
+        first, last = spans[table]
+        at = {sites[index].record: index for index in range(first, last)}
+        for record, others in sorted(found[table].items(), reverse=True):
+            _, _, _, address, length, *_ = others[0]
+            held = text.up_to(address, length)
+            predicted = held.hex(" ")
+            site = sites[at[record]] if record in at else None
+            forms = {form.code: form for form in (site.others if site is not None else ())}
+            for other in others:
+                for world in texts.including(other.world):
+                    final = texts.worlds[world].text.up_to(other.address, other.length)
+                    for form, where in other.legal(final):
+                        if form != predicted and form not in forms:
+                            forms[form] = Form(form, where, when[world])
+            if site is not None and forms:
+                sites[at[record]] = site._replace(others=tuple(forms.values()))
+            elif forms:
+                added = Site(table, record, address, length, held, held, "", tuple(forms.values()))
+                sites.insert(bisect_left(sites, record, first, last, key=_record), added)
 
-    def __init__(self, kernel: Patcher, family: Family, text: Text, state: State) -> None:
-        super().__init__(kernel, family, text, state)
-        self.named = False
 
-    def site(self, record: FamilySite) -> FamilySite | None:
-        """As `FamilySites.site`; None outside the text."""
-        try:
-            site = super().site(record)
-            if site is not None:
-                self.text.check(site["site"], site.length, {})
-        except PatchError:
-            return None
-        return site
-
-
-class LenientSites(FamilySites):
-    """The sites of a family; one that reads memory of which nothing is known stays as it is, with all its forms."""
-
-    def outcome(self, site: FamilySite, record: int = 0) -> Outcome:
-        """As `FamilySites.outcome`."""
-        try:
-            return super().outcome(site, record)
-        except StateError:
-            site.unreadable = open_reads(self.family) | {ELSEWHERE}
-            before = self.text.up_to(site["site"], site.length)
-            return Outcome(record, site["site"], site.length, None, None, before, site)
+def _record(site: Site) -> int:
+    return site.record

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pvspec.engine.spec import Spec
 from pvspec.kernel import KernelImage
-from pvspec.lang.target import TargetError, Wanted, listed
+from pvspec.lang.target import TargetError, Wanted, listed, version_text
 from pvspec.prediction.machine import PredictionError
 from pvspec.support.paths import resource
 
 _RELEASE = re.compile(r"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?!\d)(-\d)?")
+_NUMBERS = 3  # of a version that says which point release it is
 _BANNER = 1024  # bytes of a kernel's banner that are looked at
 
 
@@ -39,10 +40,10 @@ def spec_for(
 
 def shipped_spec(image: KernelImage) -> Path:
     """The shipped spec that may describe an image; PredictionError if there is none."""
-    version = re.match(r"(\d+\.\d+)(\.\d+)?", image.release)
+    version = re.match(r"\d+\.\d+(\.\d+)?", image.release)
     if version is None:
         raise _no_shipped_spec(image)
-    for place in ((f"linux-{version[0]}", image.machine), (f"linux-{version[1]}", image.machine), ("linux",)):
+    for place in ((f"linux-{version[0]}", image.machine), ("linux",)):
         try:
             return resource("specs", *place)
         except FileNotFoundError:
@@ -67,6 +68,15 @@ def version_of(image: KernelImage) -> tuple[int, ...] | None:
     if point is None or (int(point) == 0 and release[4]):
         return _of_banner(image.kernel or image, series) or series
     return (*series, int(point))
+
+
+def version_warnings(image: KernelImage) -> Iterator[str]:
+    """That an image's point release is unknown: a spec is read for the newest one of its series then."""
+    version = version_of(image)
+    if version is not None and len(version) < _NUMBERS:
+        without = ", without the kernel that loads it (--vmlinux)" if image.kind == "module" else ""
+        series = f"which point release of Linux {version_text(version)} {image.release} is"
+        yield f"{image.name}: nothing says {series}; it is taken for the newest{without}"
 
 
 def _of_banner(kernel: KernelImage, series: tuple[int, int]) -> tuple[int, ...] | None:

@@ -104,7 +104,7 @@ def bind_case(subject: Subject) -> Binding:
 
 
 def _plain_nops(choices: Sequence[tuple[str, Guard | None]]) -> str | None:
-    """What a kernel takes of whose CPU nothing is known: the last choice; None if none asks for a vendor or a number."""
+    """What a kernel takes of whose CPU nothing is known: the last choice; None if none asks for vendor or numbers."""
     asked = [question for _, guard in choices for question in questions(guard)]
     return choices[-1][0] if any(isinstance(question, CpuVendor | CpuNumber) for question in asked) else None
 

@@ -12,8 +12,8 @@ import pytest
 import pvspec
 
 PACKAGE = Path(pvspec.__file__).parent
-COMMAND_LINE = """            case CommandLine(word):
-                return word in self.words
+BACKEND_IS = """            case BackendIs(backend):
+                return facts.backend == backend
 """
 #: What it is: the file, what is there, what is put there instead, and how mypy names it.
 PLANTED = {
@@ -21,8 +21,8 @@ PLANTED = {
     "a misspelt keyword": ("prediction/bind.py", "cmdline=machine.cmdline", "cmd_line=machine.cmdline", '"cmd_line"'),
     "a misspelt guard": ("lang/check/guards.py", "guards.CpuHasField(", "guards.CpuHasFeild(", '"CpuHasFeild"'),
     "a misspelt field": ("prediction/passes.py", "site.unreadable, None", "site.unreadeable, None", '"unreadeable"'),
-    "a wrong type": ("prediction/bind.py", "cpus=machine.processors", "cpus=machine.cmdline", '"cpus" to "Facts"'),
-    "a missing case": ("engine/decide.py", COMMAND_LINE, "", '"CommandLine"; expected "Never"'),
+    "a wrong type": ("prediction/bind.py", "nops=machine.nops", "nops=machine.options", '"nops" to "Facts"'),
+    "a missing case": ("engine/decide.py", BACKEND_IS, "", '"BackendIs"; expected "Never"'),
 }
 
 

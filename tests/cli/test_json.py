@@ -56,8 +56,9 @@ def test_test(run: Run, spec: Path) -> None:
     value = run("test", spec, "--json").json
     assert_shape(value, {**COMMON, "cases": list})
     (case,) = value["cases"]
-    assert_shape(case, {"test": str, "file": str, "line": int, "column": int, "passed": bool})
+    assert_shape(case, {"kernel": str, "test": str, "file": str, "line": int, "column": int, "passed": bool})
     assert (case["test"], case["file"], case["line"], case["passed"]) == ("native", "toy.pvs", 21, True)
+    assert case["kernel"] == "i386"
 
 
 def test_a_test_that_fails(run: Run, spec: Path) -> None:

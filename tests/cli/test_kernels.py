@@ -86,7 +86,9 @@ def test_apply(run: Run, vmlinux: Path) -> None:
 
 def test_apply_as_json(run: Run, vmlinux: Path) -> None:
     value = run("apply", vmlinux, *OPTIONS, "-o", "patched", "--json").json
-    assert_shape(value, kernel=dict, output=str, tables=list, absent=list, pokes=int, bytes_changed=int)
+    assert_shape(
+        value, kernel=dict, output=str, open=list, warnings=list, tables=list, absent=list, pokes=int, bytes_changed=int
+    )
     assert value["kernel"] == {"kind": "vmlinux", "machine": "i386", "release": "2.6.23", "slide": 0}
     assert value["tables"] == [
         {"table": "alternatives", "records": 1},
@@ -109,7 +111,8 @@ def test_explain(run: Run, vmlinux: Path) -> None:
 
 def test_explain_as_json(run: Run, vmlinux: Path) -> None:
     value = run("explain", vmlinux, *OPTIONS, hex(ADDRESS + 10), "--json").json
-    assert_shape(value, address=int, address_hex=str, symbol=str, steps=list, instruction=type(None), nearest=dict)
+    shape = {"address": int, "address_hex": str, "symbol": str, "steps": list, "nearest": dict}
+    assert_shape(value, **shape, instruction=type(None), open=list, warnings=list)
     assert (value["address_hex"], value["nearest"]) == (hex(ADDRESS + 10), {"before": None, "after": None})
     (step,) = value["steps"]
     assert step.keys() == {
@@ -145,9 +148,13 @@ def test_options_that_are_wrong(run: Run, vmlinux: Path, options: tuple[str, ...
 
 
 def test_a_spec_for_another_machine(run: Run, vmlinux: Path) -> None:
-    done = run("apply", vmlinux, "--spec", LINUX, "-o", "patched")
+    Path("wide.pvs").write_text('machine x86_64 { bits 64 nops p6 { "90" } choose nops p6 }\n', encoding="utf-8")
+    done = run("apply", vmlinux, "--spec", "wide.pvs", "-o", "patched")
     assert done.code == 1
     assert "a 32-bit image, a 64-bit spec" in done.err
+    done = run("apply", vmlinux, "--spec", LINUX, "-o", "patched")
+    assert done.code == 1
+    assert "on i386, not Linux 2.6.23 on i386" in done.err
 
 
 def test_no_shipped_spec(run: Run, vmlinux: Path) -> None:

@@ -22,15 +22,16 @@ SAMPLES = [RUN / "stacked.pvs", RUN / "slots.pvs"]
 
 GUARDED = """
 machine pc { bits 32  nops p6 { "90"  "66 90" }  choose nops p6 }
+config SMP = kernel has smp_init
 interface ops { table "t" { addr u32 type u8 len u8 clobber u16 } op halt 3 len 6 }
 backend asks for ops {
     rom ask(n u8) { returns { where u32 type u8 }  0 none = keep  1 to = call where  otherwise = bug "no" }
-    halt = ask(1) when cpus == 1 else nop
+    halt = ask(1) when config SMP and cpus == 1 else nop
 }
 family f { table "f" { site u32 to u32 }  reads v s32 at to  len 4  store v when v > 0 }
 passes { f, ops }
 """
-"""What none of the samples has: a question to a rom, and a store, only under a condition."""
+"""What none of the samples has: a configuration, a question to a rom, and a store, only under a condition."""
 
 
 @cache

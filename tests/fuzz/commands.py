@@ -22,14 +22,14 @@ from tests.fuzz.executables import broken
 from tests.fuzz.files import folder
 from tests.fuzz.hostile import Hostile
 from tests.fuzz.loop import Target
-from tests.fuzz.machine import made_config, made_lines, made_processors
+from tests.fuzz.machine import made_lines, made_processors
 from tests.fuzz.patches import made_kernel, vmlinux
 from tests.fuzz.specs import made as made_spec
 from tests.fuzz.symbols import made_map
 
 _LINE, _WORD = b"\n", b"\x1f"
-_OF_KERNELS = """--cpus --cmdline --config --hypervisor --features --kaslr --nops --option --state --symbols
---vulnerabilities --vmlinux --load-address --spec"""
+_OF_KERNELS = """--cpus --cmdline --hypervisor --features --kaslr --nops --option --state --symbols
+--vulnerabilities --config --vmlinux --load-address --spec"""
 _OTHERS = (
     "--cpu --backend -o --output --json --check --deny-warnings --regions --strategy --svg --include --kernel --machine"
 )
@@ -72,8 +72,6 @@ _TEXTS = {
         "--hypervisor": ("native", "xen", "kvm", "hyperv", "x" * 1000),
         "--option": ("pae=true", "x=true", "pae", "=" * 100),
         "--load-address": ("0xffffffffc0000000", "1", "x"),
-        "--kernel": ("6.1", "6.1.85", "5.10", "9.9", "6", "6.1.2.3", "x" * 5000, "9" * 5000, "\u0666.1"),
-        "--machine": ("x86_64", "i386", "x", ""),
     },
 }
 _OUTPUTS = ("-o", "--o", "--sv")  # how the options begin that name an output
@@ -201,7 +199,7 @@ def _command_of_kernel(name: str, h: Hostile) -> bytes:
     for option in h.random.sample(_OF_KERNELS.split(), h.random.choice((0, 0, 1, 2, 4))):
         words += [option, h.random.choice(_TEXTS.get(option, ("b", "b", "c", *_ODD)))]
     if "b" in words and "b" not in files:
-        files["b"] = h.random.choice((made_dump, made_map, made_kernel, made_lines, made_spec, made_config))(h)
+        files["b"] = h.random.choice((made_dump, made_map, made_kernel, made_lines, made_spec))(h)
     if "c" in words:
         files["c"] = h.random.choice((made_processors, made_lines, made_map))(h)
     if name in ("apply", "predict"):
@@ -216,16 +214,15 @@ _KERNELS: tuple[Callable[[Hostile], bytes], ...] = (
 
 
 def _command_of_spec(h: Hostile) -> bytes:
-    name = h.random.choice(("check", "fmt", "compile", "test", "prove", "simulate", "expand", "check", "fmt"))
+    name = h.random.choice(("check", "fmt", "compile", "test", "prove", "simulate", "check", "fmt", "expand"))
     words = [name, h.one("a.pvs", _ODD)] + [h.one("b", _ODD)] * (
         h.happens() and name not in ("compile", "simulate", "expand")
     )
-    words += ["-o", h.one("out", _ODD[1:])] if name == "compile" else []
+    words += ["-o", h.one("out", _ODD[1:])] if name == "compile" or (name == "expand" and h.happens()) else []
+    words += ["--kernel", h.one("6.1", ("6", "9" * 50, "5.10.7", "x"))] if name != "fmt" and h.happens(4) else []
+    words += ["--machine", h.one("x86_64", ("", "i386", "x" * 900))] if name != "fmt" and h.happens(4) else []
     words += ["--regions"] if name == "prove" and h.random.random() < 0.5 else []
     words += ["--backend", h.one("xen", ("b", "x")), "--strategy", "unfilled"] if name == "simulate" else []
-    for option in h.random.sample(("--kernel", "--machine"), h.random.choice((0, 0, 1, 2)) * (name != "fmt")):
-        words += [option, h.random.choice(_TEXTS[option])]
-    words += ["--config", h.one("b", _ODD)] if name == "expand" and h.random.random() < 0.3 else []
     words += ["--check"] if name == "fmt" and h.random.random() < 0.5 else []
     return encoded(words + ["--json"] * (h.random.random() < 0.3), {"a.pvs": made_spec(h), "b": b"machine"})
 
@@ -247,7 +244,7 @@ def _spec_seeds() -> Iterator[bytes]:
         ["test", "a.pvs", "--json"],
         ["prove", "a.pvs"],
         ["simulate", "a.pvs"],
-        ["expand", "a.pvs", "--machine", "x86_64"],
+        ["expand", "a.pvs"],
     ):
         yield encoded(words, {"a.pvs": spec})
 

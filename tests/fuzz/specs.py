@@ -12,10 +12,12 @@ from tempfile import mkdtemp
 from pvspec.compiler.pipeline import check_spec
 from pvspec.compiler.printout import render as render_module
 from pvspec.lang.diagnostics import CODES, Diagnostic, SpecError, render
+from pvspec.lang.expansion import expand_spec
 from pvspec.lang.format import format_text
 from pvspec.lang.parse import parse
 from pvspec.lang.parse.grammar import keywords
 from pvspec.lang.source import Source
+from pvspec.lang.target import version_text
 from pvspec.proof import prove_all
 from pvspec.spectest import run_tests
 from pvspec.support.paths import resource
@@ -130,7 +132,23 @@ def _check(data: bytes) -> str:
     if checked.diagnostics:
         return located(checked.diagnostics)
     if len(data) % 8 == 0:
-        compile(render_module(checked.sound()), "<module>", "exec")
+        for program in checked.all_sound().values():
+            compile(render_module(program), "<module>", "exec")
+    return ""
+
+
+def _expand(data: bytes) -> str:
+    """What each kernel gets of a sound one is a sound one."""
+    _file().write_bytes(data)
+    checked = check_spec(_file())
+    if checked.diagnostics:
+        return located(checked.diagnostics)
+    expanded = _file().with_name("expanded.pvs")
+    for target in checked.programs:
+        version = version_text(target.version) or None
+        files = expand_spec(_file(), kernel=version, machine=target.machine, in_one=True)
+        expanded.write_text("\n".join(file.text for file in files), encoding="utf-8")
+        assert check_spec(expanded).diagnostics == ()
     return ""
 
 
@@ -149,7 +167,8 @@ def _run(data: bytes) -> str:
 
 # ---- very many of each thing
 
-_BASE = """machine x86_64 {{ bits 64 feature A 1 "a" feature B 2 "b" nops p {{ "90" }} choose nops p {machine} }}
+_BASE = """{kernels}
+machine x86_64 {{ bits 64 feature A 1 "a" feature B 2 "b" nops p {{ "90" }} choose nops p {machine} }}
 cmdline {{ variable w = off {{ on, off }} early_param "w" -> w = on {line} }}
 decide d in "d.c" {{ set A when w is on {steps} }}
 interface pv {{ table ".p" {{ addr u64 type u8 len u8 clobber u16 pad 4 }} max_len 254 slot "ff 15" rel32
@@ -178,7 +197,18 @@ def _guard(h: Hostile, depth: int = 0) -> str:
         guard = h.random.choice(("(", "not (")) * deep + guard + ")" * deep
     if h.random.random() < 0.3 and depth < 4:
         guard = _many(h, f"({_guard(h, depth + 1)})", h.random.choice((" or ", " and ")), 3000) or guard
+    if h.happens(3):
+        guard = (
+            f"({h.random.choice(('since 6.1', 'before 6.1', 'on x86_64'))} {h.random.choice(('and', 'or'))} {guard})"
+        )
     return guard
+
+
+def _only(h: Hostile) -> str:
+    """For which kernels, mostly all."""
+    return (
+        h.random.choice((" since 6.1", " before 6.1", " on x86_64", " on i386", " since 9.9")) if h.happens(5) else ""
+    )
 
 
 def _arm(h: Hostile, at: int = 0) -> str:
@@ -194,7 +224,11 @@ def _arm(h: Hostile, at: int = 0) -> str:
         f'asm "add eax, {_sum(h)}"',
         f"c{h.times(1, 50)}",
     )
-    return h.random.choice((*actions, *more, "nop", 'bug "no"')) + f" when {_guard(h)}" * (h.random.random() < 0.7)
+    return (
+        h.random.choice((*actions, *more, "nop", 'bug "no"'))
+        + _only(h)
+        + f" when {_guard(h)}" * (h.random.random() < 0.7)
+    )
 
 
 def _sum(h: Hostile) -> str:
@@ -205,6 +239,21 @@ def _sum(h: Hostile) -> str:
 def _arms(h: Hostile) -> str:
     return " else ".join(_arm(h, at) for at in range(min(max(1, h.times(2, 3000)), 400))) + _many(
         h, ' else bytes "90" when cpus == {at}', "", 5000, 0
+    )
+
+
+def _steps(h: Hostile) -> str:
+    """Steps in a row, in each other, and one beside the other."""
+    deep = h.times(1, 2000)
+    return h.random.choice(
+        (
+            _many(h, f"set A, B when {_guard(h)}", "\n", 3000),
+            _many(h, "let l{at} = cpus == {at}", "\n", 3000),
+            _many(h, "w = on when cpus == {at}", "\n", 3000),
+            f"if {_guard(h)} {{ " * deep + "clear B" + " }" * deep,
+            _many(h, "if cpus == {at} { set B } else", " ", 3000) + " { clear B }",
+            _many(h, 'open A from "w{at}" when not cpu has B', "\n", 3000),
+        )
     )
 
 
@@ -229,11 +278,18 @@ def made(h: Hostile) -> bytes:
     if h.random.random() < 0.35:
         return derived(h).encode("utf-8", "surrogateescape")
     parts = {
+        "kernels": f"kernels 5.10, 6.1 {_many(h, ', 6.{at}00', '', 200, 0)} on x86_64"
+        if h.random.random() < 0.3
+        else "",
         "machine": _many(h, 'feature F{at} {at} "f{at}"', "\n", 20_000)
         + _many(h, ' nops q{at} { "90" "66 90" }', "\n", 3000, 0),
         "interface": _many(h, "op p{at} {at} + 2", "\n", 5000)
         + f" op q {_sum(h)}"
         + _many(h, " option w{at} : bool = false", "\n", 5000, 0),
+        "line": _many(h, "variable v{at} = no { no, yes }", "\n", 3000)
+        + _many(h, ' early_param "p{at}" -> w list { "on" "off" }', "\n", 3000, 0)
+        + _many(h, ' harmless "h{at}"', "\n", 3000, 0),
+        "steps": _steps(h),
         "items": _chains(h) + _many(h, "chain d{at} { nop }", "\n", 3000, 0),
         "chain": _arms(h),
         "backend": _many(h, "p{at} = c", "\n", 5000) + _many(h, " target p{at} = s when wide", "\n", 5000, 0),
@@ -281,3 +337,4 @@ def targets() -> Iterator[Target]:
     yield Target("format", True, shipped, _words(), _format, made)
     yield Target("check", True, small, _words(), _check, made)
     yield Target("run", True, small, _words(), _run, made)
+    yield Target("expand", True, small, _words(), _expand, made)

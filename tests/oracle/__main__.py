@@ -1,6 +1,6 @@
 """`python -m tests.oracle matrix` boots and compares; `… table` writes the results down.
 
-`… machines` tries machines that are made at random.
+`… machines` tries machines that are made at random, and `… coverage` says what of a spec they come to.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 from . import fetch, matrix, table
 from .machines import command as machines
+from .machines import coverage
 
-COMMANDS = {"matrix": matrix.main, "table": table.main, "machines": machines.main}
+COMMANDS = {"matrix": matrix.main, "table": table.main, "machines": machines.main, "coverage": coverage.main}
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -15,28 +15,29 @@ from typing import Any, cast
 
 import pytest
 
+import pvspec
 from pvspec.prediction.cpu import parse_cpuinfo
 
 from . import fetch
 from .cases import Kernel
-from .machines import chance, command, records, shrink, words
+from .machines import chance, command, coverage, records, shrink, words
 from .machines.bench import Bench, open_bench
 from .machines.command import Outcome, tried
 from .machines.described import KNOWN, Known, cpuinfo
-from .machines.judge import ALIKE, ASKED, OPEN, WRONG, Verdict
-from .machines.models import MODELS
+from .machines.judge import ALIKE, ASKED, OPEN, WRONG, Verdict, fails, judge
+from .machines.models import KVM, MODELS
 from .machines.observe import Observation
 from .machines.subject import Subject, numbers_in
 from .machines.trial import PLAIN, Trial, TrialError, from_json
 
 ROOT = Path(__file__).parents[2]
-KERNELS = [
-    Kernel("5.10", "amd64", "cloud-amd64"),
-    Kernel("6.1", "amd64", "cloud-amd64"),
-    Kernel("6.12", "amd64", "cloud-amd64"),
-    Kernel("6.1", "i386", "686-pae"),
-]
-EACH = 15
+MACHINES = {
+    Kernel("5.10", "amd64", "cloud-amd64"): 10,
+    Kernel("6.1", "amd64", "cloud-amd64"): 10,
+    Kernel("6.12", "amd64", "cloud-amd64"): 10,
+    Kernel("6.1", "i386", "686-pae"): 30,
+}
+"""How many of a day's machines each kernel is tried on; of 32 bits three take as long as one of 64."""
 MANY = 3000
 
 
@@ -49,31 +50,28 @@ def seed() -> str:
 @pytest.fixture(scope="module")
 def outcomes() -> Mapping[str, Sequence[Outcome]]:
     """What came of a day's machines, by kernel."""
-    packages = [kernel.package() for kernel in KERNELS]
+    packages, numbers = [kernel.package() for kernel in MACHINES], [range(many) for many in MACHINES.values()]
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
-        found = pool.map(tried, packages, [seed()] * len(packages), [range(EACH)] * len(packages))
-        return {kernel.name: told for kernel, told in zip(KERNELS, found, strict=True)}
+        found = pool.map(tried, packages, [seed()] * len(packages), numbers)
+        return {kernel.name: told for kernel, told in zip(MACHINES, found, strict=True)}
 
 
 # ---- what is predicted
 
 
-@pytest.mark.parametrize("kernel", [kernel.name for kernel in KERNELS])
+@pytest.mark.parametrize("kernel", [kernel.name for kernel in MACHINES])
 @pytest.mark.parametrize("known", KNOWN)
 def test_a_days_machines(outcomes: Mapping[str, Sequence[Outcome]], kernel: str, known: Known) -> None:
-    allowed = {ALIKE} if known == "facts" else {ALIKE, OPEN, ASKED}
     real = [one for one in outcomes[kernel] if known == "facts" or not one.trial.late]  # none is changed as it boots
     verdicts = [(one, one.verdicts[known]) for one in real if one.verdicts is not None]
-    wrong = [
-        f"{command.told(found)}\n  {one.trial.to_json()}" for one, found in verdicts if found.outcome not in allowed
-    ]
+    wrong = [f"{command.told(found)}\n  {one.trial.to_json()}" for one, found in verdicts if fails(known, found)]
     assert not wrong, "\n".join([f"seed {seed()}, {kernel}:", *wrong])
 
 
-@pytest.mark.parametrize("kernel", [kernel.name for kernel in KERNELS])
+@pytest.mark.parametrize("kernel", [kernel.name for kernel in MACHINES])
 def test_most_machines_live(outcomes: Mapping[str, Sequence[Outcome]], kernel: str) -> None:
-    lived = sum(one.verdicts is not None for one in outcomes[kernel])
-    assert lived > EACH * 2 / 3, [one.said for one in outcomes[kernel] if one.verdicts is None]
+    died = [one.said for one in outcomes[kernel] if one.verdicts is None]
+    assert len(died) < len(outcomes[kernel]) / 3, died
 
 
 # ---- a kernel that is watched
@@ -82,7 +80,7 @@ def test_most_machines_live(outcomes: Mapping[str, Sequence[Outcome]], kernel: s
 @pytest.fixture(scope="module")
 def bench() -> Bench:
     """The kernel that is fastest."""
-    return open_bench(KERNELS[-1].package())
+    return open_bench(Kernel("6.1", "i386", "686-pae").package())
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +131,15 @@ def test_capabilities_are_what_is_read(bench: Bench) -> None:
     assert "ibrs_enhanced" in found[3] - found[1]
 
 
+def test_a_guest_of_kvm() -> None:
+    kernel = open_bench(Kernel("6.12", "amd64", "cloud-amd64").package())
+    trial = replace(PLAIN, guest=sum(1 << bit for bit in KVM.values()), cores=2)
+    guest, bare = kernel.observe(trial), kernel.observe(replace(trial, guest=None))
+    assert not guest.died
+    assert kernel.differing(kernel.decided(guest.after), kernel.decided(bare.after)) == ("+PVUNLOCK", "+VCPUPREEMPT")
+    assert judge(kernel, trial, guest, "facts").outcome == ALIKE
+
+
 def test_a_guest_that_hangs_is_told_of(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no-such-cpu" in bench.observe(replace(PLAIN, base="no-such-cpu")).died
     monkeypatch.setattr("tests.oracle.machines.observe._CPU_SECONDS", 0.0)
@@ -148,12 +155,24 @@ def test_its_cpuinfo_says_what_the_kernel_would(bench: Bench, zen: Observation) 
 
 
 def test_a_text_is_predicted_as_by_predict(bench: Bench, zen: Observation) -> None:
-    import pvspec
-
     for line in ("", "mitigations=off", "spectre_v2=retpoline,lfence"):
         machine = pvspec.Machine(cpu=pvspec.read_cpu("Skylake-Client"), cmdline=line)
         whole = pvspec.predict(bench.subject.image, machine, spec=bench.whole)
         assert bench.predicted(bench.bind(machine)) == bench.digest(whole.text), line
+
+
+def test_what_is_wrong_is_told(bench: Bench) -> None:
+    seen = bench.observe(PLAIN)
+    assert judge(bench, PLAIN, seen, "facts") == Verdict(ALIKE)
+    compared = bench.masked(b"\xff" * len(seen.text))
+    for compares, expected in ((255, Verdict(WRONG, (), 1)), (0, Verdict(ALIKE))):
+        text = bytearray(seen.text)
+        text[compared.index(compares)] ^= 1
+        assert judge(bench, PLAIN, replace(seen, text=bytes(text)), "facts") == expected
+    bit = min(bench.telling - set(numbers_in(seen.after)))
+    after = [word | (1 << bit % 32 if at == bit // 32 else 0) for at, word in enumerate(seen.after)]
+    other = judge(bench, PLAIN, replace(seen, after=tuple(after)), "facts")
+    assert (other.outcome, other.features) == (WRONG, bench.differing([bit], []))
 
 
 # ---- chance
@@ -161,7 +180,8 @@ def test_a_text_is_predicted_as_by_predict(bench: Bench, zen: Observation) -> No
 
 @pytest.fixture(scope="module")
 def subject() -> Subject:
-    return cast(Subject, SimpleNamespace(parameters={"rodata=": True, "mem": True, "nosmp": True, "ftrace=": False}))
+    parameters = {"rodata=": True, "mem": True, "nosmp": True, "ftrace=": False}
+    return cast(Subject, SimpleNamespace(parameters=parameters, image=SimpleNamespace(bits=64)))
 
 
 def test_a_seed_and_a_number_give_one_machine(subject: Subject) -> None:
@@ -184,6 +204,9 @@ def test_chance_comes_to_everything(subject: Subject) -> None:
     kinds = [one.kind for one in made]
     assert all(kinds.count(kind) > MANY / 8 for kind in chance.KINDS)
     assert {one.processors for one in made} == {1, 2, 4}
+    guests = [one for one in made if one.guest is not None]
+    assert MANY / 20 < len(guests) < MANY / 4
+    assert all("-hypervisor" not in one.flags for one in guests)
 
 
 def test_each_spelling_changes_something() -> None:
@@ -243,6 +266,30 @@ def test_what_errs_alike(one: Verdict, other: Verdict, same: bool) -> None:
     assert shrink._same(one, other) is same
 
 
+# ---- coverage
+
+
+def test_what_machines_come_to(bench: Bench) -> None:
+    met = coverage.Met()
+    for name, line in (("a", "mitigations=off"), ("b", "spectre_v2=on")):
+        machine = pvspec.Machine(cpu=pvspec.read_cpu("Skylake-Client"), cmdline=line)
+        with coverage.watched(met, name):
+            bound = bench.bind(machine)
+        coverage.note(met, name, Trial(words=(line,)), bound)
+    assert (met.words["mitigations=off"], met.words["spectre_v2=on"]) == ("a", "b")
+    of_rtm = [question for said, question in coverage.asked(bench.spec) if said == "cpu has RTM"]
+    assert [met.lacking(question) for question in of_rtm] == ["always false"]
+    lines = list(coverage.report(bench, met, None))
+    heads = [line.partition(":")[0].strip() for line in lines if not line.startswith("    ")]
+    assert heads == ["decisions, both ways", "questions, both ways", "arms that win", "values of parameters"]
+    assert "    retbleed=off: never" in lines
+    assert "    mitigations=off: never" not in lines
+    both = [guard for _, guard in coverage.guarded(bench.spec) if not met.lacking(guard)]
+    assert both, "what mitigations=off turns off"
+    assert any(met.answers[guard, True] == "b" for guard in both)
+    assert bench.bind(machine).kernel.features == bound.kernel.features, "a kernel decides alike when it is watched"
+
+
 # ---- records
 
 
@@ -261,7 +308,7 @@ class Machines:
         self.asked: list[int] = []
         self.found: dict[int, dict[Known, Verdict] | None] = {}
         monkeypatch.setattr(command, "_run", self.run)
-        monkeypatch.setattr(command, "_packages", lambda name: [("6.1-cloud-amd64", Path("kernel"))])
+        monkeypatch.setattr(command, "packages", lambda name: [("6.1-cloud-amd64", Path("kernel"))])
         image = SimpleNamespace(release="6.1.0-1-cloud-amd64")
         monkeypatch.setattr(command, "_bench", lambda package: SimpleNamespace(subject=SimpleNamespace(image=image)))
         monkeypatch.setattr(records, "made_by", lambda: "these")
@@ -293,6 +340,13 @@ def test_what_is_recorded_is_not_run_again(machines: Machines, tmp_path: Path, m
     assert machines.asked == [*range(13)], "other code's machines are not known"
 
 
+def test_a_record_is_no_part_of_what_made_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "predictor", " ".join)
+    chosen = records.made_by().split()
+    assert {"specs", "tests/oracle/machines/chance.py"} <= set(chosen)
+    assert not any((ROOT / part in records.FOLDER.parents) or ROOT / part == records.FOLDER for part in chosen)
+
+
 def test_a_wrong_one_is_said_and_is_no_success(
     machines: Machines, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -304,6 +358,16 @@ def test_a_wrong_one_is_said_and_is_no_success(
     assert (
         "| 6.1.0-1-cloud-amd64 | realistic | 3 (1 more died) | 3 alike | 2 alike, 1 wrong | 1 alike, 2 open |" in shown
     )
+
+
+def test_with_all_facts_nothing_is_open(machines: Machines, tmp_path: Path) -> None:
+    for found, status in (
+        (verdicts(ALIKE, OPEN, ASKED), 0),
+        (verdicts(OPEN, ALIKE, ALIKE), 1),
+        (verdicts(ASKED, ALIKE, ALIKE), 1),
+    ):
+        machines.found = {0: {**found, "cpuinfo": Verdict(OPEN)}}
+        assert run(tmp_path, "--n", "1") == status
 
 
 def test_the_command_refuses_what_it_does_not_know(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,10 +81,11 @@ machine x86_64 {
 }
 
 cmdline {
-    variable mitigations = auto { off, auto }
-    early_param "mitigations" -> mitigations { "off" "auto" }
+    variable mitigations = auto { auto, off }
+    early_param "mitigations" -> mitigations { "auto"  "off" }
 }
-decide decisions in "x.c" {
+
+decide retbleed_select_mitigation in "bugs.c" {
     clear UNRET  when mitigations is off
     set   UNRET  when cpu has BUG_RETBLEED and mitigations is not off
 }

@@ -237,8 +237,8 @@ class TestMachine:
         cpu = Processor("x", 1, 2, 3, frozenset({"fast", "other"}), 4, {"a": "b"})
         found = facts(image(), cpu=cpu, cmdline="quiet", nops="p6", features=("SLOW",))
         assert (found.cpu, found.cpus, found.cmdline, found.nops) == (Cpu("x", 1, 2, 3), 4, "quiet", "p6")
-        assert (found.features, found.vulnerabilities) == ({3, 4}, {"a": "b"})
-        assert facts(image(), cpu=cpu, lacking=("FAST",)).features == frozenset()
+        assert (found.features, found.assumed, found.vulnerabilities) == ({3}, {4: True}, {"a": "b"})
+        assert facts(image(), cpu=cpu, lacking=("FAST",)).assumed == {3: False}
         assert facts(image(), cpu=cpu, cpus=1).cpus == 1
         assert facts(image(), options={"wide": True}).options == {"wide": True}
 
@@ -254,10 +254,10 @@ class TestMachine:
         assert refused(image(), alone, hypervisor="xen") == "there is no backend 'xen'; there are: none"
 
     def test_a_policy_needs_a_cpu(self) -> None:
-        policy = spec().changed(policy=(Decide("f", "f.c", (Decision("", True, (3,)),)),))
+        policy = spec().changed(policy=(Decide("f", "a.c", (Decision("a.pvs:1", True, (3,)),)),))
         message = "no CPU given: use --cpu PROFILE or --cpu FILE (a /proc/cpuinfo), or --features"
         assert refused(image(), policy) == message
-        assert facts(image(), policy, features=("SLOW",)).features == {4}
+        assert facts(image(), policy, features=("SLOW",)).assumed == {4: True}
 
     def test_what_is_refused(self) -> None:
         assert refused(image(bits=64)) == "vmlinux: a 64-bit image, a 32-bit spec"

@@ -35,6 +35,64 @@ def test_the_first_processor_counts() -> None:
     assert parse_cpuinfo(CPUINFO, "cpuinfo") == Processor("GenuineIntel", 6, 85, 7, flags, 2)
 
 
+def with_lines(*lines: str) -> str:
+    """The CPU of CPUINFO with further lines."""
+    return CPUINFO.replace("bogomips", "\n".join([*lines, "bogomips"]), 1)
+
+
+class TestLinesThatSomeKernelsLeaveOut:
+    def test_all_of_them(self) -> None:
+        cpu = parse_cpuinfo(
+            with_lines(
+                "microcode\t: 0x5003604",
+                "siblings\t: 32",
+                "cpu cores\t: 16",
+                "address sizes\t: 46 bits physical, 48 bits virtual",
+            ),
+            "cpuinfo",
+        )
+        assert (cpu.microcode, cpu.siblings, cpu.cores, cpu.physical_bits) == (0x5003604, 32, 16, 46)
+        assert cpu.threads == 2
+
+    def test_none_of_them(self) -> None:
+        cpu = parse_cpuinfo(CPUINFO, "cpuinfo")
+        assert (cpu.microcode, cpu.siblings, cpu.cores, cpu.physical_bits, cpu.threads) == (None,) * 5
+
+    @pytest.mark.parametrize(
+        ("siblings", "cores", "threads"),
+        [(2, 2, 1), (1, 1, 1), (4, 2, 2), (8, 2, 4), (7, 4, 2), (0, 1, None), (2, 0, None)],
+    )
+    def test_threads_of_a_core(self, siblings: int, cores: int, threads: int | None) -> None:
+        """Seven of four cores: one is offline. No core: the hypervisor did not think of it."""
+        cpu = parse_cpuinfo(with_lines(f"siblings\t: {siblings}", f"cpu cores\t: {cores}"), "cpuinfo")
+        assert cpu.threads == threads
+
+    def test_one_line_tells_no_threads(self) -> None:
+        assert parse_cpuinfo(with_lines("siblings\t: 2"), "cpuinfo").threads is None
+        assert parse_cpuinfo(with_lines("cpu cores\t: 2"), "cpuinfo").threads is None
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "microcode\t: new",
+            "microcode\t: 0x100000000",
+            "siblings\t: -1",
+            "siblings\t: 65536",
+            "cpu cores\t: two",
+            "address sizes\t: 65 bits physical, 48 bits virtual",
+            "address sizes\t: 46",
+        ],
+    )
+    def test_what_no_kernel_writes(self, line: str) -> None:
+        key = line.partition("\t")[0]
+        with pytest.raises(CpuError, match=rf"^odd: not a /proc/cpuinfo: (its {key} is|invalid literal)"):
+            parse_cpuinfo(with_lines(line), "odd")
+
+    def test_a_guest(self) -> None:
+        assert not parse_cpuinfo(CPUINFO, "cpuinfo").is_guest
+        assert parse_cpuinfo(CPUINFO.replace("sse2", "sse2 hypervisor"), "cpuinfo").is_guest
+
+
 def test_a_vendor_with_spaces() -> None:
     """Zhaoxin's name begins with two spaces and ends with two."""
     text = CPUINFO.replace("GenuineIntel", "  Shanghai  ")
@@ -142,6 +200,8 @@ def test_a_pipe_without_a_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             "its cpu family is '666",
         ),
         ("_MAX_NUMBER", 86, CPUINFO.replace("cpu family\t: 6", "cpu family\t: -6"), "its cpu family is '-6'"),
+        ("_MAX_MICROCODE", 86, with_lines("microcode\t: 0x56"), "its microcode is '0x56'"),
+        ("_MAX_ADDRESS_BITS", 45, with_lines("address sizes\t: 46 bits physical"), "its address sizes is '46'"),
     ],
 )
 def test_more_than_a_cpuinfo_has(

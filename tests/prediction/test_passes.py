@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,8 +19,9 @@ from pvspec.kernel import open_kernel
 from pvspec.kernel.dump.dump import open_dump
 from pvspec.prediction import passes
 from pvspec.prediction.bind import bind
+from pvspec.prediction.family_sites import LenientSites
 from pvspec.prediction.machine import Machine, PredictionError
-from pvspec.prediction.passes import LenientSites, Prediction, Site, run_passes
+from pvspec.prediction.passes import Prediction, Site, run_passes
 from tests.engine.samples import make_kernel, make_spec
 
 from .kernel import SOURCE, build
@@ -144,7 +146,7 @@ class TestOfAnImage:
         machine = found.bound.spec.machine.changed(features={"FAST": 3, "SLOW": 4, "DECISION": -1})
         kernel: Any = SimpleNamespace(spec=SimpleNamespace(machine=machine), features={3, -1})
         bound: Any = SimpleNamespace(spec=kernel.spec, kernel=kernel)
-        assert Prediction(bound, bytearray(), 0, 0, []).features == {"FAST"}
+        assert replace(found, bound=bound).features == {"FAST"}
 
     def family(self, *rule: Code | Keep) -> Family:
         fields = (Field("site", 0, 32),)

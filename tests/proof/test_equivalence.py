@@ -13,9 +13,10 @@ from pvspec.lang.diagnostics import Findings
 from pvspec.proof import EMULATED, PROVEN, UNPROVEN, Cell, prove_program
 from pvspec.proof.verdicts import Prover
 
-from ..shipped import KERNELS, LINUX, SEED, Kernel
+from ..shipped import KERNELS, Kernel
 
-OLD, NEW = SEED, LINUX
+OLD = KERNELS[0]
+NEW = next(kernel for kernel in KERNELS if (kernel.kernel, kernel.machine) == ("6.1", "x86_64"))
 Spec = Callable[..., Program]
 
 
@@ -23,14 +24,14 @@ Spec = Callable[..., Program]
 def spec(tmp_path: Path) -> Spec:
     """Make a program of a text that may include shipped files, of which some are changed."""
 
-    def make(text: str, of: Path = OLD, changes: dict[str, tuple[str, str]] | None = None) -> Program:
-        for file in of.glob("*.pvs"):
+    def make(text: str, of: Kernel = OLD, changes: dict[str, tuple[str, str]] | None = None) -> Program:
+        for file in of.spec.glob("*.pvs"):
             old, new = (changes or {}).get(file.name, ("", ""))
             content = file.read_text(encoding="utf-8").partition("\ntest ")[0] + "\n"
             assert old in content
             tmp_path.joinpath(file.name).write_text(content.replace(old, new, 1), encoding="utf-8")
         tmp_path.joinpath("case.pvs").write_text(text, encoding="utf-8")
-        return check_spec(tmp_path / "case.pvs").sound()
+        return check_spec(tmp_path / "case.pvs", kernel=of.kernel, machine=of.machine).sound()
 
     return make
 

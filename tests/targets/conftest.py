@@ -139,6 +139,11 @@ machine x86_64 {
 machine i386 {
     bits 32
 }
+
+# Only an old one.
+machine i386 {
+    feature NARROW  5 before 6.1
+}
 """
 
 WIDE = """\

@@ -11,7 +11,7 @@ import pytest
 from pvspec import TargetError
 from pvspec.prediction import specs
 from pvspec.prediction.machine import PredictionError
-from pvspec.prediction.specs import shipped_spec, spec_for, version_of
+from pvspec.prediction.specs import shipped_spec, spec_for, version_of, version_warnings
 
 BANNER = (
     "Linux version {} (debian-kernel@lists.debian.org) (gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0) #{} SMP Debian {}\n"
@@ -19,10 +19,10 @@ BANNER = (
 DEBIAN = BANNER.format("6.1.0-57-amd64", "", "6.1.192-3 (2026-11-26)")
 
 
-def image(release: str, machine: str = "x86_64", text: str = "", kernel: Any = None) -> Any:
+def image(release: str, machine: str = "x86_64", text: str = "", kernel: Any = None, kind: str = "vmlinux") -> Any:
     """An image, of which no more is asked here."""
     memory = b"\0Linux version of another kind\0" + text.encode() + b"\0Linux version 5.10.7 Debian 5.10.9-1"
-    return SimpleNamespace(name="vmlinux", release=release, machine=machine, memory=memory, kernel=kernel)
+    return SimpleNamespace(name="vmlinux", release=release, machine=machine, memory=memory, kernel=kernel, kind=kind)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,17 @@ def image(release: str, machine: str = "x86_64", text: str = "", kernel: Any = N
 )
 def test_the_version(release: str, text: str, version: tuple[int, ...] | None) -> None:
     assert version_of(image(release, text=text)) == version
+
+
+def test_an_unknown_point_release_is_told() -> None:
+    assert list(version_warnings(image("6.1.0-57-amd64", text=DEBIAN))) == []
+    assert list(version_warnings(image(""))) == []
+    (told,) = version_warnings(image("6.1.0-57-amd64"))
+    assert told == (
+        "vmlinux: nothing says which point release of Linux 6.1 6.1.0-57-amd64 is; it is taken for the newest"
+    )
+    (told,) = version_warnings(image("6.1.0-57-amd64", kind="module"))
+    assert told.endswith("taken for the newest, without the kernel that loads it (--vmlinux)")
 
 
 def test_a_module_is_of_its_kernel() -> None:

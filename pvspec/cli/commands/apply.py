@@ -33,6 +33,10 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
 
 def _tell(patched: pvspec.Patched, output: str, report: Report) -> None:
     bound = patched.bound
+    report.warn(bound.warnings)
+    if patched.open:
+        names = ", ".join(patched.open)
+        report.warn([f"other texts are possible, since nothing tells of {names}; `pvspec predict` lists what differs"])
     records = {name: bound.records(name) for name in bound.spec.passes if name in bound.tables}
     absent = [name for name in bound.spec.passes if name not in bound.tables]
     report.result = {
@@ -40,6 +44,8 @@ def _tell(patched: pvspec.Patched, output: str, report: Report) -> None:
         "kernel": kernel_json(bound.image),
         "tables": [{"table": name, "records": count} for name, count in records.items()],
         "absent": [*absent],
+        "open": [*patched.open],
+        "warnings": [*bound.warnings],
         "pokes": patched.pokes,
         "bytes_changed": patched.bytes_changed,
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pvspec
 from pvspec.cli import arguments as common
-from pvspec.cli.kernels import described_kernel, hexadecimal, reporting
+from pvspec.cli.kernels import described_kernel, hexadecimal, open_json, reporting
 from pvspec.cli.report import Failure, Json, Report
 
 HELP = "compare two texts of a kernel, predicted or dumped, table by table"
@@ -29,6 +29,7 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
     with reporting(report):
         kernel, machine, spec, dump = described_kernel(arguments)
         prediction = pvspec.predict(kernel, machine, spec=spec, dump=dump, include=arguments.include)
+        report.warn(prediction.warnings)
         try:
             first, second = (_text(Path(path), prediction) for path in arguments.texts)
         except OSError as error:
@@ -52,20 +53,26 @@ def _tell(prediction: pvspec.Prediction, differences: list[pvspec.Difference], r
         count[item.table] += sum(a != b for a, b in zip(item.first, item.second, strict=True))
     report.result = {
         "text": {**hexadecimal("start", prediction.start), **hexadecimal("end", prediction.end)},
+        "open": open_json(prediction.open),
+        "warnings": [*prediction.warnings],
         "tables": {name or "none": {"sites": sites[name], "bytes": count[name]} for name in sites},
         "sites": map(_json, differences),
     }
-    report.say(f"{sum(count.values())} bytes differ, at {len(differences)} sites")
+    legal = sum(item.legal for item in differences)
+    forms = f", {legal} of which hold codes that they may have" if legal else ""
+    report.say(f"{sum(count.values())} bytes differ, at {len(differences)} sites{forms}")
     for name in sorted(sites, key=lambda name: -count[name]):
         report.say(f"{name or 'no table':<16} {sites[name]:>8} sites {count[name]:>8} bytes")
     for item in differences[:_SHOWN]:
         place = prediction.bound.image.symbols.name_of(item.address)
         name = f" {place[0]}+{place[1]:#x}" if place else ""
-        report.say(f"{item.address:#x}{name}: {item.first.hex(' ')} | {item.second.hex(' ')}")
+        both = "  (it may hold both)" if item.legal else ""
+        report.say(f"{item.address:#x}{name}: {item.first.hex(' ')} | {item.second.hex(' ')}{both}")
     if len(differences) > _SHOWN:
         report.say(f"and {len(differences) - _SHOWN} more; --json lists all of them")
 
 
 def _json(item: pvspec.Difference) -> Json:
     place = hexadecimal("address", item.address)
-    return {"table": item.table, **place, "first": item.first.hex(), "second": item.second.hex()}
+    codes = {"first": item.first.hex(), "second": item.second.hex()}
+    return {"table": item.table, **place, **codes, "legal": item.legal}

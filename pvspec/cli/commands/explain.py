@@ -7,7 +7,7 @@ import argparse
 import pvspec
 from pvspec.cli import arguments as common
 from pvspec.cli.commands.predict import forms_json
-from pvspec.cli.kernels import described_kernel, hexadecimal, reporting
+from pvspec.cli.kernels import described_kernel, hexadecimal, open_json, reporting, tell_open
 from pvspec.cli.report import Json, Report
 
 HELP = "tell what becomes of the code at an address, and why"
@@ -31,8 +31,10 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
         address = kernel.symbols.parse_address(arguments.address)
         found = pvspec.explain(kernel, machine, address, spec=spec, dump=dump, include=arguments.include)
         report.result = _json(found)
+        report.warn(found.warnings)
         for line in found.lines():
             report.say(line)
+        tell_open(report, found.open)
 
 
 def _json(found: pvspec.Explanation) -> dict[str, Json]:
@@ -40,6 +42,8 @@ def _json(found: pvspec.Explanation) -> dict[str, Json]:
     return {
         **hexadecimal("address", found.address),
         "symbol": found.symbol,
+        "open": open_json(found.open),
+        "warnings": [*found.warnings],
         "steps": [
             {
                 "table": step.site.table,

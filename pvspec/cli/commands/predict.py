@@ -10,7 +10,7 @@ import pvspec
 from pvspec.cli import arguments as common
 from pvspec.cli.files import replace
 from pvspec.cli.json_text import Rows, Streamed
-from pvspec.cli.kernels import described_kernel, hexadecimal, kernel_json, reporting
+from pvspec.cli.kernels import described_kernel, hexadecimal, kernel_json, open_json, reporting, tell_open
 from pvspec.cli.report import Json, Report
 
 HELP = "say what a kernel's text is once it has patched itself"
@@ -33,8 +33,10 @@ def run(arguments: argparse.Namespace, report: Report) -> None:
         if arguments.json:
             _count_sites(prediction)
         report.result = _result(prediction)
+        report.warn(prediction.warnings)
         for line in _lines(prediction):
             report.say(line)
+        tell_open(report, prediction.open)
         if output:
             report.say(f"{output}: {len(prediction.text)} bytes of text from {prediction.start:#x} on")
 
@@ -58,6 +60,8 @@ def _result(prediction: pvspec.Prediction) -> dict[str, Streamed]:
         "kernel": kernel_json(bound.image),
         "text": {**hexadecimal("start", prediction.start), **hexadecimal("end", prediction.end)},
         "features": [*sorted(prediction.features)],
+        "open": open_json(prediction.open),
+        "warnings": [*prediction.warnings],
         "tables": {name: {**counts} for name, counts in prediction.counts.items()},
         "absent": [name for name in bound.spec.passes if name not in bound.tables],
         "sites": Rows(_sites(prediction)),
@@ -69,7 +73,8 @@ def _sites(prediction: pvspec.Prediction) -> Iterator[str]:
     named = _Named({"": "null"})
     for table, _, address, length, before, after, where, others in prediction.sites:
         forms = ", ".join(
-            f'{{"code": "{code.replace(" ", "")}", "rule": {named[rule]}}}' for code, rule in others or ()
+            f'{{"code": "{code.replace(" ", "")}", "rule": {named[rule]}, "when": {named[when]}}}'
+            for code, rule, when in others or ()
         )
         yield (
             f'{{"address": {address}, "after": "{after.hex()}", "before": "{before.hex()}", "length": {length}, '
@@ -80,7 +85,7 @@ def _sites(prediction: pvspec.Prediction) -> Iterator[str]:
 def _count_sites(prediction: pvspec.Prediction) -> None:
     """ImageError if it takes too much to list them."""
     sites, dynamic = len(prediction.sites), sum(counts["dynamic"] for counts in prediction.counts.values())
-    work = prediction.bound.work.continued()
+    work = prediction.work.continued()
     work.add(sites * _SITE_WORK + dynamic * _FORMS_WORK, f"{prediction.bound.image.name}: listing {sites} sites")
 
 
@@ -97,4 +102,6 @@ _SITE_WORK, _FORMS_WORK = 5, 60  # units of work: to list a site, and its other 
 
 def forms_json(forms: Iterable[pvspec.Form]) -> list[Json]:
     """Other legal forms as `--json` has them."""
-    return [{"code": form.code.replace(" ", ""), "rule": form.where or None} for form in forms]
+    return [
+        {"code": form.code.replace(" ", ""), "rule": form.where or None, "when": form.when or None} for form in forms
+    ]

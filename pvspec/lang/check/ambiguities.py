@@ -31,8 +31,12 @@ def check_ambiguities(items: Sequence[ast.Item], findings: Findings) -> None:
     features = "a feature", _first(f.name for item in items if isinstance(item, ast.Machine) for f in item.features)
     owners: list[ast.Interface | ast.Family | ast.Chain] = [*interfaces, *families, *chains]
     shared = "a symbol", _first(_names(*(item.symbols for item in owners)))
+    lines = [item for item in items if isinstance(item, ast.CommandLine)]
+    variables = "a variable", _first(variable.name for line in lines for variable in line.variables)
     for family in families:
-        _family(family, shared, features, findings)
+        _family(family, shared, features, variables, findings)
+    switched: list[ast.Interface | ast.Family | ast.Backend] = [*interfaces, *families, *backends]
+    _apart(variables, ("an option", _first(_names(*(item.options for item in switched)))), "a guard", findings)
     _defaults([*interfaces, *families], backends, findings)
 
 
@@ -47,7 +51,7 @@ def _backend(item: ast.Backend, options: Declared, symbols: Declared, findings: 
             _apart(known, fields, "a branch", findings)
 
 
-def _family(item: ast.Family, symbols: Declared, features: Declared, findings: Findings) -> None:
+def _family(item: ast.Family, symbols: Declared, features: Declared, variables: Declared, findings: Findings) -> None:
     names = [field.name for table in item.tables for field in table.fields if field.name is not None]
     names += [name for sites in item.sites_of for name, _ in sites.fields]
     fields = "a field of the record", _first(names)
@@ -58,6 +62,8 @@ def _family(item: ast.Family, symbols: Declared, features: Declared, findings: F
     _apart(reads, options, "a guard", findings)
     _apart(symbols, fields, "an arm", findings)
     _apart(symbols, reads, "an arm", findings)
+    _apart(variables, fields, "a guard", findings)
+    _apart(variables, reads, "a guard", findings)
     _apart(features, fields, "`cpu has`", findings)
 
 

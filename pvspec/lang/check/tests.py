@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from pvspec.engine.guards import Vulnerability, questions
 from pvspec.engine.records import fits
-from pvspec.engine.spec import Field, policy_guards
+from pvspec.engine.spec import Cpu, Field, policy_guards
 from pvspec.lang import model
 from pvspec.lang import syntax as ast
 from pvspec.lang.check.guards import VENDORS
@@ -287,7 +287,7 @@ class _Case:
             self._address(high)
 
     def _cpu_numbers(self) -> None:
-        numbers = [item for item in self.case.settings if item.kind in ("family", "model", "stepping")]
+        numbers = [item for item in self.case.settings if item.kind in _CPU_NUMBERS]
         if numbers and not any(item.kind == "vendor" for item in self.case.settings):
             text = "add `cpu vendor = NAME`"
             self.findings.add("PV502", f"`cpu {numbers[0].kind}` needs a vendor", (numbers[0].span, text))
@@ -400,4 +400,5 @@ class _Case:
                 self.findings.add("PV202", f"{number.value:#x} does not fit the record", (number.span, text))
 
 
+_CPU_NUMBERS = frozenset(Cpu._fields) - {"vendor"}
 _ONE_OF_A_KIND = frozenset({"nops", "backend", "vendor"})  # whatever name follows

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
-from .models import ANY_CAPABILITY, ANY_FLAG, ANY_LATE, INTEL, MODELS, UNSAFE, Generation, Model
+from .models import ANY_CAPABILITY, ANY_FLAG, ANY_LATE, INTEL, KVM, MODELS, UNSAFE, Generation, Model
 from .numbers import PLACES
 from .subject import Subject
 from .trial import Trial
@@ -16,6 +16,7 @@ from .words import ordinary, spelt, tried
 
 KINDS = ("realistic", "spelling", "odd")
 _SHARE = (6, 2, 2)
+_GUESTS = 0.12  # of all machines
 _SHAPES = [(1, 1), (1, 1), (2, 1), (1, 2), (2, 2), (4, 1)]
 """Cores, and threads of each."""
 
@@ -28,8 +29,17 @@ def trial(subject: Subject, seed: str, number: int) -> Trial:
     made = _of_model(chance, kind, model)
     if kind == "odd":
         made = _made_odd(chance, made)
+    if chance.random() < _GUESTS and subject.image.bits == 64:
+        made = _as_guest(chance, made)
     words = (spelt if kind == "spelling" else ordinary)(chance, tried(subject.parameters))
     return replace(made, words=tuple(words))
+
+
+def _as_guest(chance: Random, made: Trial) -> Trial:
+    """The machine as one of KVM's, all of whose features are there more often than not."""
+    share = chance.choice([0.0, 0.5, 0.8, 1.0])
+    features = sum(1 << bit for bit in KVM.values() if chance.random() < share)
+    return replace(made, guest=features, flags=tuple(flag for flag in made.flags if flag[1:] != "hypervisor"))
 
 
 def _of_model(chance: Random, kind: str, model: Model) -> Trial:

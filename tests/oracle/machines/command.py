@@ -9,7 +9,6 @@ import argparse
 import multiprocessing
 import shlex
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
@@ -20,8 +19,8 @@ from .. import fetch
 from ..cases import KERNELS
 from . import chance, records
 from .bench import Bench, open_bench
-from .described import Known
-from .judge import ALIKE, WRONG, Verdict, judged
+from .described import KNOWN, Known
+from .judge import ALIKE, Verdict, fails, judged
 from .shrink import shrunk
 from .trial import Trial, TrialError, from_json
 
@@ -38,20 +37,20 @@ class Outcome(NamedTuple):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command; 1 if a machine is decided otherwise than predicted, though nothing is reported as open."""
+    """Run the command; 1 if a prediction `fails`."""
     options = _parser().parse_args(arguments)
     if options.show:
         print("\n".join(records.table(options.records)))
         return 0
     try:
-        packages = _packages(options.kernel)
+        chosen = packages(options.kernel)
         if options.machine is not None:
             trial = from_json(options.machine)
-            return max(_one(name, open_bench(package), trial) for name, package in packages)
+            return max(_one(name, open_bench(package), trial) for name, package in chosen)
     except TrialError as error:
         print(f"--machine: {error}", file=sys.stderr)
         return 2
-    return max(_many(name, package, options) for name, package in packages)
+    return max(_many(name, package, options) for name, package in chosen)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         "--kernel",
         default="",
         metavar="NAME",
-        help="kernels whose names begin so (6.12: its cloud flavour; 6.1-686-pae), or a package's path",
+        help="6.12: its cloud flavour; 6.1-686-pae; a package's path (default: the cloud flavour of each version)",
     )
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="machines at a time (default: 2)")
     parser.add_argument("--resume", action="store_true", help="do not run again what the records have")
@@ -73,15 +72,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _packages(name: str) -> list[tuple[str, Path]]:
-    """The kernels that are meant; Unavailable if there is none."""
+def packages(name: str) -> list[tuple[str, Path]]:
+    """The kernels that a name means, with their packages; Unavailable if it means none."""
     if Path(name).is_file():
         return [(name, Path(name))]
-    flavour = "cloud-amd64" if "-" not in name else name.partition("-")[2]
-    version = name.partition("-")[0]
-    found = [
-        k for k in KERNELS if k.version.startswith(version) and (k.flavour == flavour) and version in ("", k.version)
-    ]
+    version, dash, flavour = name.partition("-")
+    wanted = flavour if dash else "cloud-amd64"
+    found = [kernel for kernel in KERNELS if version in ("", kernel.version) and kernel.flavour == wanted]
     if not found:
         raise fetch.Unavailable(f"no kernel {name}; there are: {', '.join(kernel.name for kernel in KERNELS)}")
     return [(kernel.name, kernel.package()) for kernel in found]
@@ -101,7 +98,7 @@ def _one(name: str, bench: Bench, trial: Trial) -> int:
     verdicts = judged(bench, trial, seen)
     for known, verdict in verdicts.items():
         print(f"{known}: {told(verdict)}")
-    return int(any(verdict.outcome == WRONG for verdict in verdicts.values()))
+    return int(any(fails(known, verdict) for known, verdict in verdicts.items()))
 
 
 def told(verdict: Verdict) -> str:
@@ -115,27 +112,22 @@ def _many(name: str, package: Path, options: argparse.Namespace) -> int:
     release, by = bench.subject.image.release, records.made_by()
     kept = records.read(release, options.records).get(options.seed)
     done = list(kept.machines) if options.resume and kept and kept.by == by else []
-    wrong: dict[tuple[Known, tuple[str, ...]], Outcome] = {}
-    counts: Counter[str] = Counter()
+    failed: dict[tuple[Known, tuple[str, ...]], Outcome] = {}  # the first of each kind
     for outcome in _run(package, options.seed, range(len(done), options.n), options.jobs):
         done.append(records.letters(outcome.trial.kind, outcome.verdicts))
         if len(done) % _EACH == 0 or len(done) == options.n:
             records.write(release, records.Record(options.seed, by, tuple(done)), options.records)
-        counts.update(_worst(outcome))
         for known, verdict in (outcome.verdicts or {}).items():
+            if fails(known, verdict):
+                failed.setdefault((known, verdict.features), outcome)
             if verdict.outcome != ALIKE:
-                wrong.setdefault((known, verdict.features), outcome)
                 print(f"{name} {options.seed}.{outcome.number} {known}: {told(verdict)}", flush=True)
-    for known, features in sorted(wrong)[: options.shrink]:
-        outcome = wrong[known, features]
+    for known, features in sorted(failed, key=lambda kind: KNOWN.index(kind[0]))[: options.shrink]:
+        outcome = failed[known, features]
         assert outcome.verdicts is not None
         small, verdict = shrunk(bench, outcome.trial, known, outcome.verdicts[known])
         print(f"{name} {known}: {told(verdict)}\n  {_command(name, small)}", flush=True)
-    return int(counts[WRONG] > 0)
-
-
-def _worst(outcome: Outcome) -> Iterator[str]:
-    yield from (verdict.outcome for verdict in (outcome.verdicts or {}).values())
+    return int(bool(failed))
 
 
 def _command(name: str, trial: Trial) -> str:

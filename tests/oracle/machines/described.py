@@ -10,6 +10,7 @@ import pvspec
 from pvspec.engine.spec import Spec
 from pvspec.prediction.cpu import parse_cpuinfo
 
+from .models import KVM, MSR_ONLY
 from .observe import Observation
 from .subject import Subject, numbers_in
 from .trial import Trial
@@ -24,18 +25,40 @@ _MADE = ("UP",)  # what specs say of a kernel that has patched its locks, though
 def described(subject: Subject, spec: Spec, trial: Trial, seen: Observation, known: Known) -> pvspec.Machine:
     """The machine, as far as it is known."""
     cpu = parse_cpuinfo(cpuinfo(subject, trial, seen), "the machine's cpuinfo")
+    machine = pvspec.Machine(cpu=cpu, cmdline=trial.cmdline, hypervisor="native" if trial.guest is None else "kvm")
     match known:
         case "cpuinfo":
-            return pvspec.Machine(cpu=cpu, cmdline=trial.cmdline)
+            return machine
         case "vulnerabilities":
-            return pvspec.Machine(cpu=replace(cpu, vulnerabilities=seen.shown), cmdline=trial.cmdline)
+            return machine.changed(cpu=replace(cpu, vulnerabilities=seen.shown))
         case "facts":
-            had = tuple(numbers_in(seen.before))
-            known_of = spec.machine.features.items()
-            lacking = tuple(
-                name for name, number in known_of if number >= 0 and name not in _MADE and number not in had
-            )
-            return pvspec.Machine(cpu=cpu, cpus=trial.processors, cmdline=trial.cmdline, features=had, lacking=lacking)
+            had, lacking = _features(subject, spec, trial, seen)
+            return machine.changed(cpus=trial.processors, features=had, lacking=lacking)
+
+
+def _features(
+    subject: Subject, spec: Spec, trial: Trial, seen: Observation
+) -> tuple[tuple[str | int, ...], tuple[str, ...]]:
+    """The features that the kernel had when it decided, and those that it lacked, as far as the spec knows them."""
+    had = frozenset(numbers_in(seen.before))
+    known = spec.machine.features.items()
+    lacking = [name for name, number in known if number >= 0 and name not in _MADE and number not in had]
+    told = {**_capabilities(subject, trial, seen), **_offered(trial)}
+    told = {name: has for name, has in told.items() if name in spec.machine.features}
+    yes = (name for name, has in told.items() if has)
+    return (*had, *yes), (*lacking, *(name for name, has in told.items() if not has))
+
+
+def _capabilities(subject: Subject, trial: Trial, seen: Observation) -> dict[str, bool]:
+    """What IA32_ARCH_CAPABILITIES says and no feature of the kernel's own."""
+    value = trial.capabilities or 0
+    reads = "arch_capabilities" in subject.shown(seen.before)[0]
+    return {name: reads and bool(value & bit) for name, bit in MSR_ONLY.items()}
+
+
+def _offered(trial: Trial) -> dict[str, bool]:
+    """What KVM announces to its guest."""
+    return {} if trial.guest is None else {name: bool(trial.guest >> bit & 1) for name, bit in KVM.items()}
 
 
 def cpuinfo(subject: Subject, trial: Trial, seen: Observation) -> str:

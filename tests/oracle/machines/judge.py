@@ -33,6 +33,11 @@ class Verdict(NamedTuple):
     said: str = ""
 
 
+def fails(known: Known, verdict: Verdict) -> bool:
+    """Whether a prediction is no success: with all facts it must be the kernel's text, with less it may say so."""
+    return verdict.outcome == WRONG or (known == "facts" and verdict.outcome != ALIKE)
+
+
 def judged(bench: Bench, trial: Trial, seen: Observation) -> Mapping[Known, Verdict]:
     """What each prediction of a machine comes to, by how much is known."""
     return {known: judge(bench, trial, seen, known) for known in KNOWN}

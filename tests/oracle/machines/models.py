@@ -25,6 +25,9 @@ ANY_CAPABILITY = (
     ITS_NO,
 )
 
+MSR_ONLY = {"RRSBA": RRSBA, "GDS_CTRL": GDS_CTRL, "RFDS_CLEAR": RFDS_CLEAR}
+"""Those by which kernels decide without keeping a feature for them; by the names that specs give them."""
+
 
 class Generation(NamedTuple):
     """What models of one design have.
@@ -201,6 +204,18 @@ MODELS: Sequence[Model] = [
     Model(ZHAOXIN, 7, (0x1B, 0x3B, 0x5B), 2, ZX),
     Model(ZHAOXIN, 6, (0x19,), 2, ZX),
 ]
+
+KVM = {
+    "KVM_NOP_IO_DELAY": 1,
+    "KVM_ASYNC_PF": 4,
+    "KVM_STEAL_TIME": 5,
+    "KVM_PV_EOI": 6,
+    "KVM_PV_UNHALT": 7,
+    "KVM_PV_TLB_FLUSH": 9,
+    "KVM_PV_SEND_IPI": 11,
+    "KVM_PV_SCHED_YIELD": 13,
+}
+"""Bits of what KVM may announce, but not its clock: the kernel would read it before it is stopped."""
 
 ANY_FLAG = (
     *("spec-ctrl", "stibp", "ssbd", "md-clear", "arch-capabilities", "core-capability", "ibpb", "ibrs", "amd-stibp"),

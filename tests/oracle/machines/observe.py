@@ -2,10 +2,10 @@
 
 The guest is held by QEMU's gdb stub. When it begins to look at its CPU, it gets the features that QEMU cannot give
 (`Trial.hidden`); a kernel without a symbol for that gets them later. Each read of IA32_ARCH_CAPABILITIES gets the
-machine's value. When all is known of the CPU and nothing is decided yet, `Trial.late` is done. It is stopped when
-alternative_instructions returns: then all mitigations are chosen, and alternatives, returns, retpolines, locks and call
-thunks are written. Last, the kernel's own functions are called for what the files in
-/sys/devices/system/cpu/vulnerabilities would say.
+machine's value, and what asks for KVM is told of the machine's. When all is known of the CPU and nothing decided yet,
+`Trial.late` is done. It is stopped when alternative_instructions returns: then all mitigations are chosen, and
+alternatives, returns, retpolines, locks and call thunks are written. Last, the kernel's own functions are called for
+what the files in /sys/devices/system/cpu/vulnerabilities would say.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from .trial import Trial
 MEMORY = 512  # MiB
 _LONGEST = 3600.0  # seconds; on a busy machine none can be too long, so it is CPU that is counted
 _CPU_SECONDS = 12.0  # a guest that has taken as much hangs: it is twenty times what one needs
-_READS = 60  # of IA32_ARCH_CAPABILITIES; more are a loop
+_ANSWERS = 500  # between two stops; more are a loop
+_KVM_LEAVES = 0x40000000  # where KVM is in CPUID
 _TEXT = 512  # bytes of a vulnerabilities file
 _DISABLED, _NOT_SUPPORTED = (1, 2), 3  # cpu_smt_control: CPU_SMT_DISABLED, …_FORCE_DISABLED, …_NOT_SUPPORTED
 _ALL = 1 << 20  # as many processors as there are
@@ -83,7 +84,11 @@ class _Guest:
     def __init__(self, subject: Subject, spec: Spec, trial: Trial, stub: Stub) -> None:
         self._subject, self._spec, self._trial, self._stub = subject, spec, trial, stub
         self._reads: Mapping[int, bool] = {} if trial.capabilities is None else subject.capability_reads
-        for address in self._reads:
+        self._answers: dict[int, int] = {}
+        if trial.guest is not None:
+            of_kvm = {"__kvm_cpuid_base": _KVM_LEAVES, "kvm_arch_para_features": trial.guest}
+            self._answers = {subject.symbol(function): answer for function, answer in of_kvm.items()}
+        for address in (*self._reads, *self._answers):
             stub.stop_at(address)
 
     def observed(self, work: Path) -> Observation:
@@ -122,20 +127,32 @@ class _Guest:
         """Run to an address; the registers there."""
         self._stub.stop_at(address)
         registers = self._stub.run()
-        for _ in range(_READS):
+        for _ in range(_ANSWERS):
             if registers[RIP] == address:
                 break
             registers = self._answered(registers[RIP], address)
         else:
-            raise Gone("it reads IA32_ARCH_CAPABILITIES again and again")
+            raise Gone("it asks the same again and again")
         self._stub.pass_by(address)
         return registers
 
     def _answered(self, place: int, stop: int) -> list[int]:
-        """Go on from behind a read of IA32_ARCH_CAPABILITIES, with the machine's answer; the registers at the stop."""
-        value = self._trial.capabilities
-        if place not in self._reads or value is None:
-            raise Gone(f"it stopped at {self._name(place)}")
+        """Go on from where the kernel asks for something of the machine's; the registers at the next stop."""
+        if place in self._answers:
+            return self._returned(self._answers[place])
+        if place in self._reads and self._trial.capabilities is not None:
+            return self._read(place, self._trial.capabilities, stop)
+        raise Gone(f"it stopped at {self._name(place)}")
+
+    def _returned(self, value: int) -> list[int]:
+        """Return from the function that has just been called."""
+        stub, stack, pointer = self._stub, self._stub.registers()[RSP], self._subject.pointer
+        for register, number in ((RAX, value), (RIP, stub.number(stack, pointer)), (RSP, stack + pointer)):
+            stub.set_register(register, number)
+        return stub.run()
+
+    def _read(self, place: int, value: int, stop: int) -> list[int]:
+        """Have the register just read give this value."""
         halves = self._reads[place] or self._subject.image.bits == 32
         self._stub.set_register(RAX, value & 0xFFFFFFFF if halves else value)
         if halves:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pvspec.support.output import replacing
 
-from ..matrix import PREDICTOR, predictor
+from ..matrix import PREDICTOR, ROOT, predictor
 from .chance import KINDS
 from .described import KNOWN, Known
 from .judge import ALIKE, ASKED, OPEN, WRONG, Verdict
@@ -48,7 +48,7 @@ def letters(kind: str, verdicts: Mapping[Known, Verdict] | None) -> str:
 
 def made_by() -> str:
     """A digest of all that machines and predictions follow from."""
-    return predictor([*PREDICTOR, "tests/oracle/machines"])
+    return predictor([*PREDICTOR, *(str(path.relative_to(ROOT)) for path in FOLDER.parent.glob("*.py"))])
 
 
 def read(release: str, folder: Path = FOLDER) -> dict[str, Record]:

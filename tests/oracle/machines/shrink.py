@@ -12,7 +12,19 @@ from .judge import ASKED, WRONG, Verdict, judge
 from .trial import PLAIN, Trial, of_fields
 
 _LISTS = ("words", "late", "hidden", "flags")
-_FIELDS = ("threads", "cores", "microcode", "stepping", "base", "capabilities", "model", "family", "vendor", "kind")
+_FIELDS = (
+    "threads",
+    "cores",
+    "microcode",
+    "stepping",
+    "base",
+    "capabilities",
+    "guest",
+    "model",
+    "family",
+    "vendor",
+    "kind",
+)
 _Change = Callable[[Trial], Trial]
 
 

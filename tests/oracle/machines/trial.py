@@ -22,6 +22,7 @@ class Trial:
     besides ("+ibpb") or lacks ("-smap"), in QEMU's words. `hidden` are features that QEMU has no words for, by the
     kernel's names: the CPU has them from the beginning. `late` are added or taken away ("+IBPB", "-BUG_MDS") at the
     moment at which the kernel decides. `capabilities` is what IA32_ARCH_CAPABILITIES reads as; None: as QEMU has it.
+    `guest`: bits of the features that KVM announces (KVM_FEATURE_*); None: no hypervisor makes itself known.
     """
 
     kind: str = "realistic"
@@ -35,6 +36,7 @@ class Trial:
     hidden: tuple[str, ...] = ()
     late: tuple[str, ...] = ()
     capabilities: int | None = None
+    guest: int | None = None
     cores: int = 1
     threads: int = 1
     words: tuple[str, ...] = ()
@@ -90,7 +92,7 @@ def of_fields(told: Mapping[str, object]) -> Trial:
         raise ValueError(f"a machine has no {', '.join(unknown)}")
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
     for name, value in values.items():
-        kind = int | None if name == "capabilities" else type(plain[name])
+        kind = int | None if plain[name] is None else type(plain[name])
         if not isinstance(value, kind):
             raise ValueError(f"its {name} is {value!r}")
     return Trial(**{**plain, **values})
