@@ -14,10 +14,15 @@ READERS = (
     *("pvspec.kernel.files.", "pvspec.kernel.symbols.", "pvspec.kernel.image.", "pvspec.kernel.dump."),
     *(
         "pvspec.prediction.cpu",
+        "pvspec.prediction.config",
+        "pvspec.prediction.parameters",
+        "pvspec.engine.command_line",
         "pvspec.support.cache",
         "pvspec.compiler.stored",
         "pvspec.lang.files",
         "pvspec.lang.parse.",
+        "pvspec.lang.expansion",
+        "pvspec.lang.target",
     ),
 )
 """Where there are modules that read what others wrote."""

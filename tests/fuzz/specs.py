@@ -75,7 +75,7 @@ def _words() -> Sequence[bytes]:
     return tuple(word.encode() for word in (*sorted(keywords().values()), *_VALUES))
 
 
-def _located(diagnostics: Sequence[Diagnostic]) -> str:
+def located(diagnostics: Sequence[Diagnostic]) -> str:
     """Each one says where, in the file, and can be shown; all that they say."""
     assert diagnostics
     for diagnostic in diagnostics:
@@ -96,7 +96,7 @@ def _parse(data: bytes) -> str:
     try:
         parse(_source(data))
     except SpecError as error:
-        return _located(error.diagnostics)
+        return located(error.diagnostics)
     return ""
 
 
@@ -106,7 +106,7 @@ def _format(data: bytes) -> str:
     try:
         once = format_text(source)
     except SpecError as error:
-        return _located(error.diagnostics)
+        return located(error.diagnostics)
     assert "".join(once.split()) == "".join(source.text.split())
     assert format_text(Source("spec.pvs", once)) == once
     return ""
@@ -130,7 +130,7 @@ def _check(data: bytes) -> str:
     _file().write_bytes(data)
     checked = check_spec(_file())
     if checked.diagnostics:
-        return _located(checked.diagnostics)
+        return located(checked.diagnostics)
     if len(data) % 8 == 0:
         for program in checked.all_sound().values():
             compile(render_module(program), "<module>", "exec")
@@ -142,7 +142,7 @@ def _expand(data: bytes) -> str:
     _file().write_bytes(data)
     checked = check_spec(_file())
     if checked.diagnostics:
-        return _located(checked.diagnostics)
+        return located(checked.diagnostics)
     expanded = _file().with_name("expanded.pvs")
     for target in checked.programs:
         version = version_text(target.version) or None
@@ -160,7 +160,7 @@ def _run(data: bytes) -> str:
         proofs = prove_all(_file())
     except SpecError as error:
         expected(error)
-        return _located(error.diagnostics)
+        return located(error.diagnostics)
     assert all(line.isprintable() for proof in proofs for line in proof.lines(regions=True))
     return "; ".join(sorted({diagnostic.message for result in results for diagnostic in result.diagnostics}))
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from tests.fuzz import (
     archives,
     caches,
+    command_lines,
     commands,
     compression,
     data_symbols,
     dumps,
     executables,
+    kernels,
     machine,
     patches,
     specs,
@@ -20,12 +22,14 @@ TARGETS = {
     target.name: target
     for part in (
         specs,
+        kernels,
         archives,
         compression,
         executables,
         symbols,
         dumps,
         machine,
+        command_lines,
         caches,
         patches,
         commands,
