@@ -179,7 +179,8 @@ class TestOpen:
     def test_what_is_likely_is_set_and_open(self) -> None:
         likely = self.STEP.changed(likely=True)
         of = decided(likely, sets(DECISION, when=CpuHas(SLOW)), features=["FAST"])
-        assert (of.features, of.decisions.opened) == ({FAST, SLOW, DECISION}, {SLOW: likely})
+        assert of.features == {FAST, SLOW, DECISION}
+        assert of.decisions.opened == {SLOW: likely}
         assert features(likely, assumed={"SLOW": False}) == {FAST}
 
     def test_unless_the_guard_holds(self) -> None:

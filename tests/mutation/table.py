@@ -213,7 +213,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "policy is ignored": ("            self.decisions.run(spec.policy, self._holds_now)\n", ""),
         "policy without a cpu": ("        if facts.cpu is not None:\n", "        if True:\n"),
         "policy keeps what it knew": ('change."""\n        self._conditions.clear()\n', 'change."""\n'),
-        "a configuration is always seen": ("is None else told", "is None else True"),
+        "a configuration is always seen": ("if told is None else told", "if told is None else True"),
         "the first target counts": ("for t in reversed(targets)", "for t in targets"),
         "targets though they are settled": (" and not self.facts.settled else ()", " else ()"),
         "targets of any op": ("if op in t.ops and self", "if self"),
@@ -495,6 +495,53 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         ),
         "other forms are lost when copied": ("return _listed, (tuple(self),)", "return _listed, ((),)"),
     },
+    "pvspec/prediction/family_sites.py": {
+        "memory that is not known is an error": ("except StateError:", "except KeyError:"),
+        "what could not be read is known": ("site.unreadable = open_reads(self.family) | {ELSEWHERE}", "pass"),
+        "elsewhere is known": ("open_reads(self.family) | {ELSEWHERE}", "open_reads(self.family)"),
+        "what is passed over may be anywhere": ('self.text.check(site["site"], site.length, {})', "pass"),
+    },
+    "pvspec/prediction/told.py": {
+        "features are not had": ("            **dict.fromkeys(machine.features, True),\n", ""),
+        "lacking features are had": ("            **dict.fromkeys(machine.lacking, False),\n", ""),
+        "flags are not shown": ("known[flag] for flag in flags if flag in known", "known[flag] for flag in ()"),
+        "anything may be assumed": ("if question in worlds.sources or", "if True or"),
+        "locks do not come back": ("return {_UNIPROCESSOR: False} if listed > 1 else {}", "return {}"),
+        "a file may be contradicted": ("if shown is not None and number != shown:", "if False:"),
+        "a guest is not warned of": ("processor.is_guest and", "False and"),
+    },
+    "pvspec/prediction/worlds.py": {
+        "what is open is not followed": ("left.append({**answers, CpuHas(feature): not likeliest[feature]})", "pass"),
+        "any number of worlds": ("if len(found) + len(left) > MAX_WORLDS:", "if False:"),
+        "answers may contradict each other": (
+            "if all(COMPARE[how](value, limit) == answer for how, limit, answer in alike)",
+            "if True",
+        ),
+        "the unlikely first": ("key=lambda answer: answer == guess", "key=lambda answer: answer != guess"),
+        "what only records name is not open": (
+            "return frozenset(left & self.recorded - self.features_asked if left else ())",
+            "return frozenset()",
+        ),
+        "worlds that decide alike are several": (
+            "alike.setdefault(kernel if isinstance(kernel, str) else self._decides(kernel), [])",
+            "alike.setdefault(str(answers), [])",
+        ),
+    },
+    "pvspec/prediction/other_texts.py": {
+        "features that records name do not matter": ("flags = self.flipped and any(", "flags = False and any("),
+        "rules do not matter": ("return self.alive & sum(1 <<", "return 0 & sum(1 <<"),
+        "nothing comes to anything together": ("for one, other in combinations(numbers, 2):", "for one, other in ():"),
+        "what differs is as predicted": ("            if byte != other:\n", "            if False:\n"),
+        "an interface is alike everywhere": ("flipped[kind] |= (row != predicted[kind]) << number", "pass"),
+    },
+    "pvspec/prediction/watched_sites.py": {
+        "what is read is not watched": ("            if block in self._differing:\n", "            if False:\n"),
+        "the records' features are not asked": ("self.text.seen |= self._others.flipped.get(site[name], 0)", "pass"),
+    },
+    "pvspec/prediction/unsettled.py": {
+        "what does not matter is listed": ("        if differing or why:\n", "        if True:\n"),
+        "a world that stops is not told of": ('stopped.failed or failed.get(id(stopped), "")', '""'),
+    },
     "pvspec/prediction/passes.py": {
         "passes overlap": (
             "if around and site.address + site.length > around[-1].address",
@@ -512,9 +559,6 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "the shorter site is around": ("(_LONGEST - site.length) << 32", "site.length << 32"),
         "sites that stay overlap": ("        if site.after != site.before\n    )\n    around", "    )\n    around"),
         "passes are not checked": ("    _check_nested(bound, sites)\n", ""),
-        "memory that is not known is an error": ("except StateError:", "except KeyError:"),
-        "what could not be read is known": ("site.unreadable = open_reads(self.family) | {ELSEWHERE}", "pass"),
-        "elsewhere is known": ("open_reads(self.family) | {ELSEWHERE}", "open_reads(self.family)"),
         "families that read are strict": ("kind = LenientSites if family.reads or", "kind = LenientSites if"),
         "families that lead elsewhere are strict": (
             "if family.reads or _leads_elsewhere(family) else",
@@ -532,7 +576,6 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "unchanged sites of every table": (" and not every_site and not isinstance(sites, PassedOver)", " and False"),
         "the whole story is never told": (" and not every_site and", " and"),
         "tables that are passed over are looked at": ("if sites.keeps_all and sites.named:", "if False:"),
-        "what is passed over may be anywhere": ('self.text.check(site["site"], site.length, {})', "pass"),
         "one rule for all clobbers": ("rule = where[type_, length, clobber]", "rule = where[type_, length, 0]"),
         "before is after": (
             "yield Site(interface.name, number, site, length, old, ",
@@ -586,9 +629,12 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "no tables": ("tables=ops.tables()", "tables=None"),
         "no options": ("            options=machine.options,\n", ""),
         "no nops": ("            nops=machine.nops,\n", ""),
-        "no cpus": ("            cpus=machine.processors,\n", ""),
+        "no cpus": ("            cpus=told.cpus,\n", ""),
         "no command line": ("            cmdline=machine.cmdline,\n", ""),
-        "no vulnerabilities": ("vulnerabilities=cpu.vulnerabilities if cpu else None", "vulnerabilities=None"),
+        "no vulnerabilities": (
+            "vulnerabilities=machine.cpu.vulnerabilities if machine.cpu else None",
+            "vulnerabilities=None",
+        ),
         "nothing is protected": ("            protect=protected,\n", ""),
         "protected where the module is": ("kernel = image.kernel or image\n", "kernel = image\n"),
         "words beyond the image": ("if base <= start + n * pointer <= end - pointer]", "]"),
@@ -605,9 +651,6 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
             "if True:\n            return whole",
         ),
         "a record cut short is none": ("whole = -(-len(table) // layout.size)", "whole = len(table) // layout.size"),
-        "lacking features are had": ("if flag in shown} - lacking)]", "if flag in shown})]"),
-        "features are not had": ("return [*machine.features, *(", "return [*("),
-        "flags are not shown": ("machine.cpu.flags if machine.cpu else ()", "()"),
         "a hypervisor is native": (
             "return None if not spec.backends and machine.hypervisor == NATIVE else",
             "return None if not spec.backends else",

@@ -165,7 +165,9 @@ def test_positions_are_those_of_the_whole_text() -> None:
 def test_a_construct_on_several_lines_is_one() -> None:
     text = "chain c {\n    nop\n    when\n    not x\n    clobbers eax\n    asm\n    5\n    keep\n}\n"
     parsed = broken(text)
-    assert [diagnostic.labels[0].span.text for diagnostic in parsed.diagnostics] == ["clobbers", "5"] or items_of(parsed)
+    assert [diagnostic.labels[0].span.text for diagnostic in parsed.diagnostics] == ["clobbers", "5"] or items_of(
+        parsed
+    )
 
 
 @pytest.mark.parametrize(

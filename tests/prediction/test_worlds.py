@@ -61,6 +61,24 @@ def predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Predict:
     return make
 
 
+def record(site: str, size: int, replacement: str) -> str:
+    """A further alternative, for CLEAR_BHB: the bytes of its site, and those of its replacement."""
+    count = replacement.count(",") + 1
+    return f"""
+    .section .altinstructions, "a"
+        .long {site} - ., of_{site} - ., 5*32 + 2
+        .byte {size}, {count}
+    .section .altinstr_replacement, "ax"
+    of_{site}: .byte {replacement}
+"""
+
+
+LOCK = """
+    .section .smp_locks, "a"
+        .long constant - .
+"""
+
+
 def listed(prediction: Prediction) -> list[tuple[str, bool | None, int, int]]:
     return [(fact.name, fact.taken, fact.sites, fact.bytes) for fact in prediction.open]
 
@@ -126,6 +144,20 @@ class TestAFeature:
             assert listed(found) == [(name, True, 1, 5)]
             assert site.after == bytes.fromhex("0faef0 0f1f00")
             assert [(form.code, form.when) for form in site.others] == [(site.before.hex(" "), f"not {name}")]
+
+    def test_what_it_changes_is_seen_by_later_passes(self, predicted: Predict) -> None:
+        """The alternative brings a lock prefix along, which one processor does without; then comes the constant's byte."""
+        found = predicted(spec_with(HIDDEN), more=record("constant", 5, "0xf0, 0xff, 0x07") + LOCK, cpus=1)
+        sites = [site for site in found.sites if site.address == found.bound.image.symbols.address("constant")]
+        assert [(site.table, [form.code for form in site.others]) for site in sites[:2]] == [
+            ("alternatives", ["3e 07 07 66 90"]),
+            ("smp_locks", ["3e"]),
+        ]
+
+    def test_that_changes_init_text_alone_is_not_listed(self, predicted: Predict) -> None:
+        found = predicted(spec_with(HIDDEN), alternative=3, more=record("init_locked", 3, "0x90, 0x90, 0x90"))
+        assert found.open == ()
+        assert any(site.others for site in found.sites if site.table == "alternatives")
 
     def test_that_is_decided_later_is_not_open(self, predicted: Predict) -> None:
         later = 'decide later in "a.c" {\n    clear RRSBA\n}\n'
