@@ -71,7 +71,13 @@ class Told:
     def warnings(self) -> Iterator[str]:
         """What may be amiss."""
         processor = self.machine.cpu
-        if processor is not None and processor.is_guest and self.machine.hypervisor == NATIVE and self.spec.backends:
+        if (
+            processor is not None
+            and processor.count
+            and processor.is_guest
+            and self.machine.hypervisor == NATIVE
+            and self.spec.backends
+        ):
             names = ", ".join(sorted(set(self.spec.backends) - {NATIVE}))
             yield (
                 "the CPU says that a hypervisor runs it, but none is named: the text is that of a kernel on bare "

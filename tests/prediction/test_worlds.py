@@ -364,3 +364,5 @@ def test_a_guest_on_no_hypervisor_is_warned_of(predicted: Predict) -> None:
     assert predicted(spec_with(INTERFACE, RUNS), cpuinfo=guest, hypervisor="kvm").warnings == ()
     assert predicted(spec_with(INTERFACE, RUNS)).warnings == ()
     assert predicted(SPEC, cpuinfo=guest).warnings == ()
+    profile = guest.partition("\n\n")[0].replace("processor\t: 0\n", "")  # nobody's machine
+    assert predicted(spec_with(INTERFACE, RUNS), cpuinfo=profile).warnings == ()
