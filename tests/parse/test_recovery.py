@@ -173,6 +173,8 @@ def test_a_construct_on_several_lines_is_one() -> None:
         ("chain c {\n    nop\n\n# between\nchain d {\n    nop\n}\n", "chain c", 1),
         ("family f {\n    each r in eax {\n        nop\n    keep\n}\n", "each r", 2),
         ("family f {\n    if on m {\n        nop\n}\nchain d {\n    nop\n}\n", "if on", 2),
+        ('decide f in "a.c" {\n    if x {\n        set a\n    else {\n        set b\n    }\n}\n', "if x", 2),
+        ('decide f in "a.c" since 6.1 {\n    set a\ndecide g in "a.c" before 6.1 {\n}\n', "decide f", 1),
         ("passes {\n    a, b\ntest t { }\n", "passes", 1),
         ("test t {\n    at 1 => nops\ntest u {\n}\n", "test t", 1),
         ('family f {\n    table x .. y { a u32\n    nop\n}\ninclude "x"\n', "table x", 2),
