@@ -18,6 +18,7 @@ from pvspec.lang.parse import Parsed, parse, parse_what_can_be
 from pvspec.lang.parse.grammar import parser
 from pvspec.lang.parse.recovery import MAX_ERRORS
 from pvspec.lang.source import Source
+from pvspec.lang.target import ANY
 from pvspec.support.paths import resource
 
 HERE = Path(__file__).parent
@@ -145,21 +146,23 @@ def test_a_broken_item_leaves_the_others(kind: type[ast.Item]) -> None:
     start = item.span.start
     text = SMALL[:start] + SMALL[start:].replace(word, word[1:], 1)
     parsed = broken(text)
-    assert [type(other) for other in parsed.items] == [type(other) for other in items if other is not item]
+    assert [type(other) for other in parsed.built(ANY).items] == [type(other) for other in items if other is not item]
     assert [diagnostic.labels[0].span.start for diagnostic in parsed.diagnostics] == [start]
 
 
 def test_positions_are_those_of_the_whole_text() -> None:
     parsed = broken(SMALL.replace("bits 32", "bits").replace("max_len 254", "max_len"))
-    names = [item.name for item in parsed.items if isinstance(item, ast.Backend | ast.Family | ast.Machine)]
-    assert [name.span.text for name in names] == [name.text for name in names] == ["m", "b", "f"]
+    names = [item.name for item in parsed.built(ANY).items if isinstance(item, ast.Backend | ast.Family | ast.Decide)]
+    assert [name.span.text for name in names] == [name.text for name in names] == ["decisions", "b", "f"]
     assert len(parsed.diagnostics) == 2
 
 
 def test_a_construct_on_several_lines_is_one() -> None:
     text = "chain c {\n    nop\n    when\n    not x\n    clobbers eax\n    asm\n    5\n    keep\n}\n"
     parsed = broken(text)
-    assert [diagnostic.labels[0].span.text for diagnostic in parsed.diagnostics] == ["clobbers", "5"] or parsed.items
+    assert [diagnostic.labels[0].span.text for diagnostic in parsed.diagnostics] == ["clobbers", "5"] or parsed.built(
+        ANY
+    ).items
 
 
 @pytest.mark.parametrize(
