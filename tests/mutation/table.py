@@ -847,9 +847,9 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
             "            if item.open:\n                text",
             "            if False:\n                text",
         ),
-        "unclosed blocks are not told": ("        self._add(partial(self._unclosed, item, opener))\n", ""),
+        "unclosed blocks are not told": ("        self._add(partial(self._unclosed, item, opener, item.end))\n", ""),
         "unclosed blocks at the end are elsewhere": (
-            "if item.end == len(self.tokens):\n            end",
+            "if before == len(self.tokens):\n            end",
             "if False:\n            end",
         ),
         "a brace that opens nothing is not told": (
