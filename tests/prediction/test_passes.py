@@ -19,8 +19,8 @@ from pvspec.kernel import open_kernel
 from pvspec.kernel.dump.dump import open_dump
 from pvspec.prediction import passes
 from pvspec.prediction.bind import bind
-from pvspec.prediction.machine import Machine, PredictionError
 from pvspec.prediction.family_sites import LenientSites
+from pvspec.prediction.machine import Machine, PredictionError
 from pvspec.prediction.passes import Prediction, Site, run_passes
 from tests.engine.samples import make_kernel, make_spec
 
