@@ -72,13 +72,8 @@ class Told:
     def warnings(self) -> Iterator[str]:
         """What may be amiss."""
         processor = self.machine.cpu
-        if (
-            processor is not None
-            and processor.count
-            and processor.is_guest
-            and self.machine.hypervisor == NATIVE
-            and self.spec.backends
-        ):
+        is_guest = processor is not None and processor.count > 0 and processor.is_guest  # a profile is nobody's machine
+        if is_guest and self.machine.hypervisor == NATIVE and self.spec.backends:
             names = ", ".join(sorted(set(self.spec.backends) - {NATIVE}))
             yield (
                 "the CPU says that a hypervisor runs it, but none is named: the text is that of a kernel on bare "

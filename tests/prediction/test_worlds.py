@@ -146,7 +146,7 @@ class TestAFeature:
             assert [(form.code, form.when) for form in site.others] == [(site.before.hex(" "), f"not {name}")]
 
     def test_what_it_changes_is_seen_by_later_passes(self, predicted: Predict) -> None:
-        """The alternative brings a lock prefix, which one processor does without; then comes the constant's byte."""
+        """The alternative brings a lock prefix along, without which one processor does; the 07 is the constant's."""
         found = predicted(spec_with(HIDDEN), more=record("constant", 5, "0xf0, 0xff, 0x07") + LOCK, cpus=1)
         sites = [site for site in found.sites if site.address == found.bound.image.symbols.address("constant")]
         assert [(site.table, [form.code for form in site.others]) for site in sites[:2]] == [
