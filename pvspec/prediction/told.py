@@ -23,8 +23,8 @@ _PATCHED = "uniproc_patched"  # the kernel's own variable for that
 class Told:
     """The facts: features that the CPU has `shown`, `features` that were told whatever it shows, and the rest.
 
-    `answers` are what the user assumes of that which a spec leaves open, and what a profile tells of it. PredictionError: there is no such feature, or
-    it cannot be so.
+    `answers` are what the user assumes of that which a spec leaves open, and what a profile tells of it.
+    PredictionError: there is no such feature, or it cannot be so.
     """
 
     def __init__(self, spec: Spec, image: KernelImage, machine: Machine, dump: Dump | None) -> None:

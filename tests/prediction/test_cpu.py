@@ -252,8 +252,8 @@ class TestHidden:
         assert parse_cpuinfo(self.TEXT, "cpuinfo").hidden is None
 
     def test_all_of_them(self) -> None:
-        assert parse_cpuinfo(self.TEXT + "hidden\t\t:\n", "cpuinfo").hidden == set()
-        assert parse_cpuinfo(self.TEXT + "hidden\t\t: A B\n", "cpuinfo").hidden == {"A", "B"}
+        assert parse_cpuinfo(self.TEXT + "hidden\t\t:\n", "cpuinfo").hidden == frozenset()
+        assert parse_cpuinfo(self.TEXT + "hidden\t\t: A B\n", "cpuinfo").hidden == frozenset({"A", "B"})
 
     @pytest.mark.parametrize("name", profiles())
     def test_of_a_profile_all_is_known(self, name: str) -> None:
