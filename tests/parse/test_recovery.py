@@ -37,8 +37,23 @@ machine m {
     nops n { "90"  "66 90"  "0f 1f 00"  "0f 1f 40 00"  "0f 1f 44 00 00" }
     choose nops n
 }
+cmdline {
+    variable pti = auto { on, auto }
+    early_param "pti" -> pti list {
+        "on"
+        other -> pti = auto
+    }
+}
 decide decisions in "x.c" {
-    clear slow  when cpu has fast
+    let quick = cpu has fast and pti is on
+    if quick {
+        clear slow  when cpu has fast
+        pti = auto
+    } else if cpu family in 6, 0x17 .. 0x19 {
+        set slow unless told
+    } else {
+        open fast, slow from "who knows"
+    }
 }
 interface i {
     table ".t" {
