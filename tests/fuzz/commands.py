@@ -28,7 +28,7 @@ from tests.fuzz.specs import made as made_spec
 from tests.fuzz.symbols import made_map
 
 _LINE, _WORD = b"\n", b"\x1f"
-_OF_KERNELS = """--cpus --cmdline --hypervisor --features --kaslr --nops --option --state --symbols
+_OF_KERNELS = """--assume --cpus --cmdline --hypervisor --features --kaslr --nops --option --state --symbols
 --vulnerabilities --config --vmlinux --load-address --spec"""
 _OTHERS = (
     "--cpu --backend -o --output --json --check --deny-warnings --regions --strategy --svg --include --kernel --machine"
@@ -71,6 +71,7 @@ _TEXTS = {
     **{
         "--hypervisor": ("native", "xen", "kvm", "hyperv", "x" * 1000),
         "--option": ("pae=true", "x=true", "pae", "=" * 100),
+        "--assume": ("fsrm=yes", "FSRM=no", "THUNKS=maybe", "=" * 3000, "x=yes", ""),
         "--load-address": ("0xffffffffc0000000", "1", "x"),
     },
 }
