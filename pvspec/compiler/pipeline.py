@@ -13,7 +13,7 @@ from pvspec.compiler.assemble import Program, assemble_spec
 from pvspec.compiler.sound import verify
 from pvspec.engine.value import Value
 from pvspec.lang.check import check
-from pvspec.lang.diagnostics import Diagnostic, Findings, SpecError, TooMuchWork, reported
+from pvspec.lang.diagnostics import Diagnostic, Findings, SpecError, TooMuchWork, count, reported
 from pvspec.lang.files import ForKernel, read_spec, spec_files
 from pvspec.lang.merged import Parts, for_none, merged
 from pvspec.lang.target import ANY, Target, Wanted, point_releases, several, wanted
@@ -21,6 +21,7 @@ from pvspec.lang.target import ANY, Target, Wanted, point_releases, several, wan
 Choice: TypeAlias = Callable[[Sequence[Target], str], Sequence[Target]]
 """Some of a spec's kernels, by all of them and what a message calls the spec; TargetError."""
 
+_AGAIN = 8  # of the work that reading a spec is, one part in so many is done again for each further kernel
 _MAX_OLDER = 64
 """Older point releases of its kernels that a spec may tell apart; a part that is only for further ones is warned of as
 for none (PV704)."""
@@ -103,10 +104,13 @@ def check_for(path: Path, choice: Choice, include: Iterable[str | os.PathLike[st
         return Checked(str(path), {}, {}, *_parted(read.found, path))
     chosen = files.targets if files.targets == (ANY,) else choice(files.targets, str(path))
     programs, reads, found = dict[Target, Program | None](), dict[Target, ForKernel](), dict[Target, list[Diagnostic]]()
+    again = read.work.units // _AGAIN
     for target in chosen:
-        findings = Findings(work=read.work.continued())
-        reads[target] = files.for_kernel(target, findings)
+        findings = Findings(work=read.work)
         try:
+            if reads:
+                read.work.add(again, f"{count(len(reads) + 1, 'kernel')} of {path}")
+            reads[target] = files.for_kernel(target, findings)
             programs[target] = _program(reads[target], target, findings)
         except TooMuchWork as error:  # so it would be for the others
             return Checked(str(path), {}, {}, *_parted([*read.found, *error.diagnostics], path))

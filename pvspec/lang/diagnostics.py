@@ -16,9 +16,9 @@ from pvspec.support.json_data import Json
 from pvspec.support.suggestions import Suggestions
 
 MAX_WORK = 6_000_000
-"""Work that reading and checking a spec for one kernel may ask for, all of its files and stages together, in units of
-about a microsecond; more is refused before it is done (PV003). Running its tests, proving it and simulating it may each
-ask for as much again."""
+"""Work that reading and checking a spec may ask for, all of its files, kernels and stages together, in units of about a
+microsecond; more is refused before it is done (PV003). Running its tests, proving it and simulating it may each ask for
+as much again."""
 MAX_REPORTED = 200
 """Errors of one spec that are reported, the first ones by file and place, and as many warnings; the last of them says
 how many more there are."""
@@ -158,12 +158,6 @@ class Work:
     def __init__(self) -> None:
         self.units = 0
         self.suggestions = Suggestions()
-
-    def continued(self) -> Work:
-        """A meter of its own, that goes on from what was asked for so far."""
-        work = Work()
-        work.units = self.units
-        return work
 
     def add(self, units: int, what: str, place: Span | None = None) -> None:
         """Count work that is about to be done; TooMuchWork, at the place that asks for it, if it is too much."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pvspec.engine.errors import PvspecError
 from pvspec.engine.value import Value
 from pvspec.lang import syntax as ast
-from pvspec.lang.diagnostics import Findings, count, suggestion
+from pvspec.lang.diagnostics import Diagnostic, Findings, Label, TooMuchWork, count, suggestion
 
 MAX_TARGETS = 32
 """Kernels that one spec may describe, a version on two machines counted twice; more are refused (PV003)."""
@@ -154,24 +154,28 @@ def declared_targets(
     """The kernels that a spec describes, in its order; without a machine ANY, which `check` does not accept.
 
     `kernels`: its lines of versions. Without them the machines alone are told apart. `machines`: their names, each as
-    often as it is declared.
+    often as it is declared. TooMuchWork if they are more than MAX_TARGETS.
     """
     names = list(dict.fromkeys(name.text for name in machines))
     if not names:
         return (ANY,)
+    if len(names) > MAX_TARGETS:
+        label = Label(machines[-1].span, f"these are {count(len(names), 'machine')}")
+        raise TooMuchWork([Diagnostic("PV003", f"more than {MAX_TARGETS} machines in one spec", (label,))])
     if not kernels:
         return tuple(Target(None, name) for name in names)
-    found = dict[Target, ast.Version]()
+    found, made = dict[Target, ast.Version](), 0
     for line in kernels:
         for name in line.machines:
             check_machine(name, names, findings)
-        meant = [name.text for name in line.machines] or names
+        meant = {name.text for name in line.machines} or names
         for machine in [name for name in names if name in meant]:
-            for version in line.versions:
+            made += len(line.versions)
+            for version in line.versions[: MAX_TARGETS + 1 - len(found)]:
                 _declare(found, Target(version.numbers, machine), version, findings)
     if len(found) > MAX_TARGETS:
         message = f"more than {MAX_TARGETS} kernels in one spec"
-        findings.add("PV003", message, (kernels[-1].span, f"these make {count(len(found), 'kernel')}"))
+        findings.add("PV003", message, (kernels[-1].span, f"these make {count(made, 'kernel')}"))
     return tuple(found)[:MAX_TARGETS]
 
 

@@ -12,6 +12,21 @@ import pytest
 
 from .conftest import SPEC, Run
 
+SEVERAL = """{items}
+machine m {{ bits 64  feature A 1  nops p {{ "90" }}  choose nops p when cpu has A else p }}
+cmdline {{ variable v = off {{ on, off }}  variable n = 1  {line} }}
+decide d in "d.c" {{
+{steps}
+}}
+policy {{ d }}
+"""
+
+
+def several(items: str = "", steps: str = "set A when v is on", line: str = "") -> bytes:
+    """A spec with a policy, and more."""
+    return SEVERAL.format(items=items, steps=steps, line=line).encode()
+
+
 NEST = "machine m { bits 32 feature f %s }"
 CASES = {
     "empty": b"",
@@ -55,6 +70,26 @@ CASES = {
     "assembler_include": SPEC.replace('"cli"', '".incbin /etc/passwd"').encode(),
     "assembler_nesting": SPEC.replace('"cli"', '"mov eax, ' + "(" * 20_000 + "1" + ")" * 20_000 + '"').encode(),
     "assembler_number": SPEC.replace('"cli"', '"mov eax, ' + "9" * 50_000 + '"').encode(),
+    "many_kernels": several(f"kernels {', '.join(f'6.{n}' for n in range(5000))}"),
+    "many_point_releases": several(f"kernels {', '.join(f'6.{n}.{m}' for n in range(99) for m in range(99))}"),
+    "many_lines_of_kernels": several("\n".join(f"kernels 7.{n} on m" for n in range(5000))),
+    "many_machines": several("".join(f"machine m{n} {{ bits 64 }}\n" for n in range(5000))),
+    "large_for_each_kernel": several(
+        f"kernels {', '.join(f'6.{n}' for n in range(32))}", "set A when cpu has A\n" * 12_000
+    ),
+    "ifs": several(steps="if cpu has A { " * 60_000 + "set A" + " }" * 60_000),
+    "open_ifs": several(steps="if cpu has A { " * 60_000),
+    "ifs_of_versions": several("kernels 6.1\n" + "if since 6.1 { " * 60_000 + " }" * 60_000),
+    "else_ifs": several(steps="if cpu has A { } " + "else if cpu has A { set A } " * 20_000),
+    "many_ifs": several(steps="if cpu has A { set A } else { clear A }\n" * 20_000),
+    "many_lets": several(steps="".join(f"let l{n + 1} = not l{n}\n" for n in range(50_000))),
+    "many_parameters": several(line="".join(f'early_param "p{n}" -> v = on\n' for n in range(50_000))),
+    "many_variables": several(line="".join(f"variable w{n} = 1\n" for n in range(50_000))),
+    "many_values": several(line=f"variable w = a0 {{ {', '.join(f'a{n}' for n in range(100_000))} }}"),
+    "many_assignments": several(line=f"""early_param "w" -> {", ".join(["v = on"] * 50_000)}"""),
+    "many_ranges": several(steps=f"set A when n in {', '.join(f'{2 * n} .. {2 * n + 1}' for n in range(50_000))}"),
+    "huge_version": several("kernels 99999999999.9999999999"),
+    "many_conditions": several("kernels 6.1", steps="set A " + "since 6.1 " * 50_000),
     "escapes": SPEC.replace("backend native", "backend \x1b[2Jnative").encode(),
 }
 

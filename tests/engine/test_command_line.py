@@ -87,9 +87,12 @@ def changed(line: str) -> dict[str, str | int]:
         ('mitigations="off"', {"mitigations": "off"}),
         ('"mitigations=off"', {"mitigations": "off"}),
         ('foo="mitigations=off nosmp"', {}),
+        ('foo="a nosmp b"', {}),
+        ('"nosmp"', {"smp": "off"}),
         # what is behind `--` is for init
         ("quiet -- nosmp", {}),
         ("quiet --nosmp nosmp", {"smp": "off"}),
+        ("--=x nosmp", {"smp": "off"}),
         ("-- spectre_v2=off", {"spectre_v2": "off"}),
         # dashes and underscores; a flag's value
         ("no-pti", {}),
@@ -106,7 +109,9 @@ def changed(line: str) -> dict[str, str | int]:
         ("nopcid=1", {}),
         # numbers
         ("maxcpus=0x1", {"max_cpus": 1}),
-        ("maxcpus=01", {"max_cpus": 1}),
+        ("maxcpus=010", {"max_cpus": 8}),
+        ("maxcpus=1=2", {"max_cpus": 1}),
+        ("maxcpus=0xffffffff", {"max_cpus": -1}),
         ("maxcpus=1,2", {"max_cpus": 1}),
         ("maxcpus=one", {"max_cpus": 0}),
         ("maxcpus=1 maxcpus", {"max_cpus": 1}),
@@ -119,6 +124,7 @@ def changed(line: str) -> dict[str, str | int]:
         # words that are looked for: exactly, the last one, with their quotes
         ("spectre_v2=off spectre_v2=retpoline", {"spectre_v2": "retpoline"}),
         ("spectre_v2=off spectre_v2=none", {}),
+        ("quiet\tspectre_v2=off\0", {"spectre_v2": "off"}),
         ("spectre-v2=off", {}),
         ('spectre_v2="off"', {}),
         ("nospectre_v2", {"spectre_v2": "off"}),

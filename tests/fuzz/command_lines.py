@@ -91,7 +91,7 @@ def _memories(h: Hostile) -> bytes:
 def _warn(data: bytes) -> str:
     """Whatever the table says: as many warnings at most as there are words, each a line that can be shown."""
     end = struct.unpack_from("<H", data.ljust(2, b"\0"))[0]
-    symbols = symbol_table(64, {"__setup_start": (_BASE + _TABLE.start, 1), "__setup_end": (_BASE + end, 1)}, 2)
+    symbols = symbol_table(64, {"__setup_start": (_BASE + _TABLE.start, 1), "__setup_end": (_BASE + end, 1)}, 3)
     image = open_kernel(elf_file(64, [Part(".text", data or b"\xc3", _BASE, ALLOC | EXEC), *symbols]))
     read = ReadLine({}, {}, ("pti=x",), ("nosmp", "no-pti", "xx", ""))
     found = list(warnings(read, image))
