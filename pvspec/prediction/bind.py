@@ -15,6 +15,7 @@ from pvspec.engine.spec import Layout, Spec
 from pvspec.kernel import ImageError, KernelImage
 from pvspec.kernel.dump.dump import Dump
 from pvspec.kernel.work import Work
+from pvspec.prediction import parameters
 from pvspec.prediction.limits import check_work, left_out
 from pvspec.prediction.machine import NATIVE, Machine, PredictionError
 from pvspec.prediction.told import Told
@@ -144,7 +145,8 @@ def bind(spec: Spec, image: KernelImage, machine: Machine, dump: Dump | None = N
         worlds = find_worlds(facts, machine.likely, tables, work)
         told.check(worlds)
         _check_work(spec, tables, work, image, left_out(worlds.predicted, tables))
-        return Bound(worlds.predicted, image, tables, Memory(image, dump), work, worlds, tuple(told.warnings()))
+        warnings = *told.warnings(), *parameters.warnings(worlds.predicted.line, image)
+        return Bound(worlds.predicted, image, tables, Memory(image, dump), work, worlds, warnings)
     except (PatchError, ImageError) as error:
         raise PredictionError(str(error)) from None
 

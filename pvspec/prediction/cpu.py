@@ -45,8 +45,9 @@ class Processor:
     profile.
 
     `vulnerabilities`: what the kernel that runs on it says of each, by file name. None where the file lacks the line:
-    `siblings` and `cores`, the threads and cores of one package that were online, `microcode`, its revision, and
-    `physical_bits` of an address.
+    `siblings` and `cores`, the threads and cores of one package that were online, `microcode`, its revision,
+    `physical_bits` of an address, and `hidden`: the features, as specs call them, that the CPU has and Linux shows in
+    no file. Linux writes no such line; shipped profiles have it.
     """
 
     vendor: str
@@ -60,6 +61,7 @@ class Processor:
     cores: int | None = None
     microcode: int | None = None
     physical_bits: int | None = None
+    hidden: frozenset[str] | None = None
 
     @property
     def threads(self) -> int | None:
@@ -175,6 +177,7 @@ def parse_cpuinfo(text: str, name: str) -> Processor:
             cores=_optional(entries, "cpu cores", _MAX_NUMBER),
             microcode=_optional(entries, "microcode", _MAX_MICROCODE),
             physical_bits=_physical_bits(entries),
+            hidden=frozenset(entries["hidden"].split()) if "hidden" in entries else None,
         )
     except KeyError as error:
         raise CpuError(f"{name}: not a /proc/cpuinfo: it lacks the line `{error.args[0]}`") from None

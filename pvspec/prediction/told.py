@@ -23,8 +23,8 @@ _PATCHED = "uniproc_patched"  # the kernel's own variable for that
 class Told:
     """The facts: features that the CPU has `shown`, `features` that were told whatever it shows, and the rest.
 
-    `answers` are what the user assumes of that which a spec leaves open. PredictionError: there is no such feature, or
-    it cannot be so.
+    `answers` are what the user assumes of that which a spec leaves open, and what a profile tells of it.
+    PredictionError: there is no such feature, or it cannot be so.
     """
 
     def __init__(self, spec: Spec, image: KernelImage, machine: Machine, dump: Dump | None) -> None:
@@ -41,11 +41,12 @@ class Told:
             **dict.fromkeys(machine.features, True),
             **dict.fromkeys(machine.lacking, False),
         }
-        self.answers: Mapping[OpenQuestion, bool] = {
+        self.assumed: Mapping[OpenQuestion, bool] = {
             CpuHas(self._number_of(name)): self._yes_or_no(name, answer)
             for name, answer in machine.assumed.items()
             if name not in _NUMBERS
         }
+        self.answers: Mapping[OpenQuestion, bool] = {**self._hidden(), **self.assumed}
         self.cpus = machine.processors
         self.cpu: Cpu | None = None
         if processor is not None:
@@ -55,7 +56,7 @@ class Told:
 
     def check(self, worlds: Worlds) -> None:
         """PredictionError if something was assumed that is not open."""
-        for question in self.answers:
+        for question in self.assumed:
             if question in worlds.sources or not isinstance(question, CpuHas):
                 continue
             name = next(
@@ -71,7 +72,8 @@ class Told:
     def warnings(self) -> Iterator[str]:
         """What may be amiss."""
         processor = self.machine.cpu
-        if processor is not None and processor.is_guest and self.machine.hypervisor == NATIVE and self.spec.backends:
+        is_guest = processor is not None and processor.count > 0 and processor.is_guest  # a profile is nobody's machine
+        if is_guest and self.machine.hypervisor == NATIVE and self.spec.backends:
             names = ", ".join(sorted(set(self.spec.backends) - {NATIVE}))
             yield (
                 "the CPU says that a hypervisor runs it, but none is named: the text is that of a kernel on bare "
@@ -86,6 +88,18 @@ class Told:
                 f"there is no feature {name!r}; {few or f'the spec has {len(known)}, see its machine'}"
             )
         return known[name]
+
+    def _hidden(self) -> dict[OpenQuestion, bool]:
+        """What the CPU has of the features that no file shows, where it is known."""
+        processor, features = self.machine.cpu, self.spec.machine.features
+        if processor is None or processor.hidden is None:
+            return {}
+        unknown = processor.hidden - set(features)
+        if unknown:
+            raise PredictionError(f"the CPU's `hidden` line names {min(unknown)}, which is no feature of the spec")
+        shown = {*self.spec.machine.shown.values()}
+        hidden = {name: number for name, number in features.items() if number >= 0 and number not in shown}
+        return {CpuHas(number): name in processor.hidden for name, number in hidden.items()}
 
     def _uniprocessor(self, image: KernelImage, dump: Dump | None) -> dict[str | int, bool]:
         """Whether the lock prefixes are left out now, where that is known."""

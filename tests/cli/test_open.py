@@ -99,6 +99,13 @@ def test_what_cannot_be_assumed(run: Run, vmlinux: Path, assumed: str, code: int
     assert message in done.err
 
 
+def test_a_value_that_the_kernel_does_not_know_is_warned_of(run: Run, vmlinux: Path) -> None:
+    done = run("predict", vmlinux, *OPTIONS, "--cmdline", "mitigations=maybe")
+    text = "the command line's `mitigations=maybe` changes nothing: the kernel knows no such value"
+    assert (done.code, done.err) == (0, f"warning: {text}\n\n")
+    assert run("predict", vmlinux, *OPTIONS, "--cmdline", "mitigations=maybe", "--json").json["warnings"] == [text]
+
+
 def test_a_guest_is_warned_of(run: Run, vmlinux: Path) -> None:
     Path("cpuinfo").write_text(ONE.replace("sse2", "sse2 hypervisor"))
     assert run("predict", vmlinux, *OPTIONS).err == ""  # the spec knows of none

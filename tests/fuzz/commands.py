@@ -28,8 +28,8 @@ from tests.fuzz.specs import made as made_spec
 from tests.fuzz.symbols import made_map
 
 _LINE, _WORD = b"\n", b"\x1f"
-_OF_KERNELS = """--assume --cpus --cmdline --hypervisor --features --kaslr --nops --option --state --symbols
---vulnerabilities --config --vmlinux --load-address --spec"""
+_OF_KERNELS = """--cpus --cmdline --hypervisor --features --kaslr --nops --option --state --symbols
+--vulnerabilities --config --assume --vmlinux --load-address --spec"""
 _OTHERS = (
     "--cpu --backend -o --output --json --check --deny-warnings --regions --strategy --svg --include --kernel --machine"
 )
@@ -71,7 +71,7 @@ _TEXTS = {
     **{
         "--hypervisor": ("native", "xen", "kvm", "hyperv", "x" * 1000),
         "--option": ("pae=true", "x=true", "pae", "=" * 100),
-        "--assume": ("fsrm=yes", "FSRM=no", "THUNKS=maybe", "=" * 3000, "x=yes", ""),
+        "--assume": ("A=yes", "x=no", "threads=1", "microcode=0x1f", "A", "A=" + "9" * 100),
         "--load-address": ("0xffffffffc0000000", "1", "x"),
     },
 }

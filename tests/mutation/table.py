@@ -508,7 +508,10 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "anything may be assumed": ("if question in worlds.sources or", "if True or"),
         "locks do not come back": ("return {_UNIPROCESSOR: False} if listed > 1 else {}", "return {}"),
         "a file may be contradicted": ("if shown is not None and number != shown:", "if False:"),
-        "a guest is not warned of": ("processor.is_guest and", "False and"),
+        "a guest is not warned of": (
+            "is_guest = processor is not None and processor.count > 0 and processor.is_guest",
+            "is_guest = False",
+        ),
     },
     "pvspec/prediction/worlds.py": {
         "what is open is not followed": ("left.append({**answers, CpuHas(feature): not likeliest[feature]})", "pass"),
@@ -857,9 +860,9 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
             "            if item.open:\n                text",
             "            if False:\n                text",
         ),
-        "unclosed blocks are not told": ("        self._add(partial(self._unclosed, item, opener))\n", ""),
+        "unclosed blocks are not told": ("        self._add(partial(self._unclosed, item, opener, item.end))\n", ""),
         "unclosed blocks at the end are elsewhere": (
-            "if item.end == len(self.tokens):\n            end",
+            "if before == len(self.tokens):\n            end",
             "if False:\n            end",
         ),
         "a brace that opens nothing is not told": (

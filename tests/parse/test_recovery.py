@@ -88,11 +88,6 @@ def tokens(text: str) -> Iterator[re.Match[str]]:
     return (match for match in _TOKEN.finditer(text) if not match[0].startswith("#"))
 
 
-def items_of(parsed: Parsed) -> tuple[ast.Item, ...]:
-    """What could be read, for any kernel."""
-    return parsed.built(ANY).items
-
-
 def broken(text: str) -> Parsed:
     """What can be parsed; everything that is said of the rest can be shown."""
     parsed = parse_what_can_be(Source("spec.pvs", text))
@@ -151,23 +146,23 @@ def test_a_broken_item_leaves_the_others(kind: type[ast.Item]) -> None:
     start = item.span.start
     text = SMALL[:start] + SMALL[start:].replace(word, word[1:], 1)
     parsed = broken(text)
-    assert [type(other) for other in items_of(parsed)] == [type(other) for other in items if other is not item]
+    assert [type(other) for other in parsed.built(ANY).items] == [type(other) for other in items if other is not item]
     assert [diagnostic.labels[0].span.start for diagnostic in parsed.diagnostics] == [start]
 
 
 def test_positions_are_those_of_the_whole_text() -> None:
     parsed = broken(SMALL.replace("bits 32", "bits").replace("max_len 254", "max_len"))
-    names = [item.name for item in items_of(parsed) if isinstance(item, ast.Backend | ast.Family | ast.Chain)]
-    assert [name.span.text for name in names] == [name.text for name in names] == ["default", "b", "f"]
+    names = [item.name for item in parsed.built(ANY).items if isinstance(item, ast.Backend | ast.Family | ast.Decide)]
+    assert [name.span.text for name in names] == [name.text for name in names] == ["decisions", "b", "f"]
     assert len(parsed.diagnostics) == 2
 
 
 def test_a_construct_on_several_lines_is_one() -> None:
     text = "chain c {\n    nop\n    when\n    not x\n    clobbers eax\n    asm\n    5\n    keep\n}\n"
     parsed = broken(text)
-    assert [diagnostic.labels[0].span.text for diagnostic in parsed.diagnostics] == ["clobbers", "5"] or items_of(
-        parsed
-    )
+    assert [diagnostic.labels[0].span.text for diagnostic in parsed.diagnostics] == ["clobbers", "5"] or parsed.built(
+        ANY
+    ).items
 
 
 @pytest.mark.parametrize(
@@ -181,6 +176,8 @@ def test_a_construct_on_several_lines_is_one() -> None:
         ("chain c {\n    nop\n\n# between\nchain d {\n    nop\n}\n", "chain c", 1),
         ("family f {\n    each r in eax {\n        nop\n    keep\n}\n", "each r", 2),
         ("family f {\n    if on m {\n        nop\n}\nchain d {\n    nop\n}\n", "if on", 2),
+        ('decide f in "a.c" {\n    if x {\n        set a\n    else {\n        set b\n    }\n}\n', "if x", 2),
+        ('decide f in "a.c" since 6.1 {\n    set a\ndecide g in "a.c" before 6.1 {\n}\n', "decide f", 1),
         ("passes {\n    a, b\ntest t { }\n", "passes", 1),
         ("test t {\n    at 1 => nops\ntest u {\n}\n", "test t", 1),
         ('family f {\n    table x .. y { a u32\n    nop\n}\ninclude "x"\n', "table x", 2),

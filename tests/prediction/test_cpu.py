@@ -241,3 +241,21 @@ def test_a_pipe_is_a_file(tmp_path: Path) -> None:
         assert read_cpu(str(tmp_path / "pipe")).count == 2
     with pytest.raises(CpuError, match="it says nothing about spectre_v2"):
         read_cpu("EPYC", str(tmp_path))
+
+
+class TestHidden:
+    """What a file tells of features that Linux shows in none."""
+
+    TEXT = "vendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 1\nstepping\t: 1\nflags\t\t: fpu\n"
+
+    def test_a_kernel_tells_nothing(self) -> None:
+        assert parse_cpuinfo(self.TEXT, "cpuinfo").hidden is None
+
+    def test_all_of_them(self) -> None:
+        assert parse_cpuinfo(self.TEXT + "hidden\t\t:\n", "cpuinfo").hidden == frozenset()
+        assert parse_cpuinfo(self.TEXT + "hidden\t\t: A B\n", "cpuinfo").hidden == frozenset({"A", "B"})
+
+    @pytest.mark.parametrize("name", profiles())
+    def test_of_a_profile_all_is_known(self, name: str) -> None:
+        cpu = read_cpu(name)
+        assert (cpu.hidden, cpu.threads) == (frozenset(), 1)

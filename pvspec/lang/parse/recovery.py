@@ -50,6 +50,7 @@ _HEADS = {  # what follows the word that begins an item; NAME and STRING stand f
 }
 _MAX_JOINED = 4096
 """Characters of a construct that is parsed more than once to find its syntax errors; a longer one is left out."""
+_CONDITIONS = frozenset(["since", "before", "on"])
 _BLOCKS = _HEADS.keys() | {"table", "nops", "registers", "if", "else", "rom", "returns", "targets", "each", "sites"}
 _FILLER = {"chain": "keep"}  # the least that a block must contain
 _GOES_ON_BEFORE = frozenset(["else", "when", "and", "or", "with", "clobbers", "since", "before", "on"])
@@ -207,13 +208,22 @@ class _Recovery:
 
     def _is_head(self, index: int) -> bool:
         """Whether an item certainly begins here, so that the enclosing block must lack its brace."""
-        kinds = _HEADS.get(self.tokens[index].text, [])
-        following = self.tokens[index + 1 : index + 1 + len(kinds)]
-        return (
-            self._may_be_head(index)
-            and len(following) == len(kinds)
-            and all(token.fits(kind) for token, kind in zip(following, kinds, strict=True))
-        )
+        if not self._may_be_head(index):
+            return False
+        at = index + 1
+        for kind in _HEADS[self.tokens[index].text]:
+            at = self._behind_conditions(at) if kind == "{" else at
+            if at >= len(self.tokens) or not self.tokens[at].fits(kind):
+                return False
+            at += 1
+        return True
+
+    def _behind_conditions(self, at: int) -> int:
+        """Where the words of a line go on behind those that say for which kernel it is."""
+        if at < len(self.tokens) and self.tokens[at].text in _CONDITIONS:
+            while at < len(self.tokens) and not self.tokens[at].is_first and self.tokens[at].text != "{":
+                at += 1
+        return at
 
     def read(self, item: _Item) -> None:
         """Parse an item, or the parts of it that can be parsed."""
@@ -264,6 +274,22 @@ class _Recovery:
                     return opener
         return item.open[-1]
 
+    def _open_before_else(self, item: _Item) -> tuple[int, int] | None:
+        """The brace that is open where an `else` that begins a block follows no closed one, and that `else`."""
+        open_: list[int] = []
+        for index in range(item.first, item.end - 1):
+            word = self.tokens[index].text
+            if word == "{":
+                open_.append(index)
+            elif word == "}" and open_:
+                open_.pop()
+            elif word == "else" and open_ and self._is_block_of_else(index) and self.tokens[index - 1].text != "}":
+                return open_[-1], index
+        return None
+
+    def _is_block_of_else(self, index: int) -> bool:
+        return self.tokens[index + 1].text in ("{", "if")
+
     def _line_start(self, index: int) -> int:
         while not self.tokens[index].is_first:
             index -= 1
@@ -285,15 +311,16 @@ class _Recovery:
         words = " ".join(named[:2]) or "{"
         return words, Span(self.source, self.tokens[first].start, self.tokens[opener].end)
 
-    def _unclosed(self, item: _Item, opener: int) -> Diagnostic:
+    def _unclosed(self, item: _Item, opener: int, before: int) -> Diagnostic:
+        """The finding for a brace without a partner, which was missed before a token, or at the end."""
         words, span = self._block(item, opener)
         where = f"{self.source.name}:{span.line}"
-        if item.end == len(self.tokens):
+        if before == len(self.tokens):
             end = self.tokens[-1].end
             place = Span(self.source, end, end + 1)
             message = "unexpected end of file: the block `{}` opened at {} is not closed"
         else:
-            head = self.tokens[item.end]
+            head = self.tokens[before]
             place = Span(self.source, head.start, head.end)
             message = f"unexpected `{head.text}`: the block `{{}}`, opened at {{}}, is not closed"
         labels = (Label(place, "expected `}` before this"), Label(span, "opened here"))
@@ -301,15 +328,21 @@ class _Recovery:
 
     def _closed(self, item: _Item, text: str, start: int) -> str:
         """The item's text with missing braces added, which are reported."""
-        opener = self._opener(item)
         missing = len(item.open)
+        found = self._open_before_else(item)
+        if found is not None:
+            opener, before = found
+            self._add(partial(self._unclosed, item, opener, before))
+            at = self.tokens[before].start - 1 - start
+            return text[:at] + "}" + text[at + 1 :] + "}" * (missing - 1)
+        opener = self._opener(item)
         brace = self.tokens[opener].start - start
         without = text[:brace] + " " + text[brace + 1 :] + "}" * (missing - 1)
         if not self._begins_block(opener) or self._is_grammatical(without):
             place = Label(Span(self.source, start + brace, start + brace + 1), "no block begins here")
             self._add(lambda: Diagnostic("PV002", "unexpected `{`", (place,)))
             return without
-        self._add(partial(self._unclosed, item, opener))
+        self._add(partial(self._unclosed, item, opener, item.end))
         if item.end == len(self.tokens):
             self._leave_out(text[: text.index("{")])  # more than its brace may be missing
         if opener not in item.open:
