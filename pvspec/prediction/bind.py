@@ -142,7 +142,8 @@ def bind(spec: Spec, image: KernelImage, machine: Machine, dump: Dump | None = N
             answers=told.answers,
             config=_config(spec, machine),
         )
-        worlds = find_worlds(facts, machine.likely, tables, work)
+        is_whole = machine.cpu is not None and machine.cpu.hidden is not None
+        worlds = find_worlds(facts, machine.likely, tables, work, whole=is_whole)
         told.check(worlds)
         _check_work(spec, tables, work, image, left_out(worlds.predicted, tables))
         warnings = *told.warnings(), *parameters.warnings(worlds.predicted.line, image)

@@ -93,10 +93,11 @@ class Worlds(Value):
         return None
 
 
-def find_worlds(facts: Facts, likely: Mapping[str, int], tables: Tables, work: Work) -> Worlds:
+def find_worlds(facts: Facts, likely: Mapping[str, int], tables: Tables, work: Work, *, whole: bool = False) -> Worlds:
     """The worlds of a kernel with these facts and tables; the facts' own answers hold in all of them.
 
-    `likely`: what numbers that are not bound most likely are, by name. PredictionError: they are too many; BindError:
+    `likely`: what numbers that are not bound most likely are, by name. `whole`: what else a spec leaves open is as is
+    likely. PredictionError: they are too many; BindError:
     there is none.
     """
     asked = _Asked(facts, tables, work)
@@ -115,6 +116,10 @@ def find_worlds(facts: Facts, likely: Mapping[str, int], tables: Tables, work: W
             continue
         if isinstance(decided, Kernel):  # in which they are as is likely
             likeliest = {feature: step.likely for feature, step in decided.decisions.opened.items()}
+            unsettled = frozenset((*asked.features(decided), *asked.loose(decided)))
+            if whole and unsettled:
+                left.append({**answers, **{CpuHas(feature): likeliest[feature] for feature in unsettled}})
+                continue
             for feature in asked.features(decided):
                 left.append({**answers, CpuHas(feature): not likeliest[feature]})
                 answers[CpuHas(feature)] = likeliest[feature]

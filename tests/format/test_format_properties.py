@@ -17,7 +17,17 @@ from .spec_texts import spec_texts
 SPECS = sorted((Path(__file__).parents[2] / "specs").rglob("*.pvs"))
 LEXEME = re.compile(r'"""[\s\S]*?"""|"[^"\n]*"|#[^\n]*|[^\s"#]')
 NO_CODE = re.compile(r'"""[\s\S]*?"""|"[^"\n]*"|#[^\n]*')
-ENTRIES = {"STRING", "NAME", "value", "value_field", "pad_field", "clobber_bit", "op_range", "ordered"}
+ENTRIES = {
+    "STRING",
+    "NAME",
+    "value",
+    "harmless_values",
+    "value_field",
+    "pad_field",
+    "clobber_bit",
+    "op_range",
+    "ordered",
+}
 
 
 def lexemes(text: str) -> list[str]:

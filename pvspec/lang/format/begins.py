@@ -13,7 +13,8 @@ from itertools import accumulate, pairwise
 from pvspec.lang.format.tokens import Begins, Token
 from pvspec.lang.parse import Construct
 
-_ENTRIES = frozenset({"STRING", "value", "value_field", "pad_field", "clobber_bit"})  # and what has commas between
+_ENTRIES = frozenset({"STRING", "value", "harmless_values", "value_field", "pad_field", "clobber_bit"})
+"""Rules of a list's entries, besides what has commas between them."""
 
 
 def mark(constructs: Iterable[Construct], tokens: Sequence[Token]) -> None:
