@@ -100,7 +100,7 @@ def check_for(path: Path, choice: Choice, include: Iterable[str | os.PathLike[st
         files = read_spec(path, read, include)
     except TooMuchWork as error:
         read.found += error.diagnostics
-    if files is None or files.is_incomplete:
+    if files is None or files.is_incomplete or not files.targets:  # kernels of machines that are unknown are none
         return Checked(str(path), {}, {}, *_parted(read.found, path))
     chosen = files.targets if files.targets == (ANY,) else choice(files.targets, str(path))
     programs, reads, found = dict[Target, Program | None](), dict[Target, ForKernel](), dict[Target, list[Diagnostic]]()

@@ -72,6 +72,8 @@ _LEAVES = {
     "family": ('bytes "90 90 90 90 {at:02x}"', "nop", "keep", "symbol s{at}", "call s0", 'asm "nop"'),
     "items": ("chain c{at} {{ nop }}", "test f {{ site => nops }}", "config C{at} = cpu has A"),
 }
+_MOST = 1000
+"""Lines, and guards, of one kind of place, beyond which nothing branches any more."""
 _ARMS = ("bytes", "nop", "keep", "call", "asm", "set", "clear", "v =", "n =", "open")
 """How lines begin that may have a guard."""
 
@@ -84,9 +86,10 @@ class _Blocks:
         self.leaves = _LEAVES[place]
         self.asks = _VERSIONS if place in ("machine", "cmdline", "items") else _VERSIONS + _LATER
         self.at = 0
+        self.asked = 0
 
     def lines(self, depth: int = 0) -> str:
-        times = range(min(self.h.times(2, 2000), 300 if depth == 0 else 5))
+        times = range(min(self.h.times(2, 2000), 300 if depth == 0 else 5) if self.at < _MOST else 1)
         return "\n".join(self._block(depth) if self.h.random.random() < 0.4 else self._leaf() for _ in times)
 
     def _leaf(self) -> str:
@@ -97,7 +100,7 @@ class _Blocks:
         return line + f" when {self._guard(_VERSIONS + _LATER)}" * (may and self.h.random.random() < 0.5)
 
     def _block(self, depth: int) -> str:
-        if depth > 3:
+        if depth > 3 or self.at > _MOST:
             return self._leaf()
         text = f"if {self._guard(self.asks)} {{ {self.lines(depth + 1)} }}"
         for _ in range(min(self.h.times(1, 60), 60)):
@@ -106,7 +109,8 @@ class _Blocks:
 
     def _guard(self, asks: Sequence[str], depth: int = 0) -> str:
         random = self.h.random
-        if depth < 3 and random.random() < 0.4:
+        self.asked += 1
+        if depth < 3 and self.asked < _MOST and random.random() < 0.4:
             word = random.choice((" and ", " or "))
             return word.join(f"({self._guard(asks, depth + 1)})" for _ in range(min(max(self.h.times(2, 400), 2), 40)))
         return "not " * (random.random() < 0.3) + random.choice(asks)
