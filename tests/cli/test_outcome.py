@@ -32,6 +32,7 @@ ARGUMENTS = {
     "check": ("toy.pvs",),
     "test": ("toy.pvs",),
     "prove": ("toy.pvs",),
+    "expand": ("toy.pvs",),
     "fmt": ("ragged.pvs",),
     "apply": ("vmlinux", *OPTIONS, "-o", "out"),
     "predict": ("vmlinux", *OPTIONS, "--features", "XMM2", "-o", "out"),

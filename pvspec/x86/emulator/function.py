@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pvspec.engine.value import Value
-from pvspec.x86.emulator import MAX_TRANSLATED
+from pvspec.x86.emulator import MAX_TRANSLATED, map_memory
 
 PAGE = 0x1000
 MAX_INSTRUCTIONS = 10_000
@@ -108,7 +108,7 @@ class Emulator:
         if self.bits == 64:
             cpu.ctl_set_tlb_mode(unicorn.UC_TLB_VIRTUAL)  # else addresses would be cut to 52 bits
         for start in (_TEXT, _REFERENCE, _FUNCTIONS, _STACK - 0x8000):
-            cpu.mem_map(self.base + start, 0x10000)
+            map_memory(cpu, self.base + start, 0x10000)
         cpu.mem_write(self.base + _FUNCTIONS, _HLT * 0x10000)
         if self.bits == 64:
             for name, base in _SEGMENTS[64].items():
@@ -126,7 +126,7 @@ class Emulator:
             _descriptor(base, access)
             for base, access in ((0, 0x9B), (0, 0x93), (bases["fs"], 0x93), (bases["gs"], 0x93))
         )
-        self._cpu.mem_map(_GDT, PAGE)
+        map_memory(self._cpu, _GDT, PAGE)
         self._cpu.mem_write(_GDT, table)
         self._cpu.reg_write(self._register("gdtr"), (0, _GDT, len(table) - 1, 0))
         for index, names in enumerate((("cs",), ("ds", "es", "ss"), ("fs",), ("gs",)), 1):
@@ -266,7 +266,7 @@ class Emulator:
         mine = range(self.base, self.base + _DATA)
         if page in self._pages or page in mine or self._stack - 0x8000 <= page < self._stack + 0x8000:
             return
-        self._cpu.mem_map(page, PAGE)
+        map_memory(self._cpu, page, PAGE)
         self._cpu.mem_write(page, self._filling(page))
         self._pages.add(page)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pvspec.x86.emulator import MAX_TRANSLATED
+from pvspec.x86.emulator import MAX_TRANSLATED, map_memory
 
 KERNEL = 0xC0000000  # PAGE_OFFSET: kernel address minus physical address
 PAGE = 4096  # bytes
@@ -75,7 +75,7 @@ class Machine:
         self.trace: list[Executed] = []
         self._stop: Stop | None = None
         for region in regions:
-            self._engine.mem_map(region.start - KERNEL, region.size)
+            map_memory(self._engine, region.start - KERNEL, region.size)
         self._page_tables = self._enable_paging(regions, tables, windows)
         self._engine.hook_add(unicorn.UC_HOOK_CODE, self._executed)
         self._engine.hook_add(unicorn.UC_HOOK_INTR, self._interrupted)
