@@ -15,11 +15,13 @@ import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-
-from debian.debfile import DebFile
+from typing import TYPE_CHECKING
 
 from pvspec.kernel.files.package import MAGIC, extract_vmlinuz
 from pvspec.kernel.work import Work
+
+if TYPE_CHECKING:
+    from debian.debfile import DebFile
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SUITE = "bookworm"  # the suite that has Linux 6.1, whatever suite this machine runs
@@ -50,7 +52,7 @@ def busybox(arch: str, suite: str = SUITE) -> Path:
     """A statically linked busybox for that architecture; raises Unavailable."""
     target = cache_directory() / f"busybox-{suite}-{arch}"
     if not target.exists():
-        with DebFile(_package(suite, arch, "busybox-static")) as package:
+        with _opened(_package(suite, arch, "busybox-static")) as package:
             name = next(name for name in package.data if name.endswith("bin/busybox"))
             _write(target, package.data.get_content(name))
         target.chmod(0o755)
@@ -61,7 +63,7 @@ def xen(suite: str = SUITE) -> Path:
     """The newest 64-bit Xen hypervisor of a suite, an ELF file; raises Unavailable."""
     target = cache_directory() / f"xen-{suite}"
     if not target.exists():
-        with DebFile(_package(suite, "amd64", r"xen-hypervisor-[\d.]+-amd64")) as package:
+        with _opened(_package(suite, "amd64", r"xen-hypervisor-[\d.]+-amd64")) as package:
             name = next(name for name in package.data if re.fullmatch(r".*/xen-[\d.]+-amd64\.gz", name))
             contents = package.data.get_content(name)
         assert isinstance(contents, bytes)
@@ -73,6 +75,13 @@ def bzimage(kernel: Path) -> bytes:
     """The bzImage in a kernel's package, or the file itself."""
     data = kernel.read_bytes()
     return extract_vmlinuz(data, Work()) if data.startswith(MAGIC) else data
+
+
+def _opened(package: Path) -> DebFile:
+    """A package's contents. Only tests ask: scripts/demo, which fetches a kernel, has no library for them."""
+    from debian.debfile import DebFile
+
+    return DebFile(package)
 
 
 def _write(target: Path, contents: bytes | str | None) -> None:
