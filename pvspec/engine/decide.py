@@ -53,9 +53,9 @@ Condition: TypeAlias = bool | Test
 
 
 class Unanswered(BindError):
-    """A decision asks for a number that is not bound, and nothing answers the question."""
+    """A decision asks for a number that is not bound, and nothing answers the question; None where a site asked it."""
 
-    def __init__(self, message: str, question: OpenQuestion) -> None:
+    def __init__(self, message: str, question: OpenQuestion | None = None) -> None:
         super().__init__(message, question)
         self.question = question
 

@@ -150,7 +150,7 @@ def _decided(facts: Facts, answers: Mapping[OpenQuestion, bool]) -> Kernel | Ope
     try:
         return Kernel(facts.changed(answers=answers) if answers != facts.answers else facts)
     except Unanswered as error:
-        return error.question
+        return str(error) if error.question is None else error.question
     except BindError as error:
         return str(error)
 
