@@ -42,7 +42,7 @@ MANY = 3000
 
 
 def seed() -> str:
-    """Other machines each day on which there was a commit, the same ones for that commit; without git those of one day."""
+    """Other machines each day on which there was a commit, and the same ones for that commit; without git one day's."""
     told = subprocess.run(["git", "log", "-1", "--format=%cs"], cwd=ROOT, capture_output=True, text=True)
     return told.stdout.strip() or "2026-11-29"
 
