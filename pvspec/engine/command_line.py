@@ -90,18 +90,18 @@ class _Reading:
         self._early(by_parser.get(EARLY_PARAM, ()))
         self._setup(by_parser.get(SETUP, ()))
         self._found(by_parser.get(FIND_OPTION, ()), by_parser.get(FIND_OPTION_BOOL, ()))
-        harmless = {_with_dashes(word) for word in self.command_line.harmless}
+        harmless = {with_dashes(word) for word in self.command_line.harmless}
         names = dict.fromkeys(name for name, _ in self.words)
-        unknown = [name for name in names if name not in self.known and _with_dashes(name) not in harmless]
+        unknown = [name for name in names if name not in self.known and with_dashes(name) not in harmless]
         return ReadLine(self.values, self.listed, tuple(dict.fromkeys(self.rejected)), tuple(unknown))
 
     def _early(self, parameters: Iterable[Parameter]) -> None:
         """Each occurrence of a word, in its order."""
         by_word: dict[str, list[Parameter]] = {}
         for parameter in parameters:
-            by_word.setdefault(_with_dashes(parameter.word), []).append(parameter)
+            by_word.setdefault(with_dashes(parameter.word), []).append(parameter)
         for name, value in self.words if by_word else ():
-            for parameter in by_word.get(_with_dashes(name), ()):
+            for parameter in by_word.get(with_dashes(name), ()):
                 self._apply(parameter, name, value)
 
     def _setup(self, parameters: Iterable[Parameter]) -> None:
@@ -109,7 +109,7 @@ class _Reading:
         for name, value in self.words if parameters else ():
             word = name if value is None else f"{name}={value}"
             for parameter in parameters:
-                if _with_dashes(word).startswith(_with_dashes(parameter.word)):
+                if with_dashes(word).startswith(with_dashes(parameter.word)):
                     self._apply(parameter, name, word[len(parameter.word) :] or None)
 
     def _found(self, options: Iterable[Parameter], flags: Iterable[Parameter]) -> None:
@@ -195,7 +195,7 @@ def _parted(word: str, equals: int, quoted: bool) -> tuple[str, str | None]:
     return name, value[around:]
 
 
-def _with_dashes(name: str) -> str:
+def with_dashes(name: str) -> str:
     """The name as parameq() compares it, to which dashes and underscores are alike."""
     return name.replace("_", "-")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from pvspec.engine.command_line import ReadLine
+from pvspec.engine.command_line import ReadLine, with_dashes
 from pvspec.kernel import ImageError, KernelImage
 
 _MAX_WORDS = 4096
@@ -21,7 +21,7 @@ def warnings(read: ReadLine, image: KernelImage) -> Iterator[str]:
         yield f"the command line's `{word}` changes nothing: the kernel knows no such value"
     known = _setup_words(image) if read.unknown else frozenset()
     for name in read.unknown:
-        if known is None or _with_dashes(name) in known:
+        if known is None or with_dashes(name) in known:
             yield (
                 f"the command line's `{name}` is not in the spec: if it changes what the kernel patches, "
                 "the prediction lacks that"
@@ -42,7 +42,7 @@ def _setup_words(image: KernelImage) -> frozenset[str] | None:
     size = min(max(0, end - start) // layout.size, _MAX_WORDS) * layout.size
     try:
         records = layout.iter_unpack(kernel.read(start, size))
-        return frozenset(_with_dashes(_word(kernel, address).rstrip("=")) for address, _, _ in records)
+        return frozenset(with_dashes(_word(kernel, address).rstrip("=")) for address, _, _ in records)
     except ImageError:
         return None
 
@@ -51,7 +51,3 @@ def _word(kernel: KernelImage, address: int) -> str:
     """The text at an address; ImageError if there is none."""
     size = min(_MAX_WORD, kernel.end - address)
     return kernel.read(address, size).partition(b"\0")[0].decode("latin-1")
-
-
-def _with_dashes(name: str) -> str:
-    return name.replace("_", "-")

@@ -1083,17 +1083,17 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
     "pvspec/engine/command_line.py": {
         "line is not cut": ('.decode("latin-1")[:MAX_COMMAND_LINE]', '.decode("latin-1")'),
         "words are unknown though harmless": (
-            "name not in self.known and _with_dashes(name) not in harmless",
+            "name not in self.known and with_dashes(name) not in harmless",
             "name not in self.known",
         ),
-        "known words are unknown": ("name not in self.known and _with_dashes(name)", "_with_dashes(name)"),
-        "early words with their dashes": ("by_word.get(_with_dashes(name), ())", "by_word.get(name, ())"),
+        "known words are unknown": ("name not in self.known and with_dashes(name)", "with_dashes(name)"),
+        "early words with their dashes": ("by_word.get(with_dashes(name), ())", "by_word.get(name, ())"),
         "setup words exactly": (
-            "_with_dashes(word).startswith(_with_dashes(parameter.word))",
-            "_with_dashes(name) == _with_dashes(parameter.word)",
+            "with_dashes(word).startswith(with_dashes(parameter.word))",
+            "with_dashes(name) == with_dashes(parameter.word)",
         ),
         "setup words with their dashes": (
-            "_with_dashes(word).startswith(_with_dashes(parameter.word))",
+            "with_dashes(word).startswith(with_dashes(parameter.word))",
             "word.startswith(parameter.word)",
         ),
         "found words between spaces only": ('re.split(r"[\\0-\\x20]+", self.line)', 'self.line.split(" ")'),
@@ -1144,11 +1144,11 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
     },
     "pvspec/prediction/parameters.py": {
         "rejected words are not told": ("for word in read.rejected:", "for word in ():"),
-        "words that no kernel knows are told": ("known is None or _with_dashes(name) in known", "True"),
-        "words of a kernel without a table are not told": ("known is None or _with_dashes", "known and _with_dashes"),
-        "words as the user writes them": ("_with_dashes(name) in known", "name in known"),
+        "words that no kernel knows are told": ("known is None or with_dashes(name) in known", "True"),
+        "words of a kernel without a table are not told": ("known is None or with_dashes", "known and with_dashes"),
+        "words as the user writes them": ("with_dashes(name) in known", "name in known"),
         "words as the kernel writes them": (
-            '_with_dashes(_word(kernel, address).rstrip("="))',
+            'with_dashes(_word(kernel, address).rstrip("="))',
             "_word(kernel, address)",
         ),
         "words of a module": ("kernel = image.kernel or image", "kernel = image"),
