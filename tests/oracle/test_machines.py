@@ -145,10 +145,11 @@ def test_a_guest_of_kvm() -> None:
     assert judge(kernel, trial, guest, "facts").outcome == ALIKE
 
 
-def test_a_guest_that_hangs_is_told_of(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("limit", ["_CPU_SECONDS", "_IDLE"])
+def test_a_guest_that_hangs_is_told_of(bench: Bench, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     assert "no-such-cpu" in bench.observe(replace(PLAIN, base="no-such-cpu")).died
     monkeypatch.setattr("tests.oracle.machines.stub._PATIENCE", 0.001)  # no kernel patches itself as fast
-    monkeypatch.setattr("tests.oracle.machines.observe._CPU_SECONDS", -1.0)
+    monkeypatch.setattr(f"tests.oracle.machines.observe.{limit}", -1)
     assert bench.observe(PLAIN).died == "the guest hangs"
 
 

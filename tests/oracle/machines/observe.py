@@ -28,6 +28,7 @@ from .trial import Trial
 MEMORY = 512  # MiB
 _LONGEST = 3600.0  # seconds; on a busy machine none can be too long, so it is CPU that is counted
 _CPU_SECONDS = 12.0  # a guest that has taken as much hangs: it is twenty times what one needs
+_IDLE = 20  # looks between which it takes none: it has halted, as early faults make it
 _ANSWERS = 500  # between two stops; more are a loop
 _KVM_LEAVES = 0x40000000  # where KVM is in CPUID
 _TEXT = 512  # bytes of a vulnerabilities file
@@ -65,17 +66,26 @@ def observe(subject: Subject, spec: Spec, trial: Trial, vmlinux: Path) -> Observ
         kernel = ["-kernel", str(vmlinux), "-append", trial.cmdline]
         with running(work, [*shape, *kernel, *gdb], _LONGEST) as process:
             try:
-                guest = _Guest(subject, spec, trial, Stub(f"{work}/gdb", lambda: _look(process)))
+                guest = _Guest(subject, spec, trial, Stub(f"{work}/gdb", _Watch(process).look))
                 return guest.observed(work)
             except (Gone, GuestError) as reason:
                 return Observation(died=str(reason).strip().splitlines()[0])
 
 
-def _look(process: Running) -> None:
-    """Raise Gone or GuestError if there is nothing to wait for."""
-    process.check()
-    if process.cpu_seconds() > _CPU_SECONDS:
-        raise Gone("the guest hangs")
+class _Watch:
+    """Whether a guest still gets anywhere."""
+
+    def __init__(self, process: Running) -> None:
+        self._process = process
+        self._seconds, self._idle = 0.0, 0
+
+    def look(self) -> None:
+        """Raise Gone or GuestError if there is nothing to wait for."""
+        self._process.check()
+        before, self._seconds = self._seconds, self._process.cpu_seconds()
+        self._idle = 0 if self._seconds > before else self._idle + 1
+        if self._seconds > _CPU_SECONDS or self._idle > _IDLE:
+            raise Gone("the guest hangs")
 
 
 class _Guest:
