@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import os
-import resource
-import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,36 +13,16 @@ import zstandard
 
 from tests.kernel.test_archives import entry, with_size
 from tests.kernel.test_containers import PACKERS, bzimage, package
+from tests.measured import Measured, measured
 
 SECONDS, ADDRESSES, MEMORY = 60, 1536 << 20, 1 << 20  # of CPU, bytes, KiB; the benchmarks say how long a run takes
 ELF = b"\x7fELF"
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What a process left behind: its status, what it said, and the most memory that it had, in KiB."""
-
-    code: int
-    err: str
-    memory: int
-
-
-def limit() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-
-
-def predict(folder: Path, *arguments: str) -> Cost:
+def predict(folder: Path, *arguments: str) -> Measured:
     """Of the file `kernel`, with a cache of its own."""
     command = [sys.executable, "-m", "pvspec", "predict", *(arguments or ("kernel",)), "--cpu", "EPYC", "-o", "text"]
-    environment = {**os.environ, "PVSPEC_CACHE": str(folder / "cache")}
-    with (folder / "err").open("wb") as err:
-        process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=err, stderr=err, preexec_fn=limit, start_new_session=True
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return Cost(process.returncode, (folder / "err").read_text(), usage.ru_maxrss)
+    return measured(command, SECONDS, ADDRESSES, cwd=folder, env={"PVSPEC_CACHE": str(folder / "cache")})
 
 
 def long_name(kind: bytes) -> bytes:

@@ -3,46 +3,23 @@
 from __future__ import annotations
 
 import struct
-import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.measured import Measured, measured
 from tests.prediction.hostile import SPEC, alternatives, locks, make_image
 from tests.prediction.kernel import BASE
 
 SECONDS, MEMORY = 60, 1 << 20  # KiB; a run that hangs is cut off. The benchmarks say how long one takes
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What a process left behind: its status, what it said, and the most memory that it had, in KiB."""
-
-    code: int
-    out: str
-    err: str
-    memory: int
-
-
-MEASURE = """
-import resource, subprocess, sys
-code = subprocess.call(sys.argv[1:])
-open("memory", "w").write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
-sys.exit(code)
-"""
-"""Runs a command. Its peak would be this process's own, were it started from here: until `exec` it has that memory."""
-
-
-def predict(*arguments: str) -> Cost:
+def predict(*arguments: str) -> Measured:
     command = [sys.executable, "-m", "pvspec", "predict", "vmlinux", "--spec", "hostile.pvs", "-o", "text", *arguments]
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, "timeout", str(SECONDS), *command], capture_output=True, text=True
-    )
-    return Cost(done.returncode, done.stdout, done.stderr, int(Path("memory").read_text()))
+    return measured(command, SECONDS, cwd=Path.cwd())
 
 
 Build = Callable[..., None]
@@ -62,7 +39,7 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
     return make
 
 
-def assert_refused(cost: Cost, message: str) -> None:
+def assert_refused(cost: Measured, message: str) -> None:
     assert (cost.code, cost.out) == (1, "")
     assert cost.err.startswith("error: vmlinux: ")
     assert message in cost.err
@@ -70,7 +47,7 @@ def assert_refused(cost: Cost, message: str) -> None:
     assert not Path("text").exists()
 
 
-def assert_done(cost: Cost) -> None:
+def assert_done(cost: Measured) -> None:
     assert (cost.code, cost.err) == (0, "")
     assert cost.memory < MEMORY
 
