@@ -145,11 +145,14 @@ def test_a_guest_of_kvm() -> None:
     assert judge(kernel, trial, guest, "facts").outcome == ALIKE
 
 
-@pytest.mark.parametrize("limit", ["_CPU_SECONDS", "_IDLE"])
-def test_a_guest_that_hangs_is_told_of(bench: Bench, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+@pytest.mark.parametrize("limits", [{"_CPU_SECONDS": -1.0}, {"_WINDOW": 0.0, "_IDLE": 60.0}], ids=["busy", "halted"])
+def test_a_guest_that_hangs_is_told_of(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, limits: Mapping[str, float]
+) -> None:
     assert "no-such-cpu" in bench.observe(replace(PLAIN, base="no-such-cpu")).died
     monkeypatch.setattr("tests.oracle.machines.stub._PATIENCE", 0.001)  # no kernel patches itself as fast
-    monkeypatch.setattr(f"tests.oracle.machines.observe.{limit}", -1)
+    for name, limit in limits.items():
+        monkeypatch.setattr(f"tests.oracle.machines.observe.{name}", limit)
     assert bench.observe(PLAIN).died == "the guest hangs"
 
 

@@ -29,7 +29,7 @@ from .trial import Trial
 MEMORY = 512  # MiB
 _LONGEST = 3600.0  # seconds; on a busy machine none can be too long, so it is CPU that is counted
 _CPU_SECONDS = 12.0  # a guest that has taken as much hangs: it is twenty times what one needs
-_IDLE = 10.0  # seconds in which it takes none: it has halted, as early faults make it
+_WINDOW, _IDLE = 15.0, 0.5  # of so many seconds it takes less CPU: it has halted, as early faults make it
 _ANSWERS = 500  # between two stops; more are a loop
 _KVM_LEAVES = 0x40000000  # where KVM is in CPUID
 _TEXT = 512  # bytes of a vulnerabilities file
@@ -78,16 +78,17 @@ class _Watch:
 
     def __init__(self, process: Running) -> None:
         self._process = process
-        self._seconds, self._moved = 0.0, time.monotonic()
+        self._seconds, self._since = 0.0, time.monotonic()
 
     def look(self) -> None:
         """Raise Gone or GuestError if there is nothing to wait for."""
         self._process.check()
         seconds, now = self._process.cpu_seconds(), time.monotonic()
-        if seconds > self._seconds:
-            self._seconds, self._moved = seconds, now
-        if seconds > _CPU_SECONDS or now - self._moved > _IDLE:
+        over = now - self._since > _WINDOW
+        if seconds > _CPU_SECONDS or (over and seconds - self._seconds < _IDLE):
             raise Gone("the guest hangs")
+        if over:
+            self._seconds, self._since = seconds, now
 
 
 class _Guest:
