@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import socket
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from threading import Event
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -20,7 +22,7 @@ from pvspec.prediction.cpu import parse_cpuinfo
 
 from . import fetch
 from .cases import Kernel
-from .machines import chance, command, coverage, records, shrink, words
+from .machines import chance, command, coverage, records, shrink, stub, words
 from .machines.bench import Bench, open_bench
 from .machines.command import Outcome, tried
 from .machines.described import KNOWN, Known, cpuinfo
@@ -154,6 +156,28 @@ def test_a_guest_that_hangs_is_told_of(
     for name, limit in limits.items():
         monkeypatch.setattr(f"tests.oracle.machines.observe.{name}", limit)
     assert bench.observe(PLAIN).died == "the guest hangs"
+
+
+def test_a_guest_that_ends_between_two_questions_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stub, "_PATIENCE", 0.01)
+    place, ended = str(tmp_path / "gdb"), Event()
+    with socket.socket(socket.AF_UNIX) as server, ThreadPoolExecutor(1) as pool:
+        server.bind(place)
+        server.listen()
+
+        def answer_twice() -> None:
+            with server.accept()[0] as guest:
+                guest.recv(1024)
+                guest.sendall(b"$#00$#00")
+                ended.wait()
+
+        answering = pool.submit(answer_twice)
+        asking = stub.Stub(place, lambda: None)
+        ended.set()
+        answering.result()
+        with pytest.raises(stub.Gone, match="the guest is gone"):
+            asking.ask("c")
+        asking.close()
 
 
 def test_its_cpuinfo_says_what_the_kernel_would(bench: Bench, zen: Observation) -> None:

@@ -30,6 +30,7 @@ MEMORY = 512  # MiB
 _LONGEST = 3600.0  # seconds; on a busy machine none can be too long, so it is CPU that is counted
 _CPU_SECONDS = 12.0  # a guest that has taken as much hangs: it is twenty times what one needs
 _WINDOW, _IDLE = 15.0, 0.5  # of so many seconds it takes less CPU: it has halted, as early faults make it
+_APART = 5.0  # seconds between looks of two waits; while we work it is stopped, and takes none either
 _ANSWERS = 500  # between two stops; more are a loop
 _KVM_LEAVES = 0x40000000  # where KVM is in CPUID
 _TEXT = 512  # bytes of a vulnerabilities file
@@ -74,21 +75,22 @@ def observe(subject: Subject, spec: Spec, trial: Trial, vmlinux: Path) -> Observ
 
 
 class _Watch:
-    """Whether a guest still gets anywhere."""
+    """Whether a guest that is waited for still gets anywhere."""
 
     def __init__(self, process: Running) -> None:
         self._process = process
-        self._seconds, self._since = 0.0, time.monotonic()
+        self._seconds = self._since = self._last = 0.0
 
     def look(self) -> None:
         """Raise Gone or GuestError if there is nothing to wait for."""
         self._process.check()
         seconds, now = self._process.cpu_seconds(), time.monotonic()
-        over = now - self._since > _WINDOW
-        if seconds > _CPU_SECONDS or (over and seconds - self._seconds < _IDLE):
+        apart, over = now - self._last > _APART, now - self._since > _WINDOW
+        if seconds > _CPU_SECONDS or (over and not apart and seconds - self._seconds < _IDLE):
             raise Gone("the guest hangs")
-        if over:
+        if apart or over:
             self._seconds, self._since = seconds, now
+        self._last = now
 
 
 class _Guest:

@@ -6,6 +6,7 @@ import re
 import socket
 import time
 from collections.abc import Callable
+from typing import NoReturn
 
 RAX, RDX, RCX, RSI, RDI, RSP, RIP = 0, 3, 2, 4, 5, 7, 16
 """Numbers of registers; a register has 8 bytes, also while the guest runs 32-bit code."""
@@ -43,7 +44,7 @@ class Stub:
     def ask(self, text: str) -> str:
         """The answer to one packet."""
         data = text.encode()
-        self._socket.sendall(b"$%s#%02x" % (data, sum(data) & 255))
+        self._send(b"$%s#%02x" % (data, sum(data) & 255))
         while not (found := _PACKET.search(self._buffer)):
             try:
                 more = self._socket.recv(1 << 20)
@@ -53,13 +54,23 @@ class Stub:
             except OSError:
                 more = b""
             if not more:
-                time.sleep(_PATIENCE)  # until it can be told why it has ended
-                self._look()
-                raise Gone("the guest is gone")
+                self._gone()
             self._buffer += more
         self._buffer = self._buffer[found.end() :]
-        self._socket.sendall(b"+")
+        self._send(b"+")
         return found[1].decode()
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._socket.sendall(data)
+        except OSError:
+            self._gone()
+
+    def _gone(self) -> NoReturn:
+        """Say why the guest has ended."""
+        time.sleep(_PATIENCE)  # until it can be told
+        self._look()
+        raise Gone("the guest is gone")
 
     def read(self, address: int, size: int) -> bytes:
         """Memory at a virtual address."""
