@@ -18,7 +18,7 @@ def limit():
     resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds)))
     if int(addresses):
         resource.setrlimit(resource.RLIMIT_AS, (int(addresses), int(addresses)))
-code = subprocess.call(command, preexec_fn=limit)
+code = subprocess.call(command, preexec_fn=limit, timeout=int(seconds))
 with open(report, "w") as file:
     json.dump([code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss], file)
 """
@@ -37,7 +37,10 @@ class Measured(NamedTuple):
 def measured(
     command: Sequence[str], seconds: int, addresses: int = 0, *, cwd: Path, env: Mapping[str, str] | None = None
 ) -> Measured:
-    """Run a command with so many seconds of CPU and bytes of address space; 0: as many as there are."""
+    """Run a command with so many seconds, of CPU and in all, and bytes of address space; 0: as many as there are.
+
+    FileNotFoundError if it took longer in all: it is killed, and there is no report.
+    """
     with tempfile.TemporaryDirectory(prefix="pvspec-") as scratch:
         report = Path(scratch, "report")
         done = subprocess.run(
