@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -26,8 +27,8 @@ def spec_of(kernel: str) -> Spec:
     return load_for(LINUX, Wanted((int(major), int(minor)), machine))
 
 
-def decided(kernel: str, cpu: str, cpus: str, hypervisor: str, cmdline: str) -> Decided:
-    """What a kernel decides; all its symbols are there."""
+def decided(kernel: str, cpu: str, cpus: str, hypervisor: str, cmdline: str, lacks: Sequence[str] = ()) -> Decided:
+    """What a kernel decides; all its symbols are there, and its CPU is told to lack some features."""
     spec = spec_of(kernel)
     name, _, texts = cpu.partition("+")
     own = HERE / f"{name}.cpuinfo"
@@ -54,6 +55,7 @@ def decided(kernel: str, cpu: str, cpus: str, hypervisor: str, cmdline: str) -> 
             ),
             cpus=int(cpus),
             cmdline=cmdline,
+            assumed=dict.fromkeys(lacks, False),
             vulnerabilities=dict((line.split(":", 1)[0], line.split(":", 1)[1].strip()) for line in said),
         )
     )
@@ -75,3 +77,11 @@ def test_decisions(case: str) -> None:
         if not right:
             wrong.append(want)
     assert not wrong
+
+
+@pytest.mark.parametrize(("kernel", "has"), [("5.10", True), ("6.1", True), ("6.12", False)])
+def test_before_6_12_zen_2_has_the_microcode_whatever_cpuid_says(kernel: str, has: bool) -> None:
+    spec = spec_of(f"{kernel} x86_64")
+    found = decided(f"{kernel} x86_64", "rome-no-smt", "2", "", "", ("IBPB_BRTYPE",))
+    shown = {name: spec.machine.features[name] in found.features for name in ("IBPB_BRTYPE", "SRSO")}
+    assert shown == {"IBPB_BRTYPE": has, "SRSO": not has}
